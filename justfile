@@ -1,0 +1,57 @@
+# `just` lists what there is. Nothing here needs more than bash, Rust, and for the cluster Go and root on Debian or Ubuntu.
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# never more compilers than the machine has memory for
+jobs := env("HKS_JOBS", "2")
+
+[private]
+default:
+    @just --list --unsorted
+
+# The whole story on a real cluster, told step by step; `just demo status` and `just demo stop` afterwards
+demo *ARGS: _packages
+    @bash tests/cluster/demo {{ ARGS }}
+
+# Every test, on the kit's cluster or the one of HKS_TEST_KUBECONFIG; ARGS go to cargo test
+test *ARGS: _packages
+    @bash tests/cluster/test {{ ARGS }}
+
+# The tests that need no cluster, in seconds
+test-fast *ARGS: _packages
+    @bash tests/cluster/test --fast {{ ARGS }}
+
+# What a change must pass besides the tests: format, lints, documentation, dependencies, scripts
+check: _packages
+    cargo fmt --check
+    cargo clippy -j{{ jobs }} --locked --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc -j{{ jobs }} --locked --no-deps
+    command -v cargo-deny >/dev/null || cargo install --locked -j{{ jobs }} cargo-deny
+    cargo deny --locked check --hide-inclusion-graph bans licenses sources
+    if cargo deny fetch db >/dev/null 2>&1; then cargo deny --locked check --hide-inclusion-graph --disable-fetch advisories; else echo "not checked: the database of advisories can't be fetched"; fi
+    ! command -v shellcheck >/dev/null || shellcheck -x tests/cluster/{cluster,demo,test} tests/cluster/story/*.sh charts/hks-image .ci/run
+
+# hks, optimised, in target/release/hks
+build: _packages
+    cargo build -j{{ jobs }} --locked --release
+
+# An image of hks for the chart: pushed to TO (REGISTRY/NAME:TAG), or an archive in target/
+image TO="": build
+    @bash charts/hks-image {{ TO }}
+
+# The test cluster: up, down, status or reset
+cluster COMMAND="status":
+    @bash tests/cluster/cluster {{ COMMAND }}
+
+# A measurement of tests/bench.rs by name, such as `just bench steps`
+bench NAME: _packages
+    cargo test -j{{ jobs }} --locked --release --test bench -- --ignored --nocapture {{ NAME }}
+
+# Write the expected files of the tests anew from what hks says now; then read the difference
+update-fixtures: _packages
+    UPDATE=1 cargo test -j{{ jobs }} --locked --lib --test spec --test tidy
+    git diff --stat -- tests schema
+
+# Compiling libgit2 and libssh2 takes a C compiler and OpenSSL's headers
+[private]
+_packages:
+    @bash tests/cluster/story/packages.sh
