@@ -1,0 +1,200 @@
+//! Newtypes for the names that flow through hks; no bare `String` stands for one of these past this module.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A git commit, as its full hexadecimal object id (40 digits for SHA-1, 64 for SHA-256).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(String);
+
+impl Revision {
+    /// Takes any text; the git adapter is what guarantees that it is an object id.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first seven characters, as `git log --oneline` shows them.
+    pub fn short(&self) -> &str {
+        self.0.get(..7).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a Stack (`metadata.name` of an hks.yaml): an RFC 1123 label, unique within its project.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StackName(String);
+
+impl StackName {
+    /// The name, if it is an RFC 1123 label of at most 40 characters, so that composed names stay within 63.
+    pub fn new(name: impl Into<String>) -> Option<Self> {
+        let name = name.into();
+        (is_label(&name) && name.len() <= 40).then_some(Self(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StackName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether `text` is an RFC 1123 label: `[a-z0-9]([-a-z0-9]*[a-z0-9])?`, at most 63 characters.
+pub fn is_label(text: &str) -> bool {
+    let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes.first().is_some_and(|c| ok(*c))
+        && bytes.last().is_some_and(|c| ok(*c))
+        && bytes.iter().all(|c| ok(*c) || *c == b'-')
+}
+
+/// The kinds of Kubernetes objects that hks writes or watches. A Stack can express no other, so it cannot leave its
+/// project through one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// `v1`
+    Secret,
+    /// `v1`
+    ConfigMap,
+    /// `v1`
+    PersistentVolumeClaim,
+    /// `v1`
+    Service,
+    /// `networking.k8s.io/v1`
+    NetworkPolicy,
+    /// `apps/v1`
+    StatefulSet,
+    /// `apps/v1`
+    Deployment,
+    /// `networking.k8s.io/v1`
+    Ingress,
+    /// `apps/v1`, only watched
+    ReplicaSet,
+    /// `v1`, written only to prove that an image can be pulled
+    Pod,
+    /// `coordination.k8s.io/v1`
+    Lease,
+}
+
+impl Kind {
+    /// Every kind, in the order in which objects are created.
+    pub const ALL: [Kind; 11] = [
+        Kind::Secret,
+        Kind::ConfigMap,
+        Kind::PersistentVolumeClaim,
+        Kind::Service,
+        Kind::NetworkPolicy,
+        Kind::StatefulSet,
+        Kind::Deployment,
+        Kind::Ingress,
+        Kind::ReplicaSet,
+        Kind::Pod,
+        Kind::Lease,
+    ];
+
+    /// The API group, empty for the core group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Kind::Deployment | Kind::StatefulSet | Kind::ReplicaSet => "apps",
+            Kind::Ingress | Kind::NetworkPolicy => "networking.k8s.io",
+            Kind::Lease => "coordination.k8s.io",
+            Kind::Secret | Kind::ConfigMap | Kind::PersistentVolumeClaim | Kind::Service | Kind::Pod => "",
+        }
+    }
+
+    /// `apiVersion` as it stands in a manifest.
+    pub fn api_version(self) -> &'static str {
+        match self.group() {
+            "apps" => "apps/v1",
+            "networking.k8s.io" => "networking.k8s.io/v1",
+            "coordination.k8s.io" => "coordination.k8s.io/v1",
+            _ => "v1",
+        }
+    }
+
+    /// The lower-case plural of the REST path.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Kind::Secret => "secrets",
+            Kind::ConfigMap => "configmaps",
+            Kind::PersistentVolumeClaim => "persistentvolumeclaims",
+            Kind::Service => "services",
+            Kind::NetworkPolicy => "networkpolicies",
+            Kind::StatefulSet => "statefulsets",
+            Kind::Deployment => "deployments",
+            Kind::Ingress => "ingresses",
+            Kind::ReplicaSet => "replicasets",
+            Kind::Pod => "pods",
+            Kind::Lease => "leases",
+        }
+    }
+
+    /// The kind named `name` in a manifest, if hks knows it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.to_string() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// An object of the Stack's project. There is no namespace in it: a Stack has exactly one, and only the shell knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// What it is.
+    pub kind: Kind,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of the object `name` of kind `kind`.
+    pub fn new(kind: Kind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// One walk of the state machine toward a release; replies that carry an older id are dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PassId(pub u64);
+
+impl PassId {
+    /// The id of the following pass.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for PassId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pass-{}", self.0)
+    }
+}

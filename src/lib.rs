@@ -1,0 +1,28 @@
+//! Declarative `GitOps` for platforms whose workspaces are vClusters.
+//!
+//! Data flows through the modules in one straight line, and the order of the `mod` lines below is the dependency rule: a
+//! module uses only modules above it. Everything above `shell` is pure; `now` is always an argument.
+//!
+//! | module | verb | says |
+//! |---|---|---|
+//! | `ident` | – | the names that flow through hks |
+//! | `spec` | parse | hks.yaml bytes → `Result<Spec, Vec<Diagnostic>>` |
+//! | `manifest` | render | Spec × Revision → Manifest: objects in stages |
+//! | `plan` | compare | Manifest × Live × Inventory → Plan |
+//! | `rollout` | progress | Objects × Live → Progress, or the cause of a failure |
+//! | `record` | – | what is kept in the cluster for each Stack |
+//! | `report` | compose | what forges and people are told |
+//! | `machine` | step | (Machine, Event, Live, now) → Effects: the one state machine |
+//! | `shell` | perform, run | the only async: one file for each external thing |
+//! | `cli` | – | arguments → what to run |
+
+pub mod ident;
+pub mod spec;
+pub mod manifest;
+pub mod plan;
+pub mod rollout;
+pub mod record;
+pub mod report;
+pub mod machine;
+pub mod shell;
+pub mod cli;

@@ -1,0 +1,207 @@
+//! Recognises credentials in plain text, to refuse them in hks.yaml and to keep them out of every message.
+
+/// What stands for masked characters.
+const MASK: char = '*';
+
+/// Prefixes of tokens, how many token characters must follow, and what to call them.
+const TOKENS: &[(&str, usize, &str)] = &[
+    ("sk-", 16, "an API key (`sk-…`)"),
+    ("ghp_", 20, "a GitHub token"),
+    ("gho_", 20, "a GitHub token"),
+    ("ghu_", 20, "a GitHub token"),
+    ("ghs_", 20, "a GitHub token"),
+    ("ghr_", 20, "a GitHub token"),
+    ("github_pat_", 20, "a GitHub token"),
+    ("glpat-", 16, "a GitLab token"),
+    ("xoxb-", 16, "a Slack token"),
+    ("xoxp-", 16, "a Slack token"),
+    ("AKIA", 16, "an AWS access key"),
+    ("ASIA", 16, "an AWS access key"),
+];
+
+/// A run of base64 characters this long, of mixed case and with digits, is taken for key material when masking.
+const OPAQUE: usize = 40;
+
+/// What a reference becomes before [`find`] looks at a text: no literal, but not nothing either.
+pub(super) const REFERENCE: char = '\u{1}';
+
+/// What kind of credential `text` holds, if any. References stand in it as [`REFERENCE`].
+pub(super) fn find(text: &str) -> Option<&'static str> {
+    pem(text)
+        .map(|_| "a private key")
+        .or_else(|| token(text).map(|t| t.2))
+        .or_else(|| url_password(text).map(|_| "a URL with a password"))
+}
+
+/// `text` with every credential in it replaced by as many `*`.
+pub(super) fn mask(text: &str) -> String {
+    let mut hidden = vec![false; text.len()];
+    let mut hide = |from: usize, to: usize| hidden.iter_mut().take(to).skip(from).for_each(|h| *h = true);
+    let mut at = 0;
+    while let Some((from, to, _)) = text.get(at..).and_then(token) {
+        hide(at + from, at + to);
+        at += to;
+    }
+    at = 0;
+    while let Some((from, to)) = text.get(at..).and_then(url_password) {
+        hide(at + from, at + to);
+        at += to;
+    }
+    if let Some(from) = pem(text) {
+        hide(from, text.len());
+    }
+    for (from, to) in opaque(text) {
+        hide(from, to);
+    }
+    text.char_indices().map(|(i, c)| if hidden.get(i) == Some(&true) { MASK } else { c }).collect()
+}
+
+/// Where a private key in PEM begins.
+fn pem(text: &str) -> Option<usize> {
+    let begin = text.find("-----BEGIN ")?;
+    text.get(begin..)?.contains("PRIVATE KEY").then_some(begin)
+}
+
+fn is_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+/// The first token in `text`: from, to and its name.
+fn token(text: &str) -> Option<(usize, usize, &'static str)> {
+    let mut best: Option<(usize, usize, &'static str)> = None;
+    for (prefix, least, name) in TOKENS {
+        for (from, _) in text.match_indices(prefix) {
+            let free = text.get(..from).and_then(|t| t.chars().next_back()).is_none_or(|c| !c.is_ascii_alphanumeric());
+            let body = text.get(from + prefix.len()..).unwrap_or_default();
+            let length = body.find(|c| !is_token(c)).unwrap_or(body.len());
+            if free && length >= *least && body.get(..length).is_some_and(|b| plausible(prefix, b)) {
+                if best.is_none_or(|b| from < b.0) {
+                    best = Some((from, from + prefix.len() + length, name));
+                }
+                break;
+            }
+        }
+    }
+    best
+}
+
+/// Whether `body` can be what follows `prefix` in a real token, and is not a word or a name such as
+/// `sk-learn-model-2-service-production`.
+fn plausible(prefix: &str, body: &str) -> bool {
+    match prefix {
+        "AKIA" | "ASIA" => body.len() == 16 && body.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()),
+        _ => {
+            let random = |s: &str| s.len() >= 12 && s.chars().any(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+            !body.contains(['-', '_']) || body.split(['-', '_']).any(random)
+        }
+    }
+}
+
+/// The password of the first URL in `text` that has one in plain text.
+fn url_password(text: &str) -> Option<(usize, usize)> {
+    for (scheme, _) in text.match_indices("://") {
+        let from = scheme + 3;
+        let rest = text.get(from..)?;
+        let end = rest.find(['/', '?', '#', ' ', '"', '\'', '\n', ',', ';']).unwrap_or(rest.len());
+        let Some((user, _)) = rest.get(..end).and_then(|authority| authority.rsplit_once('@')) else { continue };
+        let Some((name, password)) = user.split_once(':') else { continue };
+        let start = from + name.len() + 1;
+        let referenced = password.starts_with("$(") && password.ends_with(')')
+            || password.starts_with("${") && password.ends_with('}');
+        if !referenced && password.chars().any(|c| c != REFERENCE) {
+            return Some((start, start + password.len()));
+        }
+    }
+    None
+}
+
+/// Runs of characters that look like key material.
+fn opaque(text: &str) -> Vec<(usize, usize)> {
+    let mut runs = Vec::new();
+    let mut from = None;
+    for (i, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        let inside = c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-');
+        match (from, inside) {
+            (None, true) => from = Some(i),
+            (Some(start), false) => {
+                let run = text.get(start..i).unwrap_or_default();
+                let has = |f: fn(&char) -> bool| run.chars().any(|c| f(&c));
+                if run.len() >= OPAQUE
+                    && has(char::is_ascii_uppercase)
+                    && has(char::is_ascii_lowercase)
+                    && has(char::is_ascii_digit)
+                {
+                    runs.push((start, i));
+                }
+                from = None;
+            }
+            _ => {}
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds() {
+        let body = "Abc0123456789abcdefghij0123456789";
+        for text in [
+            format!("sk-{body}"),
+            format!("sk-proj-{body}"),
+            format!("Bearer sk-ant-x-{body}"),
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----".to_owned(),
+            "-----BEGIN PRIVATE KEY-----".to_owned(),
+            "postgres://app:hunter2@db:5432/app".to_owned(),
+            "redis://:hunter2@cache:6379".to_owned(),
+            "postgres://\u{1}:x\u{1}@db/app".to_owned(),
+            "http://ok.example https://a:b@c".to_owned(),
+            format!("AKIA{}", "IOSFODNN7EXAMPLE"),
+            format!("ghp_{body}"),
+            format!("github_pat_{body}_x"),
+            format!("glpat-{body}"),
+        ] {
+            assert!(find(&text).is_some(), "{text}");
+            assert_ne!(mask(&text), text);
+        }
+    }
+
+    #[test]
+    fn leaves_harmless_text() {
+        for text in [
+            "",
+            "hello",
+            "sk-learn",
+            "sk-learn-model-2-service-production",
+            "task-runner-with-a-long-name-1234567",
+            "https://example.com/a:b@c",
+            "https://user@example.com",
+            "postgres://\u{1}:\u{1}@db:5432/app",
+            "postgres://app:$(PASSWORD)@db:5432/app",
+            "-----BEGIN CERTIFICATE-----",
+            "AKIA",
+            "http://\u{1}:8080",
+        ] {
+            assert_eq!(find(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn masks_in_place() {
+        assert_eq!(mask("a postgres://u:pw@h b"), "a postgres://u:**@h b");
+        assert_eq!(mask(&format!("é ghp_{} é", "a".repeat(26))), format!("é {} é", "*".repeat(30)));
+        assert_eq!(mask("plain"), "plain");
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ";
+        assert_eq!(mask(line), "*".repeat(line.len()));
+        let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        assert_eq!(mask(digest), digest);
+    }
+
+    #[test]
+    fn masks_every_one() {
+        let text = "redis://:one@a redis://:two@b";
+        assert_eq!(mask(text), "redis://:***@a redis://:***@b");
+    }
+}

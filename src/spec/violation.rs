@@ -1,0 +1,431 @@
+//! What the schema refuses, said to people; and the file without it, so that the other checks can still run.
+
+use super::credential;
+use super::diagnostic::Code;
+use super::place::Path;
+use super::report::{Report, below};
+use super::schema::{SCHEMA, VALIDATOR};
+use super::suggest;
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::{JsonType, ValidationError};
+use serde_json::Value;
+
+/// The places that the schema refused: what depends on them is not checked, for it would only repeat the mistake.
+#[derive(Debug, Default)]
+pub(super) struct Broken(Vec<Path>);
+
+impl Broken {
+    /// Whether `path` itself, or something around it, was refused.
+    pub fn hides(&self, path: &[&str]) -> bool {
+        self.0.iter().any(|b| b.len() <= path.len() && b.iter().zip(path).all(|(x, y)| x == y))
+    }
+
+    /// Whether `path`, or something around or in it, was refused.
+    pub fn touches(&self, path: &[&str]) -> bool {
+        self.0.iter().any(|b| b.iter().zip(path).all(|(x, y)| x == y))
+    }
+}
+
+/// Reports what the schema refuses and takes it out of `value`.
+pub(super) fn check(value: &mut Value, report: &mut Report<'_>) -> Broken {
+    let mut broken = Broken::default();
+    let mut removals = Vec::new();
+    match &*VALIDATOR {
+        Ok(validator) => {
+            for error in validator.iter_errors(value) {
+                violation(&error, report, &mut removals, &mut broken);
+            }
+        }
+        Err(message) => {
+            report.value(Code::WrongType, &[], &format!("the schema of this build is broken: {message}"), "report it");
+            broken.0.push(Path::new());
+        }
+    }
+    for path in removals {
+        remove(value, &path);
+    }
+    broken
+}
+
+fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mut Vec<Path>, broken: &mut Broken) {
+    let path = keys(error.instance_path().as_str());
+    let definition = definition(error.schema_path().as_str());
+    let name = path.last().map_or("the file", String::as_str);
+    let remove = |path: &Path, removals: &mut Vec<Path>, broken: &mut Broken| {
+        removals.push(path.clone());
+        broken.0.push(path.clone());
+    };
+    match error.kind() {
+        Kind::AdditionalProperties { unexpected } => {
+            let known = known_keys(error);
+            for key in unexpected {
+                let at = below(&path, &[key]);
+                let near = suggest::nearest(key, known.iter().map(String::as_str));
+                if let Some(near) = near {
+                    broken.0.push(below(&path, &[near]));
+                }
+                report.key(
+                    Code::UnknownKey,
+                    &at,
+                    &format!("unknown key `{}`", short(key)),
+                    &unknown_key(key, near, &known),
+                );
+                removals.push(at);
+            }
+        }
+        Kind::PropertyNames { error } => {
+            let key = error.instance().as_str().unwrap_or_default();
+            let at = below(&path, &[key]);
+            let (code, message, help) = bad_text(self::definition(error.schema_path().as_str()), "name", key);
+            report.key(code, &at, &message, help);
+        }
+        Kind::Required { property } => {
+            let key = property.as_str().unwrap_or_default();
+            let message = if path.is_empty() {
+                format!("`{key}` is missing")
+            } else {
+                format!("`{}` has no `{key}`", short(name))
+            };
+            report.key(Code::MissingKey, &path, &message, missing_key(key));
+        }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            // the alternatives differ in type: the one of the right type says what is wrong
+            let top = |e: &&ValidationError<'_>| {
+                e.instance_path() == error.instance_path() && matches!(e.kind(), Kind::Type { .. })
+            };
+            if let Some(errors) = context.iter().find(|errors| !errors.iter().any(|e| top(&e))) {
+                for e in errors {
+                    violation(e, report, removals, broken);
+                }
+            } else {
+                let (message, help) = wrong_type(error.instance(), "text or a mapping", name, definition, None);
+                report.value(Code::WrongType, &path, &message, &help);
+                remove(&path, removals, broken);
+            }
+        }
+        Kind::Type { kind } => {
+            let written = report.places.text(&path).map(str::to_owned);
+            let (message, help) = wrong_type(error.instance(), expected(kind), name, definition, written.as_deref());
+            report.value(Code::WrongType, &path, &message, &help);
+            remove(&path, removals, broken);
+        }
+        // the type is wrong already, and has been reported
+        Kind::Enum { .. } | Kind::Constant { .. } if !error.instance().is_string() => {}
+        Kind::Enum { options } => {
+            let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            unknown_value(&path, error.instance(), &options, report);
+            remove(&path, removals, broken);
+        }
+        Kind::Constant { expected_value } => {
+            unknown_value(&path, error.instance(), &[expected_value.as_str().unwrap_or_default()], report);
+            remove(&path, removals, broken);
+        }
+        Kind::Pattern { .. } => {
+            let (code, message, help) = bad_text(definition, name, error.instance().as_str().unwrap_or_default());
+            report.value(code, &path, &message, help);
+            remove(&path, removals, broken);
+        }
+        Kind::MaxLength { limit } if is_name(definition) => {
+            let message = format!("`{}` is longer than {limit} characters", short(name));
+            report.value(Code::InvalidName, &path, &message, "shorten it");
+            remove(&path, removals, broken);
+        }
+        kind => {
+            let (message, help) = out_of_range(kind, name);
+            report.value(Code::OutOfRange, &path, &message, &help);
+            if !error.instance().is_object() {
+                remove(&path, removals, broken);
+            }
+        }
+    }
+}
+
+/// The keys of a JSON pointer.
+fn keys(pointer: &str) -> Path {
+    pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+/// The name of the definition that a schema path starts in.
+fn definition(schema_path: &str) -> &str {
+    schema_path.strip_prefix("/$defs/").and_then(|rest| rest.split('/').next()).unwrap_or_default()
+}
+
+/// The keys that are allowed where `error` found another one.
+fn known_keys(error: &ValidationError<'_>) -> Vec<String> {
+    let parent = error.schema_path().as_str().strip_suffix("/additionalProperties").unwrap_or_default();
+    let properties = SCHEMA.pointer(&format!("{parent}/properties")).and_then(Value::as_object);
+    properties.map(|p| p.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn unknown_key(key: &str, near: Option<&str>, known: &[String]) -> String {
+    /// What other languages call what this one calls otherwise.
+    const SYNONYMS: &[(&str, &str)] = &[
+        ("environment", "env"),
+        ("services", "apps"),
+        ("entrypoint", "command"),
+        ("scale", "replicas"),
+        ("instances", "replicas"),
+        ("healthcheck", "probes"),
+        ("healthCheck", "probes"),
+        ("hostname", "host"),
+        ("volume", "storage"),
+        ("name", "repository"),
+        ("memoryLimit", "limits"),
+    ];
+    let has = |k: &str| known.iter().any(|known| known == k);
+    if let Some((_, synonym)) = SYNONYMS.iter().find(|(other, k)| *other == key && has(k)) {
+        return format!("did you mean `{synonym}`?");
+    }
+    match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("remove it; known here: {}", known.join(", ")),
+    }
+}
+
+fn missing_key(key: &str) -> &'static str {
+    match key {
+        "apiVersion" => "add `apiVersion: hks.hexabase.ai/v1`",
+        "kind" => "add `kind: Stack`",
+        "metadata" | "name" => "add `metadata: {name: …}`",
+        "engine" => "add `engine: postgres`",
+        "version" => "add the major version, such as `version: \"16\"`",
+        "image" => "add `image: repository:tag`",
+        "server" => "add the host, such as `server: registry.example/team`",
+        "secret" => "add the name of the pull secret, such as `secret: registry-login`",
+        "repository" => "add the repository of the image, without tag",
+        "generate" => "add the keys to make, such as `generate: {key: {}}`",
+        "paths" => "add what answers, such as `paths: {/: web}`",
+        "app" => "add the name of the app, such as `app: web`",
+        _ => "add it",
+    }
+}
+
+fn expected(kind: &TypeKind) -> &'static str {
+    match kind {
+        TypeKind::Single(JsonType::Object) => "a mapping",
+        TypeKind::Single(JsonType::Array) => "a list",
+        TypeKind::Single(JsonType::Integer) => "a whole number",
+        TypeKind::Single(_) => "text",
+        TypeKind::Multiple(types) if types.contains(JsonType::Boolean) => "text, a number or a boolean",
+        TypeKind::Multiple(_) => "text or a number",
+    }
+}
+
+fn wrong_type(actual: &Value, expected: &str, name: &str, definition: &str, written: Option<&str>) -> (String, String) {
+    let is = match actual {
+        Value::Null => "is empty",
+        Value::Bool(_) => "is a boolean",
+        Value::Number(_) => "is a number",
+        Value::String(_) => "is text",
+        Value::Array(_) => "is a list",
+        Value::Object(_) => "is a mapping",
+    };
+    let name = short(name);
+    let message = match actual {
+        Value::Null => format!("`{name}` {is}, but must be {expected}"),
+        _ => format!("`{name}` must be {expected}, but {is}"),
+    };
+    let help = match (actual, expected, definition) {
+        (Value::Null, "text, a number or a boolean", _) => "write `\"\"` for an empty text".to_owned(),
+        (Value::Null, ..) => "give it a value, or remove the key".to_owned(),
+        (Value::Number(_), "text", "Duration") => "add a unit, such as `30s` or `10m`".to_owned(),
+        (Value::Number(_), "text", "Memory") => "add a unit, such as `256Mi` or `5Gi`".to_owned(),
+        (Value::Number(_) | Value::Bool(_), "text", _) => {
+            format!("quote it: `\"{}\"`", short(written.unwrap_or("…")))
+        }
+        (Value::String(_), "a whole number", _) => "write it in digits, without quotes".to_owned(),
+        (Value::Array(_), "a mapping", _) if name == "ports" => "name each port: `ports: {http: 8080}`".to_owned(),
+        (Value::Array(_), "a mapping", _) if name == "env" => "write `NAME: value` below it, without `-`".to_owned(),
+        (Value::Array(_), "a mapping", _) => "write `name: …` below it instead of `- …`".to_owned(),
+        (_, "a mapping", _) => "write keys below it".to_owned(),
+        (_, "a list", _) => "write a list, such as `[\"serve\", \"--verbose\"]`".to_owned(),
+        (Value::Number(_), "a whole number", _) => "leave out the fraction".to_owned(),
+        _ => format!("write {expected}"),
+    };
+    (message, help)
+}
+
+fn unknown_value(path: &Path, actual: &Value, options: &[&str], report: &mut Report<'_>) {
+    let name = path.last().map(String::as_str).unwrap_or_default();
+    let actual = actual.as_str().unwrap_or_default();
+    let message = if harmless(actual) {
+        format!("unknown value `{actual}` of `{name}`")
+    } else {
+        format!("unknown value of `{name}`")
+    };
+    // between versions, near means nothing
+    let near = suggest::nearest(actual, options.iter().copied()).filter(|near| near.len() > 2);
+    let help = match (options, near) {
+        ([only], _) => format!("write `{only}`"),
+        (_, Some(near)) => format!("did you mean `{near}`?"),
+        _ => format!("write one of {}", options.join(", ")),
+    };
+    report.value(Code::UnknownValue, path, &message, &help);
+}
+
+/// A longer text is not repeated: with it, the message would not fit into a commit status.
+const MAX_SHOWN: usize = 30;
+
+fn is_name(definition: &str) -> bool {
+    matches!(definition, "StackName" | "Label" | "PortName" | "EnvName" | "KeyName" | "ObjectName")
+}
+
+/// A text that does not match its pattern. The text itself is shown only when it is a name.
+fn bad_text(definition: &str, name: &str, text: &str) -> (Code, String, &'static str) {
+    let shown = if harmless(text) && text.len() <= MAX_SHOWN { format!("`{text}`") } else { format!("this {name}") };
+    let name = short(name);
+    match definition {
+        "Cpu" => (
+            Code::InvalidQuantity,
+            format!("`{name}` is not an amount of CPU"),
+            "write cores such as `0.5`, or millicores such as `500m`",
+        ),
+        "Memory" if text.ends_with('m') => (
+            Code::MemoryUnit,
+            format!("`{name}` is in thousandths of a byte (`m`)"),
+            "write `Mi` for mebibytes, such as `512Mi`",
+        ),
+        "Memory" => (
+            Code::InvalidQuantity,
+            format!("`{name}` is not an amount of memory or storage"),
+            "write a number with Ki, Mi, Gi or Ti, such as `512Mi`",
+        ),
+        "Duration" => (
+            Code::InvalidDuration,
+            format!("`{name}` is not a duration"),
+            "write s, m, h or d, such as `30s` or `1h30m`",
+        ),
+        "Digest" => (
+            Code::InvalidImage,
+            format!("`{name}` is not the digest of an image"),
+            "write `sha256:` and 64 hexadecimal digits",
+        ),
+        "UrlPath" | "PathPrefix" => {
+            (Code::InvalidPath, format!("{shown} is not a path of a URL"), "start it with `/`; no spaces")
+        }
+        "Server" => (
+            Code::InvalidServer,
+            format!("`{name}` is not the host of a registry"),
+            "write it without `https://`, such as `registry.example/team`",
+        ),
+        "EnvName" => (
+            Code::InvalidName,
+            format!("{shown} cannot name an environment variable"),
+            "use letters, digits and `_`, not a digit first",
+        ),
+        "PortName" => (
+            Code::InvalidName,
+            format!("{shown} cannot name a port"),
+            "use lower-case letters, digits and single `-`, at most 15",
+        ),
+        "KeyName" => (
+            Code::InvalidName,
+            format!("{shown} cannot be a key of a secret"),
+            "use letters, digits, `-` and `_`, at most 63",
+        ),
+        "StackName" => (
+            Code::InvalidName,
+            format!("{shown} cannot name a Stack"),
+            "use lower-case letters, digits and `-`, a letter first, at most 40",
+        ),
+        _ => (
+            Code::InvalidName,
+            format!("{shown} is not valid as a name"),
+            "use lower-case letters, digits and `-`, at most 63",
+        ),
+    }
+}
+
+fn out_of_range(kind: &Kind, name: &str) -> (String, String) {
+    let name = short(name);
+    match kind {
+        Kind::Minimum { limit } => (format!("`{name}` is too small"), format!("write at least {limit}")),
+        Kind::Maximum { limit } => (format!("`{name}` is too large"), format!("write at most {limit}")),
+        Kind::MinLength { .. } => (format!("`{name}` is an empty text"), "give it a value".to_owned()),
+        Kind::MaxLength { limit } => (format!("`{name}` is too long"), format!("write at most {limit} characters")),
+        Kind::MinProperties { .. } => (format!("`{name}` is empty"), "add at least one entry".to_owned()),
+        Kind::MaxItems { limit } => (format!("`{name}` is too long"), format!("write at most {limit} items")),
+        _ => (format!("`{name}` is not allowed"), "see the JSON Schema of hks.yaml".to_owned()),
+    }
+}
+
+/// Whether a text may be repeated in a message.
+fn harmless(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 63
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || " ._-/".contains(c))
+        && credential::mask(text) == text
+}
+
+/// A name for a message: not longer than names can be.
+fn short(name: &str) -> String {
+    if name.chars().count() <= 63 { name.to_owned() } else { name.chars().take(60).chain("…".chars()).collect() }
+}
+
+/// Takes `path` out of `value`; named things stay, empty, for others to refer to.
+fn remove(value: &mut Value, path: &[String]) {
+    let Some((last, parents)) = path.split_last() else {
+        *value = Value::Object(serde_json::Map::new());
+        return;
+    };
+    let Some(parent) = parents.iter().try_fold(value, |v, key| child(v, key)) else { return };
+    match parent {
+        Value::Object(map) => {
+            let named = parents.len() == 1 && parents.first().is_some_and(|p| p != "metadata" && p != "deploy")
+                || parents.get(2).is_some_and(|p| p == "generate") && parents.len() == 3;
+            if named && map.contains_key(last) {
+                map.insert(last.clone(), Value::Object(serde_json::Map::new()));
+            } else {
+                map.remove(last);
+            }
+        }
+        Value::Array(items) => {
+            if let Some(item) = last.parse::<usize>().ok().and_then(|i| items.get_mut(i)) {
+                *item = Value::String(String::new());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn child<'v>(value: &'v mut Value, key: &str) -> Option<&'v mut Value> {
+    match value {
+        Value::Object(map) => map.get_mut(key),
+        Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pointers() {
+        assert_eq!(keys(""), Path::new());
+        assert_eq!(keys("/a/~1/b~0c//0"), ["a", "/", "b~c", "", "0"]);
+        assert_eq!(definition("/$defs/Label/pattern"), "Label");
+        assert_eq!(definition("/properties/kind/enum"), "");
+    }
+
+    #[test]
+    fn removes() {
+        let path = |keys: &[&str]| below(&[], keys);
+        let mut value = json!({"apps": {"web": 5}, "a": {"b": [1, 2]}});
+        remove(&mut value, &path(&["apps", "web"]));
+        remove(&mut value, &path(&["a", "b", "1"]));
+        remove(&mut value, &path(&["a", "nothing", "here"]));
+        assert_eq!(value, json!({"apps": {"web": {}}, "a": {"b": [1, ""]}}));
+        remove(&mut value, &[]);
+        assert_eq!(value, json!({}));
+    }
+
+    #[test]
+    fn broken_places() {
+        let broken = Broken(vec![below(&[], &["apps", "web", "ports", "http"])]);
+        assert!(broken.touches(&["apps", "web", "ports"]) && broken.touches(&["apps", "web", "ports", "http", "x"]));
+        assert!(!broken.touches(&["apps", "api"]) && !broken.hides(&["apps", "web", "ports"]));
+        assert!(broken.hides(&["apps", "web", "ports", "http"]));
+    }
+}
