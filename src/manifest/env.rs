@@ -1,0 +1,142 @@
+//! Templates → environment variables: public references become text, secret ones become `secretKeyRef` and `$(VAR)`.
+
+use super::{Names, Object, Recipe, Stage};
+use crate::ident::{Kind, ObjectKey};
+use crate::spec::{DatabaseField, Generated, Part, Reference, Template};
+use ring::digest;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a reference becomes.
+enum Meaning {
+    /// Text that may be seen.
+    Public(String),
+    /// A key of a Secret.
+    Secret { secret: String, key: String },
+}
+
+impl Names<'_> {
+    /// Name of the Secret with the credentials of database `name`.
+    pub(super) fn credentials(&self, name: &str) -> String {
+        format!("{}-credentials", self.object(name))
+    }
+
+    fn meaning(&self, reference: &Reference) -> Meaning {
+        let public = Meaning::Public;
+        match reference {
+            Reference::Database(name, field) => {
+                let key = match field {
+                    DatabaseField::Host => return public(self.object(name)),
+                    DatabaseField::Port => return public("5432".into()),
+                    DatabaseField::Name => return public("app".into()),
+                    DatabaseField::User => "user",
+                    DatabaseField::Password => "password",
+                    DatabaseField::Url => "url",
+                };
+                Meaning::Secret { secret: self.credentials(name), key: key.into() }
+            }
+            Reference::Secret(name, key) => Meaning::Secret { secret: self.object(name), key: key.clone() },
+            Reference::AppHost(name) => public(self.object(name)),
+            Reference::AppPort(name) => {
+                let app = self.spec.apps.get(name);
+                public(app.and_then(|app| app.ports.first()).map(|(_, port)| port.to_string()).unwrap_or_default())
+            }
+            Reference::IngressHost(name) => public(self.ingress_host(name)),
+            Reference::IngressUrl(name) => public(self.ingress_url(name)),
+            Reference::GitSha => public(self.revision.to_string()),
+            Reference::GitShortSha => public(self.revision.short().into()),
+            Reference::Namespace => public(self.context.namespace.clone()),
+        }
+    }
+
+    /// A template of public references as text. The parser lets no secret into the places where this is used.
+    pub(super) fn text(&self, template: &Template) -> String {
+        let parts = template.0.iter().map(|part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Ref(reference) => match self.meaning(reference) {
+                Meaning::Public(text) => text,
+                Meaning::Secret { .. } => String::new(),
+            },
+        });
+        parts.collect()
+    }
+
+    /// A template as Kubernetes expands it: secrets as `$(VAR)`, collected into `helpers` by variable name. A literal
+    /// `$(` is doubled, since the kubelet would expand it.
+    fn expansion(&self, template: &Template, helpers: &mut BTreeMap<String, (String, String)>) -> String {
+        let mut text = String::new();
+        for part in &template.0 {
+            match part {
+                Part::Text(literal) => text.push_str(&literal.replace("$(", "$$(")),
+                Part::Ref(reference) => match self.meaning(reference) {
+                    Meaning::Public(public) => text.push_str(&public.replace("$(", "$$(")),
+                    Meaning::Secret { secret, key } => {
+                        let variable = variable(&secret, &key);
+                        text.push_str(&format!("$({variable})"));
+                        helpers.insert(variable, (secret, key));
+                    }
+                },
+            }
+        }
+        text
+    }
+
+    /// `env`, `command` and `args` of an app's container. Helper variables stand first: the kubelet expands only
+    /// variables that are defined above.
+    pub(super) fn environment(
+        &self,
+        env: &BTreeMap<String, Template>,
+        command: &[Template],
+        args: &[Template],
+    ) -> (Vec<Value>, Vec<String>, Vec<String>) {
+        let mut helpers = BTreeMap::new();
+        let mut own = vec![];
+        for (name, template) in env {
+            // a lone secret needs no helper
+            if let [Part::Ref(reference)] = template.0.as_slice()
+                && let Meaning::Secret { secret, key } = self.meaning(reference)
+            {
+                own.push(from_secret(name, &secret, &key));
+            } else {
+                own.push(json!({ "name": name, "value": self.expansion(template, &mut helpers) }));
+            }
+        }
+        let command = command.iter().map(|part| self.expansion(part, &mut helpers)).collect();
+        let args = args.iter().map(|part| self.expansion(part, &mut helpers)).collect();
+        let mut all: Vec<_> = helpers.iter().map(|(name, (secret, key))| from_secret(name, secret, key)).collect();
+        all.extend(own);
+        (all, command, args)
+    }
+
+    /// Names of the apps that refer to database `name`: the only ones that its NetworkPolicy lets in.
+    pub(super) fn users_of(&self, name: &str) -> BTreeSet<&str> {
+        let refers = |template: &Template| {
+            let to_it = |part: &Part| matches!(part, Part::Ref(Reference::Database(to, _)) if to == name);
+            template.0.iter().any(to_it)
+        };
+        let apps = self.spec.apps.iter();
+        apps.filter(|(_, app)| app.env.values().chain(&app.command).chain(&app.args).any(refers))
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+}
+
+fn from_secret(name: &str, secret: &str, key: &str) -> Value {
+    json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": key } } })
+}
+
+/// The helper variable for a secret value; the parser keeps the prefix `HKS_` free of user variables. Secrets and keys may
+/// differ in characters that a variable can't have, so a digest tells them apart.
+fn variable(secret: &str, key: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let id = digest::digest(&digest::SHA256, format!("{secret}/{key}").as_bytes());
+    format!("HKS_{key}_{}", hex::encode(&id.as_ref()[..4])).chars().map(plain).collect()
+}
+
+/// The Secret of a `secrets.<name>.generate` entry.
+pub(super) fn generated(names: &Names<'_>, name: &str, secret: &Generated) -> Object {
+    let key = ObjectKey::new(Kind::Secret, names.object(name));
+    let mut object = names.finish(Stage::Databases, key, None, json!({ "type": "Opaque" }));
+    object.recipe = secret.keys.iter().map(|(key, length)| (key.clone(), Recipe::Random(*length))).collect();
+    object
+}

@@ -1,0 +1,144 @@
+//! Where a live object differs from a rendered one, in the fields that hks owns and in no others.
+//!
+//! The API server adds defaults and other controllers add fields of their own, so a live object may always hold more.
+//! Lists of objects are matched by the key that server-side apply merges them by; other lists are whole.
+
+use kube_quantity::ParsedQuantity;
+use serde_json::Value;
+
+/// One field that is not as it should be.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Difference {
+    /// Such as `spec.template.spec.containers[web].image`.
+    pub field: String,
+    /// What is there, `None` if nothing is.
+    pub live: Option<String>,
+    /// What should be there.
+    pub wanted: String,
+}
+
+/// The keys by which the lists of the objects that hks writes are merged (`x-kubernetes-list-map-keys`).
+const LIST_KEYS: [&str; 5] = ["name", "mountPath", "containerPort", "port", "path"];
+
+/// Differences of `live` from `wanted`, in the order of the fields.
+pub fn differences(wanted: &Value, live: &Value) -> Vec<Difference> {
+    let mut found = vec![];
+    walk("", wanted, Some(live), &mut found);
+    found
+}
+
+fn walk(field: &str, wanted: &Value, live: Option<&Value>, found: &mut Vec<Difference>) {
+    let mut differ = || found.push(Difference { field: field.into(), live: live.map(show), wanted: show(wanted) });
+    match (wanted, live) {
+        // the API server leaves out empty fields
+        (Value::Object(map), None) if map.is_empty() => {}
+        (Value::Array(list), None) if list.is_empty() => {}
+        (Value::String(text), None) if text.is_empty() => {}
+        (Value::Object(wanted), Some(Value::Object(live))) => {
+            for (name, value) in wanted {
+                let below = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
+                walk(&below, value, live.get(name), found);
+            }
+        }
+        (Value::Array(items), Some(Value::Array(others))) => match list_key(items) {
+            Some(key) => {
+                for item in items {
+                    let below = format!("{field}[{}]", show(&item[key]));
+                    walk(&below, item, others.iter().find(|other| other[key] == item[key]), found);
+                }
+            }
+            None if items.len() == others.len() => {
+                for (index, (item, other)) in items.iter().zip(others).enumerate() {
+                    walk(&format!("{field}[{index}]"), item, Some(other), found);
+                }
+            }
+            None => differ(),
+        },
+        (Value::String(wanted), Some(Value::String(live))) if wanted == live => {}
+        (Value::String(wanted), Some(Value::String(live))) if is_quantity(field) && same_quantity(wanted, live) => {}
+        (wanted, Some(live)) if wanted == live => {}
+        _ => differ(),
+    }
+}
+
+/// The field that tells the elements of a list of objects apart, if one does for all of them.
+fn list_key(items: &[Value]) -> Option<&'static str> {
+    let names = |key: &&str| !items.is_empty() && items.iter().all(|item| item.get(*key).is_some());
+    LIST_KEYS.into_iter().find(|key| names(key))
+}
+
+fn is_quantity(field: &str) -> bool {
+    field.contains(".requests.") || field.contains(".limits.")
+}
+
+/// An amount such as `5Gi`, if it is one.
+pub(super) fn quantity(text: &str) -> Option<ParsedQuantity> {
+    ParsedQuantity::try_from(text).ok()
+}
+
+fn same_quantity(a: &str, b: &str) -> bool {
+    matches!((quantity(a), quantity(b)), (Some(a), Some(b)) if a == b)
+}
+
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether a live Service holds a port or selector that `wanted` does not. In a vCluster the syncer co-owns what a
+/// Service was created with, so server-side apply alone does not take it away.
+pub fn service_has_more(wanted: &Value, live: &Value) -> bool {
+    let count = |object: &Value| {
+        let ports = object["spec"]["ports"].as_array().map_or(0, Vec::len);
+        let selector = object["spec"]["selector"].as_object().map_or(0, serde_json::Map::len);
+        (ports, selector)
+    };
+    let (ports, selector) = count(wanted);
+    let (live_ports, live_selector) = count(live);
+    live_ports > ports || live_selector > selector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn more_in_live_is_no_difference() {
+        let wanted = json!({"spec": {"containers": [{"name": "a", "image": "x:1"}]}});
+        let live = json!({"spec": {"containers": [{"name": "injected"}, {"name": "a", "image": "x:1", "tty": false}]}});
+        assert_eq!(differences(&wanted, &live), []);
+    }
+
+    #[test]
+    fn a_changed_field_is_named_by_its_list_key() {
+        let wanted = json!({"spec": {"containers": [{"name": "a", "image": "x:1"}]}});
+        let live = json!({"spec": {"containers": [{"name": "a", "image": "x:2"}]}});
+        let found = differences(&wanted, &live);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].field, "spec.containers[a].image");
+        assert_eq!(found[0].live.as_deref(), Some("x:2"));
+    }
+
+    #[test]
+    fn quantities_are_equal_by_value_only_where_they_are_quantities() {
+        let object = |cpu: &str| json!({"resources": {"limits": {"cpu": cpu}}});
+        assert_eq!(differences(&object("0.5"), &object("500m")), []);
+        assert_eq!(differences(&object("1Gi"), &object("1024Mi")), []);
+        assert_eq!(differences(&json!({"env": {"x": "0.5"}}), &json!({"env": {"x": "500m"}})).len(), 1);
+    }
+
+    #[test]
+    fn empty_is_the_same_as_absent() {
+        assert_eq!(differences(&json!({"a": [], "b": {}, "c": ""}), &json!({})), []);
+        assert_eq!(differences(&json!({"a": [1]}), &json!({})).len(), 1);
+    }
+
+    #[test]
+    fn lists_without_a_key_are_whole() {
+        assert_eq!(differences(&json!({"args": ["a"]}), &json!({"args": ["a", "b"]})).len(), 1);
+        assert_eq!(differences(&json!({"args": ["b"]}), &json!({"args": ["a"]})).len(), 1);
+    }
+}

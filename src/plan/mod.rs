@@ -1,0 +1,209 @@
+//! Manifest × Live × Inventory → Plan: what has to be created, changed, kept and pruned so that the project becomes what
+//! the manifest says. Secret values are in neither side, so they can't be in the plan.
+
+mod compare;
+mod live;
+
+pub use compare::Difference;
+pub use live::{Live, Note, stack_of, uid};
+
+use crate::ident::{Kind, ObjectKey};
+use crate::manifest::{HASH_ANNOTATION, Manifest, Object, Stage, holds_data, pull_pods};
+use compare::quantity;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// An object that hks made: the only ones that it may ever delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned {
+    /// Kind and name.
+    pub key: ObjectKey,
+    /// Whether it was part of a release that settled. What never was is removed again by a rollback, data included.
+    pub settled: bool,
+}
+
+/// What is done with one object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// It is not there.
+    Create,
+    /// It is there and differs.
+    Change(Vec<Difference>),
+    /// It is as it should be.
+    Keep,
+}
+
+/// One object and what is done with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// As it should be.
+    pub object: Object,
+    /// What is done.
+    pub action: Action,
+    /// The Service holds ports or selectors that must be taken away explicitly.
+    pub strip: bool,
+    /// Why this can't be undone, if it can't.
+    pub irreversible: Option<String>,
+}
+
+/// Why a manifest can't be carried out. Nothing is touched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The object.
+    pub key: ObjectKey,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// The way from the live state to a manifest.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Plan {
+    /// Every object of the manifest, in order of stage, led by the pods that prove new images.
+    pub steps: Vec<Step>,
+    /// Owned objects that the manifest does not contain and that hold no data.
+    pub prune: Vec<ObjectKey>,
+    /// Owned objects with data that no settled release contained; only a rollback deletes them.
+    pub discard: Vec<ObjectKey>,
+    /// Owned objects with data that the manifest no longer contains; they stay.
+    pub retain: Vec<ObjectKey>,
+    /// Why the plan can't be carried out.
+    pub refusals: Vec<Refusal>,
+}
+
+impl Plan {
+    /// Steps of `stage` that do something.
+    pub fn work(&self, stage: Stage) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.object.stage == stage && step.action != Action::Keep)
+    }
+
+    /// Whether the live state is as the manifest says.
+    pub fn is_empty(&self) -> bool {
+        self.prune.is_empty() && self.steps.iter().all(|step| step.action == Action::Keep)
+    }
+
+    /// Counts of objects to create, to change and to delete.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count = |want: fn(&Action) -> bool| {
+            let apart = self.steps.iter().filter(|step| step.object.stage != Stage::Preflight);
+            apart.filter(|step| want(&step.action)).count()
+        };
+        let changed = count(|action| matches!(action, Action::Change(_)));
+        (count(|action| *action == Action::Create), changed, self.prune.len())
+    }
+}
+
+/// Compares a manifest with what is live. `inventory` is what hks made in this project for this Stack.
+pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
+    let mut plan = Plan::default();
+    for object in &manifest.objects {
+        let current = live.get(&object.key);
+        let step = step(object, current);
+        if let Some(current) = current {
+            plan.refusals.extend(refusals(object, current));
+        }
+        plan.steps.push(step);
+    }
+    plan.steps.splice(0..0, preflight(manifest, live, &plan.steps));
+
+    let wanted: BTreeSet<_> = plan.steps.iter().map(|step| &step.object.key).collect();
+    for owned in inventory.iter().filter(|owned| !wanted.contains(&owned.key)) {
+        let Some(current) = live.get(&owned.key) else { continue };
+        if !holds_data(&owned.key, current) {
+            plan.prune.push(owned.key.clone());
+        } else if owned.settled {
+            plan.retain.push(owned.key.clone());
+        } else {
+            plan.discard.push(owned.key.clone());
+        }
+    }
+    plan
+}
+
+fn step(object: &Object, current: Option<&Value>) -> Step {
+    let mut step = Step { object: object.clone(), action: Action::Create, strip: false, irreversible: None };
+    let Some(current) = current else { return step };
+    // what a pod is can't change: a live one by this name pulls the same image
+    if object.key.kind == Kind::Pod {
+        step.action = Action::Keep;
+        return step;
+    }
+    let mut found = compare::differences(&object.body, current);
+    let dropped = current["metadata"]["annotations"][HASH_ANNOTATION] != *object.hash();
+    if !dropped {
+        found.retain(|difference| !difference.field.starts_with("metadata.annotations"));
+    }
+    for key in object.recipe.keys().filter(|key| current["data"].get(key.as_str()).is_none()) {
+        let wanted = Live::HIDDEN.to_owned();
+        found.push(Difference { field: format!("data.{key}"), live: None, wanted });
+    }
+    step.strip = object.key.kind == Kind::Service && compare::service_has_more(&object.body, current);
+    if step.strip {
+        let wanted = object.body["spec"]["ports"].to_string();
+        found.push(Difference { field: "spec.ports".into(), live: Some(current["spec"]["ports"].to_string()), wanted });
+    }
+    if let Some((from, to)) = storage_change(object, current) {
+        step.irreversible = Some(format!("storage {from} → {to} can't be undone"));
+    }
+    step.action = if found.is_empty() { Action::Keep } else { Action::Change(found) };
+    step
+}
+
+/// Old and new size of a volume whose size changes.
+fn storage_change<'a>(object: &'a Object, current: &'a Value) -> Option<(&'a str, &'a str)> {
+    let size = |body: &'a Value| body["spec"]["resources"]["requests"]["storage"].as_str();
+    let (wanted, live) = (size(&object.body)?, size(current)?);
+    (object.key.kind == Kind::PersistentVolumeClaim && quantity(wanted) != quantity(live)).then_some((live, wanted))
+}
+
+/// What Kubernetes or the safety of data forbids.
+fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
+    let refuse = |message| Some(Refusal { key: object.key.clone(), message });
+    if let Some((from, to)) = storage_change(object, current)
+        && quantity(to).partial_cmp(&quantity(from)).is_some_and(std::cmp::Ordering::is_lt)
+    {
+        return refuse(format!("storage can't shrink from {from} to {to}; set it back to {from} or more"));
+    }
+    if object.key.kind == Kind::StatefulSet {
+        let data = |body: &Value| {
+            let env = body["spec"]["template"]["spec"]["containers"][0]["env"].as_array();
+            env.and_then(|env| env.iter().find(|entry| entry["name"] == "PGDATA"))
+                .and_then(|entry| entry["value"].as_str().map(str::to_owned))
+        };
+        if let (Some(wanted), Some(live)) = (data(&object.body), data(current))
+            && wanted != live
+        {
+            let major = |path: &str| path.split('/').nth(4).unwrap_or_default().to_owned();
+            let (from, to) = (major(&live), major(&wanted));
+            return refuse(format!(
+                "PostgreSQL {from} can't become {to} in place, its files differ; set version back to \"{from}\", or make \
+                 a new database and copy the data"
+            ));
+        }
+    }
+    None
+}
+
+/// Pods that pull the images that no live workload of this Stack runs yet: only where data is going to be touched.
+/// Without data at stake, a rolling update is itself the safest proof.
+fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
+    let touches_data = steps.iter().any(|step| step.object.holds_data() && step.action != Action::Keep);
+    if !touches_data {
+        return vec![];
+    }
+    let images = |body: &Value| {
+        let containers = body["spec"]["template"]["spec"]["containers"].as_array();
+        let images = containers.into_iter().flatten().filter_map(|container| container["image"].as_str());
+        images.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let workload = |kind| matches!(kind, Kind::Deployment | Kind::StatefulSet);
+    let known: BTreeSet<_> =
+        live.objects.iter().filter(|(key, _)| workload(key.kind)).flat_map(|(_, o)| images(o)).collect();
+    let mut new = BTreeSet::new();
+    for object in manifest.objects.iter().filter(|object| workload(object.key.kind)) {
+        let secret = object.body["spec"]["template"]["spec"]["imagePullSecrets"][0]["name"].as_str();
+        new.extend(images(&object.body).into_iter().filter(|i| !known.contains(i)).map(|image| (image, secret)));
+    }
+    let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
+    pods.map(|pod| step(&pod, live.get(&pod.key))).collect()
+}
