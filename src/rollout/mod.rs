@@ -1,0 +1,210 @@
+//! Objects × Live → Progress: how far a stage is, told from live state first and from events second. One table, kind by
+//! kind. No clock: deadlines are the machine's.
+
+mod cause;
+mod pod;
+pub mod text;
+
+pub use cause::{Cause, Resource};
+
+use crate::ident::{Kind, ObjectKey};
+use crate::manifest::{APP_LABEL, DATABASE_LABEL, Object};
+use crate::plan::{Live, uid};
+use serde_json::Value;
+
+/// How far an object or a stage is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// As it should be.
+    Ready,
+    /// On its way; what is still missing.
+    Progressing(Missing),
+    /// Waiting for room in the node pool: what is asked, and what the scheduler says.
+    Waiting(String),
+    /// It won't get there.
+    Failed(Cause),
+}
+
+/// What is still missing.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Missing {
+    /// The app or database.
+    pub component: String,
+    /// A pod to ask, if there is one.
+    pub pod: String,
+    /// In words.
+    pub message: String,
+    /// The trouble is a registry that may recover: the image.
+    pub pulling: Option<String>,
+}
+
+impl Progress {
+    fn rank(&self) -> u8 {
+        match self {
+            Progress::Ready => 0,
+            Progress::Progressing(_) => 1,
+            Progress::Waiting(_) => 2,
+            Progress::Failed(_) => 3,
+        }
+    }
+
+    /// The worse of the two; the first one where they are equal.
+    fn worse(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+}
+
+/// The progress of all `objects` together: a failure counts more than a wait, a wait more than progress.
+pub fn progress<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> Progress {
+    objects.into_iter().fold(Progress::Ready, |worst, object| worst.worse(of_object(object, live)))
+}
+
+/// The app or database that an object belongs to, for people.
+pub fn component(body: &Value) -> (String, bool) {
+    let label = |name: &str| body["metadata"]["labels"][name].as_str().map(str::to_owned);
+    match label(DATABASE_LABEL) {
+        Some(name) => (name, true),
+        None => (label(APP_LABEL).unwrap_or_else(|| "image check".into()), false),
+    }
+}
+
+/// The progress of one object.
+pub fn of_object(object: &Object, live: &Live) -> Progress {
+    let (component, database) = component(&object.body);
+    let who = Who { component, database };
+    let Some(current) = live.get(&object.key) else {
+        return who.progressing(format!("{} is not there yet", object.key));
+    };
+    match object.key.kind {
+        Kind::Deployment => deployment(&who, current, live),
+        Kind::StatefulSet => stateful_set(&who, current, live),
+        Kind::Pod => pod::pulled(&who, &object.key, current, live),
+        Kind::PersistentVolumeClaim => claim(&who, &object.key, current, live),
+        _ => Progress::Ready,
+    }
+}
+
+/// Whose progress it is.
+struct Who {
+    component: String,
+    database: bool,
+}
+
+impl Who {
+    fn progressing(&self, message: impl Into<String>) -> Progress {
+        let missing = Missing { component: self.component.clone(), message: message.into(), ..Missing::default() };
+        Progress::Progressing(missing)
+    }
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or(0)
+}
+
+/// The controller has not seen the newest spec yet.
+fn unobserved(object: &Value) -> bool {
+    number(&object["status"]["observedGeneration"]) < number(&object["metadata"]["generation"])
+}
+
+fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
+    if unobserved(current) {
+        return who.progressing("the rollout has not started yet");
+    }
+    let status = &current["status"];
+    let wanted = number(&current["spec"]["replicas"]);
+    if let Some(cause) = refused(who, status) {
+        return Progress::Failed(cause);
+    }
+    let counts = [&status["updatedReplicas"], &status["availableReplicas"], &status["replicas"]].map(number);
+    if counts == [wanted; 3] {
+        return Progress::Ready;
+    }
+    // Deployment and ReplicaSet carry the number of the rollout that they belong to
+    let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
+    let newest = live.owned_by(Kind::ReplicaSet, uid(current)).find(|(_, set)| revision(set) == revision(current));
+    let Some((set_key, set)) = newest else { return who.progressing("the rollout has not started yet") };
+    let base = who.progressing(format!("{} of {wanted} pods ready", counts[1].min(counts[0])));
+    let pods = live.owned_by(Kind::Pod, uid(set));
+    let seen = pods.fold(None, |worst: Option<Progress>, (key, pod)| {
+        let this = pod::starting(who, key, pod, live);
+        Some(match worst {
+            Some(worst) => worst.worse(this),
+            None => this,
+        })
+    });
+    let seen = match seen {
+        Some(Progress::Ready) | None => base,
+        Some(worst) => worst,
+    };
+    seen.worse(no_pod(who, set_key, set, live))
+}
+
+fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
+    if unobserved(current) {
+        return who.progressing("the rollout has not started yet");
+    }
+    let (status, wanted) = (&current["status"], number(&current["spec"]["replicas"]));
+    let current_revision = status["updateRevision"] == status["currentRevision"];
+    let updated = number(&status["updatedReplicas"]) == wanted || current_revision;
+    if updated && [&status["readyReplicas"], &status["availableReplicas"]].map(number) == [wanted; 2] {
+        return Progress::Ready;
+    }
+    let base = who.progressing("the server is not ready yet");
+    let key = ObjectKey::new(Kind::StatefulSet, current["metadata"]["name"].as_str().unwrap_or_default());
+    let pods = live.owned_by(Kind::Pod, uid(current));
+    let pods =
+        pods.map(|(key, pod)| pod::starting(who, key, pod, live)).filter(|progress| *progress != Progress::Ready);
+    pods.reduce(Progress::worse).unwrap_or(base).worse(no_pod(who, &key, current, live))
+}
+
+/// Pods of an older template that are not ready: a StatefulSet waits for them for ever, also after its template was put
+/// right (Kubernetes documentation, StatefulSets, "Forced rollback").
+pub fn stuck<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> Vec<ObjectKey> {
+    let sets = objects.into_iter().filter(|object| object.key.kind == Kind::StatefulSet);
+    let sets = sets.filter_map(|object| live.get(&object.key)).filter(|set| !unobserved(set));
+    let old = sets.flat_map(|set| {
+        let newest = &set["status"]["updateRevision"];
+        live.owned_by(Kind::Pod, uid(set)).filter(move |(_, pod)| {
+            let revision = &pod["metadata"]["labels"]["controller-revision-hash"];
+            newest.is_string() && revision != newest && !pod::is_ready(pod) && !pod::is_ending(pod)
+        })
+    });
+    old.map(|(key, _)| key.clone()).collect()
+}
+
+/// A quota inside the cluster makes the controller create no pod at all; a Deployment says so in a condition.
+fn refused(who: &Who, status: &Value) -> Option<Cause> {
+    let conditions = status["conditions"].as_array()?;
+    let failure = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
+    text::limit(failure["message"].as_str()?, &who.component, who.database)
+}
+
+/// … and a ReplicaSet or StatefulSet only in an event, which counts while there is no pod.
+fn no_pod(who: &Who, key: &ObjectKey, controller: &Value, live: &Live) -> Progress {
+    let missing = live.owned_by(Kind::Pod, uid(controller)).next().is_none();
+    let refusal = || {
+        let mut events = live.events_of(uid(controller)).rev().filter(|note| note.reason == "FailedCreate");
+        events.find_map(|note| text::limit(&note.message, &who.component, who.database))
+    };
+    match missing.then(refusal).flatten() {
+        Some(cause) => Progress::Failed(cause),
+        None if missing => who.progressing(format!("{key} has no pod yet")),
+        None => Progress::Ready,
+    }
+}
+
+/// An unbound claim is normal until a pod uses it; only a refusal is not. A vCluster tells it in an event.
+fn claim(who: &Who, key: &ObjectKey, current: &Value, live: &Live) -> Progress {
+    match current["status"]["phase"].as_str() {
+        Some("Bound") => Progress::Ready,
+        Some("Lost") => Progress::Failed(Cause::Configuration {
+            component: who.component.clone(),
+            message: format!("{key} has lost its volume; restore it or its backing storage"),
+        }),
+        _ => {
+            let mut events = live.events_of(uid(current)).rev();
+            let refusal = events.find_map(|note| text::limit(&note.message, &who.component, who.database));
+            refusal.map_or(Progress::Ready, Progress::Failed)
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Reading what Kubernetes says in prose: pull errors, quota refusals, the scheduler's reasons.
+//!
+//! Nothing structured carries these facts; the formats are those of the named sources and are pinned by the tests below.
+
+use super::{Cause, Resource};
+
+/// What a failed pull means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// Trying again won't help: the short reason.
+    Final(String),
+    /// The registry or the way to it may recover: the short reason.
+    Transient(String),
+    /// The text says nothing; an earlier one may have.
+    Silent,
+}
+
+/// Texts of containerd, CRI-O and the registries behind them that mean "not there" or "not for you".
+const FINAL: [(&str, &str); 10] = [
+    ("manifest unknown", "manifest unknown"),
+    ("not found", "not found"),
+    ("name unknown", "repository unknown"),
+    ("name_unknown", "repository unknown"),
+    ("repository does not exist", "repository unknown"),
+    ("pull access denied", "access denied"),
+    ("insufficient_scope", "access denied"),
+    ("unauthorized", "unauthorized"),
+    ("403 forbidden", "forbidden"),
+    ("invalid reference format", "invalid reference"),
+];
+
+/// Texts that mean that the same pull may work later.
+const TRANSIENT: [(&str, &str); 14] = [
+    ("429", "too many requests"),
+    ("toomanyrequests", "too many requests"),
+    ("500 internal", "registry error 500"),
+    ("502 bad gateway", "registry error 502"),
+    ("503 service", "registry error 503"),
+    ("504 gateway", "registry error 504"),
+    ("timeout", "timeout"),
+    ("deadline exceeded", "timeout"),
+    ("no such host", "registry's name does not resolve"),
+    ("server misbehaving", "registry's name does not resolve"),
+    ("connection refused", "connection refused"),
+    ("connection reset", "connection reset"),
+    ("unexpected eof", "connection lost"),
+    ("network is unreachable", "network unreachable"),
+];
+
+/// What a message about a failed pull means. Transient texts win: a proxy's error page may well say "not found".
+pub fn pull(message: &str) -> Pull {
+    let text = message.to_lowercase();
+    let find = |table: &[(&str, &str)]| {
+        table.iter().find(|(sign, _)| text.contains(sign)).map(|(_, short)| (*short).to_owned())
+    };
+    match (find(&TRANSIENT), find(&FINAL)) {
+        (Some(reason), _) => Pull::Transient(reason),
+        (None, Some(reason)) => Pull::Final(reason),
+        (None, None) => Pull::Silent,
+    }
+}
+
+/// Whether the scheduler's message tells of a lack of room, which waiting may cure, and of nothing else.
+/// Format: `0/3 nodes are available: 1 node(s) had untolerated taint {…}, 2 Insufficient cpu. preemption: …`
+/// (kube-scheduler, framework/types.go `FitError`). Nodes that are ruled out anyway don't matter when others lack room.
+pub fn lacks_room(message: &str) -> bool {
+    let head = message.split("preemption:").next().unwrap_or(message);
+    head.contains("Insufficient ") || head.contains("Too many pods")
+}
+
+/// The scheduler's message without its tails about preemption and resource claims.
+pub fn scheduler(message: &str) -> &str {
+    let cut = [" preemption:", " no new claims"].iter().filter_map(|tail| message.find(tail)).min();
+    message[..cut.unwrap_or(message.len())].trim_end_matches(['.', ',', ' '])
+}
+
+/// The limit that a refusal names, if it is one. Formats: ResourceQuota admission `exceeded quota: NAME, requested: K=V[,K=V],
+/// used: K=V, limited: K=V` and LimitRanger `maximum K usage per Container is V, but limit is V`.
+pub fn limit(message: &str, component: &str, database: bool) -> Option<Cause> {
+    let cause = |key: &str, limit: &str, used: &str, asked: &str| Cause::LimitExceeded {
+        component: component.into(),
+        resource: resource(key),
+        limit: limit.into(),
+        used: used.into(),
+        asked: asked.into(),
+        database,
+    };
+    if let Some(rest) = message.split_once("exceeded quota: ").map(|(_, rest)| rest) {
+        let part = |name: &str, end: &str| {
+            let text = rest.split_once(name)?.1;
+            Some(text.split(end).next().unwrap_or(text))
+        };
+        let requested = part("requested: ", ", used: ")?;
+        let used = part("used: ", ", limited: ")?;
+        let limited = rest.split_once("limited: ")?.1.split([' ', '\n', '"']).next()?;
+        let value = |list: &str, key: &str| {
+            let pair = list.split(',').find_map(|pair| pair.trim().split_once('=').filter(|(name, _)| *name == key));
+            pair.map(|(_, value)| value.trim_end_matches([':', '.']).to_owned()).unwrap_or_default()
+        };
+        let key = requested.split(',').next()?.trim().split_once('=')?.0;
+        return Some(cause(key, &value(limited, key), &value(used, key), &value(requested, key)));
+    }
+    let (head, asked) = message.split_once(", but limit is ").or_else(|| message.split_once(", but request is "))?;
+    let words: Vec<_> = head.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "usage")?;
+    let asked = asked.split([',', ' ', ']']).next()?.trim_end_matches('.');
+    Some(cause(words.get(at.checked_sub(1)?)?, words.last()?, "", asked))
+}
+
+fn resource(key: &str) -> Resource {
+    let name = ["requests.", "limits.", "count/"].iter().fold(key, |name, prefix| name.trim_start_matches(prefix));
+    match name {
+        "memory" => Resource::Memory,
+        "cpu" => Resource::Cpu,
+        "storage" | "persistentvolumeclaims" => Resource::Storage,
+        _ if name.ends_with("/storage") || name.ends_with("/persistentvolumeclaims") => Resource::Storage,
+        _ => Resource::Other(name.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pulls_are_told_apart() {
+        let missing = "rpc error: code = NotFound desc = failed to pull and unpack image \"r/web:9\": failed to resolve \
+                       reference \"r/web:9\": r/web:9: not found";
+        assert_eq!(pull(missing), Pull::Final("not found".into()));
+        assert_eq!(pull("unexpected status: 429 Too Many Requests"), Pull::Transient("too many requests".into()));
+        assert_eq!(pull("lookup registry: no such host"), Pull::Transient("registry's name does not resolve".into()));
+        assert_eq!(pull("Back-off pulling image \"r/web:9\""), Pull::Silent);
+        assert!(matches!(pull("503 Service Unavailable: page not found"), Pull::Transient(_)));
+    }
+
+    #[test]
+    fn a_quota_says_limit_used_and_asked() {
+        let message = "Error syncing to host cluster: pods \"x\" is forbidden: exceeded quota: vc-team-a, requested: \
+                       limits.memory=20Gi,requests.memory=20Gi, used: limits.memory=2304Mi,requests.memory=1Gi, limited: \
+                       limits.memory=9Gi,requests.memory=9Gi";
+        let Some(Cause::LimitExceeded { resource, limit, used, asked, .. }) = limit(message, "web", false) else {
+            panic!("not read as a limit")
+        };
+        assert_eq!((resource, &*limit, &*used, &*asked), (Resource::Memory, "9Gi", "2304Mi", "20Gi"));
+    }
+
+    #[test]
+    fn storage_quotas_and_limit_ranges() {
+        let message = "persistentvolumeclaims \"d\" is forbidden: exceeded quota: q, requested: requests.storage=50Gi, \
+                       used: requests.storage=1Gi, limited: requests.storage=10Gi";
+        let cause = limit(message, "main", true).map(|cause| cause.to_string());
+        let text = "database resources insufficient: storage limit exceeded: main asks 50Gi, used 1Gi of 10Gi";
+        assert_eq!(cause.as_deref(), Some(text));
+        let message = "pods \"x\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi";
+        let cause = limit(message, "web", false).map(|cause| cause.to_string());
+        assert_eq!(cause.as_deref(), Some("memory limit exceeded: web asks 2Gi, limit 1Gi"));
+        let message =
+            "forbidden: exceeded quota: q, requested: count/pods=1, used: count/pods=20, limited: count/pods=20";
+        let cause = limit(message, "web", false).map(|cause| cause.to_string());
+        assert_eq!(cause.as_deref(), Some("pods limit exceeded: web asks 1, used 20 of 20"));
+        assert_eq!(limit("pods \"x\" is forbidden: no", "web", false), None);
+    }
+
+    #[test]
+    fn the_schedulers_tails_are_cut() {
+        let message = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes";
+        assert_eq!(scheduler(message), "0/1 nodes are available: 1 Insufficient cpu");
+        assert_eq!(
+            scheduler("0/1 nodes are available: 1 Insufficient cpu."),
+            "0/1 nodes are available: 1 Insufficient cpu"
+        );
+    }
+
+    #[test]
+    fn lack_of_room_is_not_a_taint() {
+        assert!(lacks_room("0/1 nodes are available: 1 Insufficient memory. preemption: 0/1 nodes are available"));
+        assert!(lacks_room("0/2 nodes are available: 1 Too many pods, 1 node(s) had untolerated taint {a: }"));
+        assert!(!lacks_room(
+            "0/1 nodes are available: 1 node(s) had untolerated taint {a: }. preemption: Insufficient x"
+        ));
+    }
+}
