@@ -1,0 +1,90 @@
+//! `hks apply`: one deployment without a daemon, by the very same machine.
+
+use super::output::{BAD, BUSY, GOOD, Out};
+use super::{FileClusterArgs, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local};
+use crate::machine::{Commit, Content};
+use crate::record::Outcome;
+use crate::report::StatusState;
+use crate::shell::actor::{Actor, Setting};
+use crate::shell::board::Board;
+use crate::shell::inspect;
+use crate::shell::metrics::Metrics;
+use anyhow::{Context as _, Result, bail};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Name in the configuration of what has none.
+const SOURCE: &str = "command-line";
+/// How often it is looked whether another daemon stands in the way.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// Deploys a file and waits for its end.
+pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
+    let context = args.render.context(&args.cluster.namespace);
+    let Some((source, manifest)) = local::manifest(&args.path, &context, out)? else {
+        return Ok(ExitCode::from(INVALID));
+    };
+    let (project, _watches) = cluster::open(&args.cluster).await?;
+    let (_keep, connection) = watch::channel(Some(project));
+    let (statuses, mut told) = mpsc::unbounded_channel();
+    let board = Arc::new(Board::default());
+    let setting = Setting {
+        source: SOURCE.into(),
+        me: format!("apply-{}", std::process::id()),
+        retry: true,
+        context,
+        probe: !args.render.no_probe,
+        board: Arc::clone(&board),
+        metrics: Arc::new(Metrics::default()),
+        http: inspect::http_client().context("failed to set up HTTP")?,
+        project: connection,
+        statuses,
+        older: Arc::new(|_| None),
+    };
+    let actor = Actor::start(manifest.stack.clone(), setting);
+    let path = args.path.display().to_string();
+    let content = Content::File { path: path.into(), source: source.into() };
+    actor.commit(Commit { revision: manifest.revision.clone(), content });
+    let mut said = String::new();
+    let ended = loop {
+        tokio::select! {
+            Some((_, status)) = told.recv() => {
+                if status.state != StatusState::Pending {
+                    break status;
+                }
+                if status.description != said {
+                    out.say(&format!("{BUSY}…{BUSY:#} {}", status.description));
+                    said = status.description;
+                }
+            }
+            () = tokio::time::sleep(GLANCE) => {
+                let view = board.named(manifest.stack.as_str()).into_iter().next();
+                if let Some((_, view)) = view.filter(|(_, view)| view.state == "standby") {
+                    actor.stop().await;
+                    bail!("failed to apply: {}; push a commit instead, or stop that daemon", view.activity);
+                }
+            }
+            _ = tokio::signal::ctrl_c() => {
+                out.say("interrupted; what is in flight is finished, run it again to go on");
+                actor.stop().await;
+                return Ok(ExitCode::from(130));
+            }
+        }
+    };
+    let view = board.named(manifest.stack.as_str()).into_iter().next().map(|(_, view)| view);
+    actor.stop().await;
+    let last = view.as_ref().and_then(|view| view.history.first());
+    if out.json {
+        out.print(&serde_json::to_string_pretty(&serde_json::json!({ "status": ended, "stack": view }))?);
+    } else {
+        let (mark, style) = if ended.state == StatusState::Success { ("✓", GOOD) } else { ("✗", BAD) };
+        out.print(&format!("{style}{mark}{style:#} {}", ended.description));
+    }
+    Ok(match (ended.state, last.map(|deployment| deployment.outcome)) {
+        (StatusState::Success, _) => ExitCode::SUCCESS,
+        (_, Some(Outcome::RolledBack)) => ExitCode::from(ROLLED_BACK),
+        _ => ExitCode::from(UNHEALTHY),
+    })
+}

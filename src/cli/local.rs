@@ -1,0 +1,100 @@
+//! Commands that need no cluster: validate and render.
+
+use super::INVALID;
+use super::output::{BAD, GOOD, Out};
+use crate::ident::Revision;
+use crate::manifest::{self, Context, Manifest};
+use crate::shell::files;
+use crate::spec::{self, Diagnostic};
+use anyhow::{Context as _, Result};
+use ring::digest;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Checks files.
+pub(super) fn validate(paths: &[PathBuf], out: Out) -> Result<ExitCode> {
+    let mut all = vec![];
+    let mut valid = 0;
+    for path in files::stacks(paths)? {
+        let source = files::read(&path)?;
+        match spec::parse(&source, &path.display().to_string()) {
+            Ok(spec) => {
+                valid += 1;
+                out.say(&format!("{GOOD}✓{GOOD:#} {}: Stack {}", path.display(), spec.name));
+            }
+            Err(found) => {
+                if !out.json {
+                    tell(&source, &found, out);
+                }
+                all.extend(found);
+            }
+        }
+    }
+    if out.json {
+        out.print(&serde_json::to_string_pretty(&all)?);
+    }
+    if all.is_empty() && valid > 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if valid == 0 && all.is_empty() {
+        out.say("no hks.yaml found; name a file or a folder that holds one");
+        return Ok(ExitCode::FAILURE);
+    }
+    let files = if all.len() == 1 { "1 mistake" } else { &format!("{} mistakes", all.len()) };
+    out.say(&format!("{BAD}{files}{BAD:#}"));
+    Ok(ExitCode::from(INVALID))
+}
+
+/// Prints mistakes with the lines they are in.
+pub(super) fn tell(source: &[u8], found: &[Diagnostic], out: Out) {
+    let text = String::from_utf8_lossy(source);
+    for diagnostic in found {
+        out.say(&spec::snippet(&text, diagnostic));
+    }
+}
+
+/// Reads and renders a file; `None` if it is invalid, which has then been told.
+pub(super) fn manifest(path: &Path, context: &Context, out: Out) -> Result<Option<(Vec<u8>, Manifest)>> {
+    let source = files::read(path)?;
+    match spec::parse(&source, &path.display().to_string()) {
+        Ok(spec) => {
+            let manifest = manifest::render(&spec, &revision(path, &source), context);
+            Ok(Some((source, manifest)))
+        }
+        Err(found) => {
+            tell(&source, &found, out);
+            Ok(None)
+        }
+    }
+}
+
+/// The commit that a file is of, if it is in a repository and unchanged there; else a digest of it.
+fn revision(path: &Path, source: &[u8]) -> Revision {
+    let committed = || -> Result<Revision> {
+        let repository = git2::Repository::discover(path.parent().unwrap_or(Path::new(".")))?;
+        let folder = repository.workdir().context("bare")?.canonicalize()?;
+        let inside = path.canonicalize()?.strip_prefix(folder)?.to_owned();
+        let head = repository.head()?.peel_to_commit()?;
+        let blob = head.tree()?.get_path(&inside)?.to_object(&repository)?.peel_to_blob()?;
+        anyhow::ensure!(blob.content() == source, "changed");
+        Ok(Revision::new(head.id().to_string()))
+    };
+    committed().unwrap_or_else(|_| {
+        let digest = digest::digest(&digest::SHA256, source);
+        Revision::new(hex::encode(&digest.as_ref()[..20]))
+    })
+}
+
+/// Prints the objects of a file.
+pub(super) fn render(path: &Path, context: &Context, out: Out) -> Result<ExitCode> {
+    let Some((_, manifest)) = manifest(path, context, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let bodies: Vec<_> = manifest.objects.iter().map(|object| &object.body).collect();
+    if out.json {
+        out.print(&serde_json::to_string_pretty(&bodies)?);
+    } else {
+        for body in bodies {
+            out.print(&format!("---\n{}", serde_saphyr::to_string(body)?));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,354 @@
+//! Arguments and environment → what to run. Data goes to standard output, everything else to standard error.
+//!
+//! Exit codes: 0 done, or no difference; 1 failed, or a difference found by `diff`; 2 wrong usage; 3 invalid hks.yaml; 4
+//! cluster or forge unreachable or forbidden; 5 not ready in time or unhealthy; 6 rolled back; 130 interrupted.
+
+mod cluster;
+mod deploy;
+mod local;
+mod output;
+
+use crate::shell::config::{self, Config};
+use crate::shell::daemon::{self, Origin};
+use anyhow::Result;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use output::Out;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// hks.yaml is wrong.
+const INVALID: u8 = 3;
+/// A cluster can't be reached or forbids it.
+const UNREACHABLE: u8 = 4;
+/// Not ready in time, or unhealthy.
+const UNHEALTHY: u8 = 5;
+/// Rolled back.
+const ROLLED_BACK: u8 = 6;
+
+/// Declarative `GitOps` for platforms of virtual clusters: push hks.yaml, get a URL; push a bad image, get everything back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hks",
+    version,
+    about = "Declarative GitOps for vCluster platforms: push hks.yaml, get a URL; push a bad image, get everything back",
+    after_help = "Exit codes: 0 done or no difference · 1 failed or difference found · 2 usage · \
+3 invalid hks.yaml · 4 cluster unreachable · 5 unhealthy · 6 rolled back\n\nFirst steps:\n  hks validate hks.yaml\n  hks diff hks.yaml -n shop\n  hks run --git /srv/git/shop.git --namespace shop"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// How results are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Whether colours are used; `NO_COLOR` is respected.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    /// What is logged, as in `RUST_LOG`: `info`, `hks=debug`, …
+    #[arg(long, global = true, env = "HKS_LOG", default_value = "info,kube=error,hyper=error")]
+    log: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Follow repositories and deploy what is pushed, until stopped.
+    Run(Box<RunArgs>),
+    /// Check hks.yaml files; all mistakes are told at once.
+    Validate {
+        /// Files, folders, or `-`.
+        #[arg(default_value = "hks.yaml")]
+        paths: Vec<PathBuf>,
+    },
+    /// Print the Kubernetes objects that an hks.yaml becomes, with every default written out and no secret value.
+    Render(FileArgs),
+    /// Show what would change in the cluster, by a server-side dry run. Exits with 1 if anything would.
+    Diff(FileClusterArgs),
+    /// Deploy an hks.yaml once, without a daemon: same steps, same rollback.
+    Apply(FileClusterArgs),
+    /// Show the Stacks of a project, or one of them.
+    Status {
+        /// A Stack; without it, all.
+        stack: Option<String>,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Show the last deployments of a Stack, newest first.
+    History {
+        /// The Stack.
+        stack: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Ask the daemon to put an older commit back; it stays until the next commit. The database's data is not touched.
+    Rollback {
+        /// The Stack.
+        stack: String,
+        /// The commit; by default the last one that worked before the current.
+        #[arg(long)]
+        to: Option<String>,
+        /// Don't ask.
+        #[arg(long, short)]
+        yes: bool,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Print the JSON Schema of hks.yaml.
+    Schema {
+        /// The schema of the daemon's configuration instead.
+        #[arg(long)]
+        config: bool,
+    },
+    /// Print a completion script: `source <(hks completion bash)`.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// Which project of which cluster.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's service account.
+    #[arg(long, env = "HKS_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, visible_alias = "kube-context", env = "HKS_CONTEXT")]
+    context: Option<String>,
+    /// The project.
+    #[arg(short, long, env = "HKS_NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// A vCluster of that cluster.
+    #[arg(long, env = "HKS_VCLUSTER")]
+    vcluster: Option<String>,
+    /// Namespace of the vCluster in its host; by default `vcluster-<name>`.
+    #[arg(long, env = "HKS_VCLUSTER_NAMESPACE", requires = "vcluster")]
+    vcluster_namespace: Option<String>,
+}
+
+/// What rendering needs to know beside the file.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RenderArgs {
+    /// Generated hosts end with this.
+    #[arg(long, env = "HKS_DOMAIN", default_value = "apps.localhost")]
+    domain: String,
+    /// Image of PostgreSQL; `{version}` stands for the major version.
+    #[arg(long, env = "HKS_POSTGRES_IMAGE", default_value = "docker.io/library/postgres:{version}")]
+    postgres_image: String,
+    /// ingressClassName of public hosts.
+    #[arg(long, env = "HKS_INGRESS_CLASS")]
+    ingress_class: Option<String>,
+    /// Public URLs begin with https.
+    #[arg(long, env = "HKS_HTTPS")]
+    https: bool,
+    /// Don't wait for public URLs to answer.
+    #[arg(long, env = "HKS_NO_PROBE")]
+    no_probe: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+struct FileArgs {
+    /// The file, or `-`.
+    #[arg(default_value = "hks.yaml")]
+    path: PathBuf,
+    /// The project.
+    #[arg(short, long, env = "HKS_NAMESPACE", default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    render: RenderArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FileClusterArgs {
+    /// The file, or `-`.
+    #[arg(default_value = "hks.yaml")]
+    path: PathBuf,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    render: RenderArgs,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Configuration file; it is read again when it changes. The flags below are for a single repository without one.
+    #[arg(long, env = "HKS_CONFIG", conflicts_with = "git")]
+    config: Option<PathBuf>,
+    /// Repository: https, ssh, file or a path.
+    #[arg(long, env = "HKS_GIT", required_unless_present = "config")]
+    git: Option<String>,
+    /// Branch.
+    #[arg(long, env = "HKS_BRANCH", default_value = "main")]
+    branch: String,
+    /// Which files are Stacks, as a glob.
+    #[arg(long, env = "HKS_PATH", default_value = "**/hks.yaml")]
+    path: String,
+    /// Longest time between looks.
+    #[arg(long, env = "HKS_POLL", default_value = "30s", value_parser = humantime::parse_duration)]
+    poll: Duration,
+    /// Address of the HTTP endpoint.
+    #[arg(long, env = "HKS_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Folder for mirrors; it may be lost.
+    #[arg(long, env = "HKS_DATA_DIR", default_value = "/var/lib/hks")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    render: RenderArgs,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // the one TLS provider; only a second call could fail
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    cli.global.color.choose();
+    let out = Out { json: cli.global.output == Format::Json };
+    output::log(&cli.global.log, matches!(cli.command, Command::Run(_)));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli.command, out)),
+        Err(error) => Err(error.into()),
+    };
+    done.unwrap_or_else(|error| {
+        output::error(&error);
+        ExitCode::from(if is_cluster(&error) { UNREACHABLE } else { 1 })
+    })
+}
+
+fn is_cluster(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<kube::Error>() || cause.is::<kube::config::KubeconfigError>())
+}
+
+async fn run(command: Command, out: Out) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => {
+            daemon::run(&origin(*args)).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Validate { paths } => local::validate(&paths, out),
+        Command::Render(args) => local::render(&args.path, &args.render.context(&args.namespace), out),
+        Command::Diff(args) => cluster::diff(&args, out).await,
+        Command::Apply(args) => deploy::apply(&args, out).await,
+        Command::Status { stack, cluster } => cluster::status(stack.as_deref(), &cluster, out).await,
+        Command::History { stack, cluster } => cluster::history(&stack, &cluster, out).await,
+        Command::Rollback { stack, to, yes, cluster } => cluster::rollback(&stack, to, yes, &cluster, out).await,
+        Command::Schema { config } => {
+            let schema = if config { config::schema() } else { crate::spec::schema() };
+            out.print(&serde_json::to_string_pretty(&schema)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "hks", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            out.print(&if out.json {
+                serde_json::json!({ "version": version }).to_string()
+            } else {
+                format!("hks {version}")
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Where the daemon's configuration comes from: the file, or the flags as one source.
+fn origin(args: RunArgs) -> Origin {
+    if let Some(path) = args.config {
+        return Origin::File(path);
+    }
+    let git = config::Git {
+        url: args.git.unwrap_or_default(),
+        branch: args.branch,
+        path: args.path,
+        poll: args.poll,
+        username: None,
+        password: None,
+        ssh_key: None,
+        host_keys: vec![],
+    };
+    let target = args.cluster.target();
+    let source =
+        config::Source { git, target, namespace: args.cluster.namespace, domain: None, forge: None, webhook: None };
+    Origin::Flags(Box::new(Config {
+        cluster: "default".into(),
+        listen: args.listen,
+        public_url: None,
+        data_dir: args.data_dir,
+        domain: args.render.domain,
+        scheme: if args.render.https { config::Scheme::Https } else { config::Scheme::Http },
+        ingress_class: args.render.ingress_class,
+        probe_urls: !args.render.no_probe,
+        images: config::Images { postgres: args.render.postgres_image },
+        kubeconfig: None,
+        sources: BTreeMap::from([("default".into(), source)]),
+    }))
+}
+
+impl ClusterArgs {
+    fn target(&self) -> config::Target {
+        let vcluster = self
+            .vcluster
+            .as_ref()
+            .map(|name| config::VCluster { name: name.clone(), namespace: self.vcluster_namespace.clone() });
+        config::Target { vcluster, kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+}
+
+impl RenderArgs {
+    fn context(&self, namespace: &str) -> crate::manifest::Context {
+        crate::manifest::Context {
+            namespace: namespace.into(),
+            domain: self.domain.clone(),
+            scheme: if self.https { "https" } else { "http" }.into(),
+            ingress_class: self.ingress_class.clone(),
+            postgres_image: self.postgres_image.clone(),
+        }
+    }
+}
+
+impl Color {
+    fn choose(self) {
+        match self {
+            // anstream looks at the terminal, NO_COLOR and CLICOLOR_FORCE
+            Color::Auto => {}
+            Color::Always => anstream::ColorChoice::Always.write_global(),
+            Color::Never => anstream::ColorChoice::Never.write_global(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

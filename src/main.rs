@@ -1,0 +1,7 @@
+//! The `hks` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hks::cli::main()
+}

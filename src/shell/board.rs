@@ -1,0 +1,126 @@
+//! What is published: the newest view of every Stack and source. The HTTP endpoint reads this and never touches a
+//! machine.
+
+use crate::ident::{Revision, StackName};
+use crate::report::View;
+use crate::shell::clock;
+use futures::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// How long a measurement of what pods use is good enough; the cluster itself measures every 15 s.
+const FRESH: SignedDuration = SignedDuration::from_secs(15);
+
+/// By app or database: the CPU and memory that its pods use, in words.
+pub type Usage = BTreeMap<String, String>;
+
+/// Measures what the pods of a Stack use. There is nothing to watch for this, so it is asked only when somebody looks.
+pub type Meter = Arc<dyn Fn() -> BoxFuture<'static, Usage> + Send + Sync>;
+
+/// A measurement and when it was made.
+type Reading = (Timestamp, Usage);
+
+/// All Stacks and sources.
+#[derive(Default)]
+pub struct Board {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    stacks: BTreeMap<(String, StackName), Arc<View>>,
+    sources: BTreeMap<String, SourceView>,
+    meters: BTreeMap<(String, StackName), (Meter, Option<Reading>)>,
+}
+
+/// A repository that is followed.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceView {
+    /// Its name in the configuration.
+    pub name: String,
+    /// URL without credentials.
+    pub url: String,
+    /// Branch.
+    pub branch: String,
+    /// Newest commit seen.
+    pub head: Option<Revision>,
+    /// When the remote last answered.
+    pub fetched: Option<Timestamp>,
+    /// Why the last fetch failed, if it did.
+    pub error: Option<String>,
+    /// Files that can't be told apart or belong to no Stack, with the reason.
+    pub problems: Vec<String>,
+}
+
+impl Board {
+    /// Publishes a Stack.
+    pub fn publish(&self, source: &str, stack: &StackName, view: View) {
+        self.write().stacks.insert((source.to_owned(), stack.clone()), Arc::new(view));
+    }
+
+    /// Says how a Stack is measured.
+    pub fn measure_by(&self, source: &str, stack: &StackName, meter: Meter) {
+        self.write().meters.insert((source.to_owned(), stack.clone()), (meter, None));
+    }
+
+    /// A view with what its pods use now.
+    pub async fn measured(&self, source: &str, view: &View) -> View {
+        let mut view = view.clone();
+        let Some(stack) = StackName::new(view.name.as_str()) else { return view };
+        let key = (source.to_owned(), stack);
+        let Some((meter, last)) = self.read().meters.get(&key).cloned() else { return view };
+        let now = clock::now();
+        let fresh = last.filter(|(at, _)| now.duration_since(*at) < FRESH).map(|(_, usage)| usage);
+        let usage = if let Some(usage) = fresh {
+            usage
+        } else {
+            let usage = meter().await;
+            if let Some((_, last)) = self.write().meters.get_mut(&key) {
+                *last = Some((now, usage.clone()));
+            }
+            usage
+        };
+        view.apps.iter_mut().for_each(|app| app.usage = usage.get(&app.name).cloned());
+        view.databases.iter_mut().for_each(|database| database.usage = usage.get(&database.name).cloned());
+        view
+    }
+
+    /// Publishes a source.
+    pub fn publish_source(&self, view: SourceView) {
+        self.write().sources.insert(view.name.clone(), view);
+    }
+
+    /// Forgets a source and its Stacks: it left the configuration.
+    pub fn forget(&self, source: &str) {
+        let mut inner = self.write();
+        inner.sources.remove(source);
+        inner.stacks.retain(|(of, _), _| of != source);
+        inner.meters.retain(|(of, _), _| of != source);
+    }
+
+    /// All Stacks with the names of their sources, in order.
+    pub fn stacks(&self) -> Vec<(String, Arc<View>)> {
+        self.read().stacks.iter().map(|((source, _), view)| (source.clone(), Arc::clone(view))).collect()
+    }
+
+    /// The Stacks by this name; several if several sources have one.
+    pub fn named(&self, name: &str) -> Vec<(String, Arc<View>)> {
+        self.stacks().into_iter().filter(|(_, view)| view.name == name).collect()
+    }
+
+    /// All sources, in order.
+    pub fn sources(&self) -> Vec<SourceView> {
+        self.read().sources.values().cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,288 @@
+//! The daemon: all sources of a configuration, followed until it is told to stop; the configuration is read again when it
+//! changes.
+
+use crate::shell::board::Board;
+use crate::shell::config::{Config, Hidden, Source};
+use crate::shell::connection::{self, Place};
+use crate::shell::http::{self, Endpoint, Hooks};
+use crate::shell::inspect;
+use crate::shell::metrics::Metrics;
+use crate::shell::project::Project;
+use crate::shell::source::{self, Running, Shared};
+use anyhow::{Context as _, Result, bail};
+use notify::{RecursiveMode, Watcher};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A file, followed for changes.
+    File(PathBuf),
+    /// Flags.
+    Flags(Box<Config>),
+}
+
+impl Origin {
+    /// Reads it.
+    #[expect(clippy::disallowed_methods, reason = "the configuration file")]
+    pub fn read(&self) -> Result<Config> {
+        match self {
+            Origin::Flags(config) => Ok((**config).clone()),
+            Origin::File(path) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+                Config::parse(&text, path)
+            }
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT; then what is in flight is finished.
+pub async fn run(origin: &Origin) -> Result<()> {
+    let config = origin.read()?;
+    let (me, _lock) = identity(&config.data_dir)?;
+    let listener = TcpListener::bind(config.listen).await;
+    let listener =
+        listener.with_context(|| format!("failed to listen on {}; is another hks running?", config.listen))?;
+    let shared = Shared {
+        me,
+        board: Arc::new(Board::default()),
+        metrics: Arc::new(Metrics::default()),
+        http: inspect::http_client().context("failed to set up HTTP")?,
+    };
+    tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
+    let (ready, readiness) = watch::channel(false);
+    let hooks = Arc::new(Routes::default());
+    let endpoint = Endpoint {
+        board: Arc::clone(&shared.board),
+        metrics: Arc::clone(&shared.metrics),
+        hooks: Arc::clone(&hooks) as Arc<dyn Hooks>,
+        ready: readiness,
+        cluster: config.cluster.clone(),
+    };
+    let (stop, stopped) = watch::channel(false);
+    let mut until = stopped.clone();
+    let server = tokio::spawn(http::serve(listener, endpoint, async move {
+        let _ = until.wait_for(|stop| *stop).await;
+    }));
+    let mut daemon = Daemon { shared, hooks, running: BTreeMap::new(), places: BTreeMap::new(), config: None };
+    daemon.adopt(config).await;
+    let changed = Arc::new(Notify::new());
+    let _watch = watch_file(origin, &changed);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = changed.notified() => daemon.reload(origin).await,
+            () = daemon.all_tried(), if !*ready.borrow() => {
+                ready.send_replace(true);
+            }
+        }
+    }
+    tracing::info!("stopping: finishing what is in flight");
+    daemon.adopt(Config { sources: BTreeMap::new(), ..origin.read().unwrap_or_else(|_| empty()) }).await;
+    stop.send_replace(true);
+    server.await??;
+    Ok(())
+}
+
+fn empty() -> Config {
+    // the text is ours and valid
+    Config::parse("sources: {}", Path::new("empty"))
+        .unwrap_or_else(|_| unreachable!("the least configuration is valid"))
+}
+
+/// The name of this daemon for the Leases, kept with its data: a daemon that was killed comes back as the same one and
+/// need not wait for itself. The lock sees that no second daemon on this machine is that one, too.
+#[expect(clippy::disallowed_methods, reason = "the data folder is this adapter's")]
+fn identity(folder: &Path) -> Result<(String, File)> {
+    let failed =
+        || format!("failed to use data folder {}; set --data-dir to one that can be written", folder.display());
+    std::fs::create_dir_all(folder).with_context(failed)?;
+    let lock = File::create(folder.join("lock")).with_context(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!("failed to start: another hks uses {}", folder.display()),
+        Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+    }
+    let path = folder.join("identity");
+    if let Ok(known) = std::fs::read_to_string(&path)
+        && !known.trim().is_empty()
+    {
+        return Ok((known.trim().to_owned(), lock));
+    }
+    let mut bytes = [0_u8; 4];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let me = format!("{}-{}", if host.trim().is_empty() { "hks" } else { host.trim() }, hex::encode(bytes));
+    std::fs::write(&path, &me).with_context(failed)?;
+    Ok((me, lock))
+}
+
+/// Follows the folder of the configuration: a mounted ConfigMap is replaced by swapping a symbolic link beside the file.
+fn watch_file(origin: &Origin, changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let Origin::File(path) = origin else { return None };
+    let changed = Arc::clone(changed);
+    let tell = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            changed.notify_one();
+        }
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut watcher = notify::recommended_watcher(tell).ok()?;
+    match watcher.watch(folder, RecursiveMode::NonRecursive) {
+        Ok(()) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "failed to watch the configuration; restart hks to change it");
+            None
+        }
+    }
+}
+
+struct Daemon {
+    shared: Shared,
+    hooks: Arc<Routes>,
+    running: BTreeMap<String, (Source, Running)>,
+    places: BTreeMap<Place, watch::Receiver<Option<Arc<Project>>>>,
+    config: Option<Config>,
+}
+
+impl Daemon {
+    /// Reads the configuration again; a mistake in it changes nothing.
+    async fn reload(&mut self, origin: &Origin) {
+        match origin.read() {
+            Ok(config) if self.config.as_ref() == Some(&config) => {}
+            Ok(config) => {
+                tracing::info!(sources = config.sources.len(), "configuration changed");
+                self.adopt(config).await;
+            }
+            Err(error) => {
+                tracing::error!(error = %format!("{error:#}"), "failed to read the configuration; going on with the old one");
+            }
+        }
+    }
+
+    /// Stops what left the configuration or changed in it, and starts what is new.
+    async fn adopt(&mut self, config: Config) {
+        let settings_changed = self.config.as_ref().is_some_and(|old| {
+            Config { sources: BTreeMap::new(), ..old.clone() } != Config { sources: BTreeMap::new(), ..config.clone() }
+        });
+        let keep = |name: &String, source: &Source| !settings_changed && config.sources.get(name) == Some(source);
+        let gone: Vec<_> = self
+            .running
+            .iter()
+            .filter(|(name, (source, _))| !keep(name, source))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let stops = gone.iter().filter_map(|name| self.running.remove(name)).map(|(_, running)| running.stop());
+        futures::future::join_all(stops).await;
+        for name in &gone {
+            self.hooks.remove(name);
+            self.shared.board.forget(name);
+        }
+        for (name, source) in &config.sources {
+            if self.running.contains_key(name) {
+                continue;
+            }
+            let place = Place::new(&source.target, &source.namespace, config.kubeconfig.as_deref());
+            let project = self.places.entry(place.clone()).or_insert_with(|| connection::open(place)).clone();
+            let running = source::start(name, &config, source, &self.shared, project);
+            self.hooks.add(name, source, config.kubeconfig.as_deref(), Arc::clone(&running.kick)).await;
+            self.running.insert(name.clone(), (source.clone(), running));
+        }
+        let used: Vec<_> = config
+            .sources
+            .values()
+            .map(|s| Place::new(&s.target, &s.namespace, config.kubeconfig.as_deref()))
+            .collect();
+        self.places.retain(|place, _| used.contains(place));
+        self.config = Some(config);
+    }
+
+    /// Waits until every source has tried to fetch.
+    async fn all_tried(&self) {
+        for (_, running) in self.running.values() {
+            // a source that ends has tried all it will
+            let _ = running.tried.clone().wait_for(|tried| *tried).await;
+        }
+    }
+}
+
+/// Which webhooks wake which source.
+#[derive(Default)]
+struct Routes {
+    by_source: RwLock<BTreeMap<String, Route>>,
+}
+
+struct Route {
+    secrets: Vec<Hidden>,
+    kick: Arc<Notify>,
+    url: String,
+    reference: String,
+}
+
+impl Routes {
+    async fn add(&self, name: &str, source: &Source, kubeconfig: Option<&Path>, kick: Arc<Notify>) {
+        let Some(webhook) = &source.webhook else { return };
+        let mut secrets = vec![];
+        for credential in std::iter::once(&webhook.secret).chain(&webhook.previous_secret) {
+            match credential.read(kubeconfig).await {
+                Ok(secret) => secrets.push(secret),
+                Err(error) => {
+                    tracing::error!(source = name, error = %format!("{error:#}"), "failed to open the webhook");
+                }
+            }
+        }
+        if secrets.is_empty() {
+            return;
+        }
+        let reference = format!("refs/heads/{}", source.git.branch);
+        let route = Route { secrets, kick, url: plain(&source.git.url), reference };
+        self.by_source.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), route);
+    }
+
+    fn remove(&self, name: &str) {
+        self.by_source.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn with<T>(&self, name: &str, ask: impl FnOnce(&Route) -> T) -> Option<T> {
+        self.by_source.read().unwrap_or_else(PoisonError::into_inner).get(name).map(ask)
+    }
+}
+
+impl Hooks for Routes {
+    fn secrets(&self) -> Vec<(String, Vec<Hidden>)> {
+        let routes = self.by_source.read().unwrap_or_else(PoisonError::into_inner);
+        routes.iter().map(|(name, route)| (name.clone(), route.secrets.clone())).collect()
+    }
+
+    fn fetch(&self, source: &str) {
+        self.with(source, |route| route.kick.notify_one());
+    }
+
+    fn follows(&self, source: &str, full_name: &str, clone_urls: &[String], git_ref: &str) -> bool {
+        let matches = |route: &Route| {
+            let same = clone_urls.iter().any(|url| plain(url) == route.url);
+            git_ref == route.reference
+                && (same || (!full_name.is_empty() && route.url.ends_with(&format!("/{full_name}"))))
+        };
+        self.with(source, matches).unwrap_or(false)
+    }
+}
+
+/// A clone URL without what does not tell repositories apart: scheme, user, `.git`.
+fn plain(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest =
+        rest.rsplit_once('@').map_or(rest, |(_, rest)| rest).replacen(':', "/", usize::from(!url.contains("://")));
+    rest.trim_end_matches('/').trim_end_matches(".git").to_owned()
+}
