@@ -1,0 +1,44 @@
+{{- define "hks.name" -}}
+{{- if contains "hks" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-hks" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "hks.selector" -}}
+app.kubernetes.io/name: hks
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- /* Not app.kubernetes.io/managed-by=hks: that label is for what hks deploys. */ -}}
+{{- define "hks.labels" -}}
+{{ include "hks.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "hks.account" -}}
+{{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "hks.name" . }}{{ else }}{{ fail "serviceAccount.name must be set when serviceAccount.create is false" }}{{ end }}
+{{- end }}
+
+{{- /* The configuration as the daemon reads it: what a pod's own file system and network decide is set here. */ -}}
+{{- define "hks.config" -}}
+{{- $fixed := dict "listen" "0.0.0.0:8080" "dataDir" "/var/lib/hks" -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) }}
+{{- end }}
+
+{{- /* Binds the account of hks to a role. Arguments: root, namespace, name, kind, role */ -}}
+{{- define "hks.binding" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels: {{- include "hks.labels" .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .role }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "hks.account" .root }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end }}
