@@ -1,0 +1,268 @@
+//! Measurements on the real cluster, printed as JSON: `just bench deploy`. Nothing is asserted; figures of a shared machine
+//! fail no build.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a measurement")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a measurement"
+)]
+
+mod support;
+
+use hks::shell::connection::Place;
+use hks::shell::target::{Host, VCluster};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant, SystemTime};
+use support::{World, kit, sample, until};
+
+/// Stacks in the repository of the push measurement.
+const STACKS: usize = 100;
+/// Repetitions.
+const ROUNDS: usize = 20;
+
+/// A Deployment as a watch saw it: when, name, word, replicas.
+type Sight = (Instant, String, String, i32);
+
+fn client() -> (tokio::runtime::Runtime, kube::Client) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let kit = kit();
+    let place = Place {
+        host: Host { kubeconfig: Some(kit.kubeconfig.clone()), context: None },
+        vcluster: kit
+            .vcluster
+            .as_ref()
+            .map(|name| VCluster { name: name.clone(), namespace: format!("vcluster-{name}") }),
+        namespace: "default".into(),
+    };
+    let client = runtime.block_on(place.connect()).unwrap();
+    (runtime, client)
+}
+
+/// Watches the Deployments of a project from beside.
+fn watch(runtime: &tokio::runtime::Runtime, api: Api<Deployment>) -> Mutex<Receiver<Sight>> {
+    let (sender, receiver) = channel();
+    runtime.spawn(async move {
+        use futures::TryStreamExt;
+        let version = api.list(&kube::api::ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+        let mut stream = Box::pin(api.watch(&WatchParams::default(), &version).await.unwrap());
+        while let Ok(Some(event)) = stream.try_next().await {
+            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
+            let name = object.name_any();
+            let spec = object.spec.unwrap();
+            let env = spec.template.spec.unwrap().containers.remove(0).env.unwrap_or_default();
+            let word = env.into_iter().find(|env| env.name == "WORD").and_then(|env| env.value).unwrap_or_default();
+            if sender.send((Instant::now(), name, word, spec.replicas.unwrap_or(1))).is_err() {
+                return;
+            }
+        }
+    });
+    Mutex::new(receiver)
+}
+
+fn seen(sights: &Mutex<Receiver<Sight>>, is: impl Fn(&Sight) -> bool) -> Instant {
+    let sights = sights.lock().unwrap();
+    loop {
+        let sight = sights.recv_timeout(Duration::from_mins(1)).expect("the change is seen");
+        if is(&sight) {
+            return sight.0;
+        }
+    }
+}
+
+fn figures(mut times: Vec<Duration>) -> Value {
+    times.sort();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize].as_millis();
+    json!({"n": times.len(), "min_ms": at(0.0), "median_ms": at(0.5), "p95_ms": at(0.95), "max_ms": at(1.0)})
+}
+
+/// A Stack that needs no pod.
+fn idle(name: &str, word: &str) -> String {
+    let registry = &kit().registry;
+    format!(
+        "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: {name}}}\napps:\n  job: {{image: \"{registry}/busybox:1\", \
+         replicas: 0, env: {{WORD: \"{word}\"}}}}\n"
+    )
+}
+
+fn status_kib(pid: u32, field: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Bytes that a process has sent on each of its TCP connections, as the kernel counts them.
+fn bytes_sent(pid: u32) -> BTreeMap<String, u64> {
+    let output = std::process::Command::new("ss").args(["-tinpH"]).output().expect("ss runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut sent = BTreeMap::new();
+    let mut connection = None;
+    for line in text.lines() {
+        if !line.starts_with(char::is_whitespace) {
+            let words: Vec<_> = line.split_whitespace().collect();
+            connection = line.contains(&format!("pid={pid},")).then(|| format!("{} {}", words[3], words[4]));
+        } else if let Some(connection) = connection.take() {
+            let bytes = line.split("bytes_sent:").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+            sent.insert(connection, bytes.unwrap_or(0));
+        }
+    }
+    sent
+}
+
+/// What was sent between two looks.
+fn growth(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> u64 {
+    after.iter().map(|(connection, bytes)| bytes - before.get(connection).copied().unwrap_or(0)).sum()
+}
+
+fn settle_all(world: &World, count: usize) {
+    let settled = || {
+        let status = world.get("/api/v1/status").unwrap_or_default();
+        let all = status["stacks"].as_array().cloned().unwrap_or_default();
+        all.len() == count && all.iter().all(|stack| stack["state"] == "settled")
+    };
+    assert!(until(300, settled), "{:#}", world.get("/api/v1/status").unwrap_or_default());
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn deploy() {
+    let (runtime, client) = client();
+    let mut world = World::new("bench");
+    for number in 0..STACKS {
+        world.write(&format!("s{number}/hks.yaml"), &idle(&format!("s{number}"), "first"));
+    }
+    world.push("a hundred stacks");
+    let began = Instant::now();
+    world.start();
+    let listening = began.elapsed();
+    assert!(until(30, || support::request("GET", &format!("http://{}/readyz", world.address), &[], "").0 == 200));
+    let ready = began.elapsed();
+    settle_all(&world, STACKS);
+    let first = began.elapsed();
+    let api: Api<Deployment> = Api::namespaced(client, &world.namespace);
+    let sights = watch(&runtime, api.clone());
+
+    let mut pushes = vec![];
+    for round in 0..ROUNDS {
+        let word = format!("round-{round}");
+        world.write("s7/hks.yaml", &idle("s7", &word));
+        world.git(&world.work(), &["commit", "--quiet", "-am", "change"]);
+        let at = Instant::now();
+        world.git(&world.work(), &["push", "--quiet", "origin", "main"]);
+        pushes.push(seen(&sights, |sight| sight.2 == word) - at);
+        let sha = world.git(&world.work(), &["rev-parse", "HEAD"]);
+        world.settled("s7", &sha);
+    }
+
+    let mut drifts = vec![];
+    for round in 0..ROUNDS {
+        let name = format!("s{}-job", 20 + round);
+        let patch = Patch::Merge(json!({"spec": {"paused": false, "replicas": 0, "template": {"spec": {"containers": [
+            {"name": "job", "image": format!("{}/busybox:1", kit().registry), "env": [{"name": "WORD", "value": "drift"}]}]}}}}));
+        runtime.block_on(api.patch(&name, &PatchParams::default(), &patch)).unwrap();
+        let at = seen(&sights, |sight| sight.1 == name && sight.2 == "drift");
+        drifts.push(seen(&sights, |sight| sight.1 == name && sight.2 == "first") - at);
+    }
+    let rss = status_kib(world.pid(), "VmRSS");
+    println!(
+        "{:#}",
+        json!({
+            "stacks": STACKS,
+            "start_to_listening_ms": listening.as_millis(),
+            "start_to_ready_ms": ready.as_millis(),
+            "first_deployment_of_all_ms": first.as_millis(),
+            "git_push_to_applied": figures(pushes),
+            "drift_to_corrected": figures(drifts),
+            "rss_kib": rss,
+            "binary_bytes": std::fs::metadata(env!("CARGO_BIN_EXE_hks")).unwrap().len(),
+        })
+    );
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn rest() {
+    let mut world = World::new("bench-rest");
+    for number in 0..10 {
+        world.write(&format!("s{number}/hks.yaml"), &idle(&format!("s{number}"), "first"));
+    }
+    world.push("ten stacks");
+    world.start();
+    settle_all(&world, 10);
+    let quiet = || {
+        let before = bytes_sent(world.pid());
+        std::thread::sleep(Duration::from_secs(2));
+        growth(&before, &bytes_sent(world.pid())) == 0
+    };
+    let _ = until(30, quiet);
+    let ticks = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<u64> =
+            stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|f| f.parse().unwrap()).collect();
+        fields.iter().sum::<u64>()
+    };
+    let (sent, cpu) = (bytes_sent(world.pid()), ticks(world.pid()));
+    std::thread::sleep(Duration::from_mins(1));
+    println!(
+        "{:#}",
+        json!({
+            "stacks": 10,
+            "seconds": 60,
+            "bytes_sent_to_the_cluster": growth(&sent, &bytes_sent(world.pid())),
+            "cpu_ticks_of_10_ms": ticks(world.pid()) - cpu,
+            "rss_kib": status_kib(world.pid(), "VmRSS"),
+        })
+    );
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn rollback() {
+    let mut world = World::new("bench-back");
+    let sha = world.push_stack(&sample("todo", "1.0.0"));
+    world.start();
+    world.settled("todo", &sha);
+    let mut restored = vec![];
+    for round in 0..5 {
+        let sha = world.push_stack(&sample("todo", &format!("missing-{round}")));
+        let view = world.held("todo", &sha);
+        let record = world.kubectl(&["get", "configmap", "hks-todo", "-o", "jsonpath={.data.record\\.json}"]);
+        let record: Value = serde_json::from_str(&record).unwrap();
+        let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let took = time(&view["history"][0]["ended"]).duration_since(time(&record["held"]["at"]));
+        restored.push(Duration::try_from(took).unwrap());
+    }
+    // what hks adds: from the moment the last object is ready to the end of the deployment
+    let (runtime, client) = client();
+    let api: Api<Deployment> = Api::namespaced(client, &world.namespace);
+    let mut added = vec![];
+    for version in ["2.0.0", "1.0.0", "2.0.0", "1.0.0"] {
+        let sha = world.push_stack(&sample("todo", version));
+        let mut ready = None;
+        let seen = until(60, || {
+            let deployment = runtime.block_on(api.get("todo-web")).unwrap();
+            let image =
+                deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+            let status = deployment.status.unwrap();
+            let done = image.ends_with(version)
+                && status.observed_generation == deployment.metadata.generation
+                && (status.updated_replicas, status.available_replicas, status.replicas) == (Some(1), Some(1), Some(1));
+            ready = done.then(SystemTime::now);
+            done
+        });
+        assert!(seen);
+        let view = world.settled("todo", &sha);
+        let ended: SystemTime =
+            view["history"][0]["ended"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().into();
+        added.push(ended.duration_since(ready.unwrap()).unwrap_or_default());
+    }
+    println!("{:#}", json!({"verdict_to_restored": figures(restored), "added_to_readiness": figures(added)}));
+}

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# What runs inside of the cluster: names, volumes, metrics, public URLs, and the vCluster.
+
+# part_apply DEPLOYMENT MANIFEST_VALUES...
+part_apply() {
+  local name=$1
+  shift
+  render "$MANIFESTS/$name.yaml" IMAGE="$(image_ref "$name")" "$@" | kube apply -f -
+}
+
+part_up() {
+  part_apply "$@"
+  kube -n kube-system rollout status "deployment/$1" --timeout 90s
+}
+
+names_up() { part_up coredns DNS_IP="$DNS_IP"; }
+
+volumes_up() { part_up local-path HELPER_IMAGE="$(image_ref busybox)" VOLUMES_DIR="$VOLUMES_DIR"; }
+
+# Ready only after its first rounds of measuring: `answers` waits for it, at the end.
+metrics_up() { part_apply metrics-server; }
+
+urls_up() { part_up traefik PORT_INGRESS="$PORT_INGRESS" PORT_INGRESS_ADMIN="$PORT_INGRESS_ADMIN"; }
+
+vcluster_up() {
+  local values="$KIT_STATE/vcluster-values.yaml" chart key stamp="$KIT_STATE/stamps/vcluster"
+  chart="$(go_dir vcluster)/chart"
+  render "$KIT_DIR/vcluster-values.yaml" REGISTRY="$REGISTRY" KUBERNETES_TAG="$(image_tag kubernetes)" \
+    VCLUSTER_TAG="$(image_tag vcluster)" COREDNS_IMAGE="$(image_ref coredns)" \
+    BUSYBOX_TAG="$(image_tag busybox)" | write_file_if_changed "$values"
+  key=$({ echo "$chart"; cat "$values"; } | hash_text)
+  if [[ "$(cat "$stamp" 2>/dev/null)" != "$key" ]]; then
+    wait_until 90 "metrics-server" metrics_answer # the vCluster looks for it once, at its start
+    vcluster_install "$chart" "$values"
+    printf '%s\n' "$key" | write_file "$stamp"
+  fi
+  wait_until 180 "the vCluster" vcluster_answers
+}
+
+vcluster_install() {
+  local helm
+  helm="$(go_dir helm)/helm"
+  # A killed helm leaves a release "pending", which blocks every later one.
+  kube -n "$VCLUSTER_NAMESPACE" delete secret -l "owner=helm,name=$VCLUSTER,status in (pending-install,pending-upgrade)" --ignore-not-found
+  HELM_CACHE_HOME="$KIT_STATE/helm" HELM_CONFIG_HOME="$KIT_STATE/helm" HELM_DATA_HOME="$KIT_STATE/helm" \
+    "$helm" --kubeconfig "$ADMIN_KUBECONFIG" upgrade --install "$VCLUSTER" "$1" \
+    --namespace "$VCLUSTER_NAMESPACE" --create-namespace --values "$2" --timeout 3m
+}
+
+vcluster_answers() {
+  [[ "$(kube -n "$VCLUSTER_NAMESPACE" get statefulset "$VCLUSTER" -o 'jsonpath={.status.readyReplicas}')" == 1 ]] || return 1
+  vcluster_kubeconfig || return 1
+  # Its own DNS runs as a pod of the vCluster: when that is ready, syncing works.
+  [[ "$("$KUBECTL" --kubeconfig "$VCLUSTER_KUBECONFIG" -n kube-system get deployment coredns -o 'jsonpath={.status.readyReplicas}')" == 1 ]]
+}
+
+# The syncer renews the credentials at its start, so the file is written anew on every `up`.
+vcluster_kubeconfig() {
+  local address secret
+  address=$(kube -n "$VCLUSTER_NAMESPACE" get service "$VCLUSTER" -o 'jsonpath={.spec.clusterIP}') || return 1
+  secret=$(kube -n "$VCLUSTER_NAMESPACE" get secret "vc-$VCLUSTER" -o json) || return 1
+  jq -r --arg server "https://$address:443" '.data | {
+    apiVersion: "v1", kind: "Config", "current-context": "vcluster",
+    clusters: [{name: "vcluster", cluster: {server: $server, "tls-server-name": "localhost", "certificate-authority-data": .["certificate-authority"]}}],
+    users: [{name: "vcluster", user: {"client-certificate-data": .["client-certificate"], "client-key-data": .["client-key"]}}],
+    contexts: [{name: "vcluster", context: {cluster: "vcluster", user: "vcluster"}}]
+  }' <<<"$secret" | write_file_if_changed "$VCLUSTER_KUBECONFIG" 600
+}
+
+# Simulated nodes and pods for tests of scale: started by those tests, against this API server.
+kwok_up() {
+  go_build kwok
+  program_link "$(go_dir kwok)/kwok" "$KWOK"
+}
+
+metrics_answer() { kube get --raw /apis/metrics.k8s.io/v1beta1/nodes | jq -e '.items | length > 0'; }
+
+# The last step: everything at once, after the parts had time to start side by side.
+answers() {
+  wait_until 90 "metrics-server" metrics_answer
+  wait_until 30 "every component" status_quiet
+}

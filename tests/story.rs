@@ -1,0 +1,278 @@
+//! The main job on a real cluster: push, get a URL, push something bad, get everything back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
+
+mod support;
+
+use serde_json::Value;
+use support::{Client, World, kit, request, sample, until, worker};
+
+fn note(url: &str, text: &str) {
+    let body = format!("{{\"text\":\"{text}\"}}");
+    let (status, answer) = request("POST", &format!("{url}/api/notes"), &[("content-type", "application/json")], &body);
+    assert!((200..300).contains(&status), "{status} {answer}");
+}
+
+fn notes(url: &str) -> Vec<String> {
+    let list = support::get_json(&format!("{url}/api/notes")).unwrap_or_default();
+    let texts = list.as_array().into_iter().flatten().filter_map(|note| note["text"].as_str().map(str::to_owned));
+    texts.collect()
+}
+
+fn version(url: &str) -> Value {
+    support::get_json(&format!("{url}/api/version")).unwrap_or_default()["version"].clone()
+}
+
+#[test]
+fn a_push_becomes_a_url_and_a_bad_image_gives_everything_back() {
+    let mut world = World::new("story");
+    let first = world.push_stack(&sample("todo", "1.0.0"));
+    world.start();
+    world.settled("todo", &first);
+    let url = world.url("todo");
+    note(&url, "kept");
+    assert_eq!(notes(&url), ["kept"]);
+    assert_eq!(version(&url), "1.0.0");
+
+    // nothing differs from what was applied: what hks renders is what the API server keeps
+    let diff = world.hks(&["diff"]);
+    assert_eq!(diff.status.code(), Some(0), "{}", String::from_utf8_lossy(&diff.stdout));
+
+    let client = Client::start(&format!("{url}/api/version"));
+    let second = world.push_stack(&sample("todo", "2.0.0"));
+    world.settled("todo", &second);
+    let (asked, failed) = client.stop();
+    assert!(asked > 20, "asked {asked} times");
+    assert_eq!(failed, Vec::<String>::new(), "of {asked} requests during the update");
+    // the ingress controller lets go of the old pods while they drain
+    assert!(until(20, || version(&url) == "2.0.0"));
+
+    let uids = || world.kubectl(&["get", "statefulset,pvc,secret,service", "-o", "jsonpath={.items[*].metadata.uid}"]);
+    let before = uids();
+    let client = Client::start(&format!("{url}/api/notes"));
+    let third = world.push_stack(&sample("todo", "9.9.9"));
+    let view = world.held("todo", &third);
+    let (asked, failed) = client.stop();
+    assert_eq!(failed, Vec::<String>::new(), "of {asked} requests during the rollback");
+    assert_eq!(version(&url), "2.0.0");
+    assert_eq!(notes(&url), ["kept"]);
+    assert_eq!(uids(), before, "the database was not touched");
+    let cause = view["cause"].as_str().unwrap();
+    assert!(cause.starts_with("image pull failed (not found): ") && cause.ends_with("hexabase-web:9.9.9"), "{cause}");
+    assert_eq!(view["appliedRevision"], second.as_str());
+    assert_eq!(view["history"][0]["outcome"], "rolledBack");
+
+    // a restart does not try the bad commit again
+    let history = view["history"].as_array().unwrap().len();
+    world.kill();
+    world.start();
+    let view = world.held("todo", &third);
+    assert_eq!(view["history"].as_array().unwrap().len(), history);
+    assert_eq!(version(&url), "2.0.0");
+
+    // the app's role can do what it needs and no more
+    let superuser = "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = 'app'";
+    let answer =
+        world.kubectl(&["exec", "todo-main-0", "--", "psql", "-XAtU", "postgres", "-d", "app", "-c", superuser]);
+    assert_eq!(answer, "f");
+
+    // no secret value has left the cluster
+    let secret = world.kubectl(&["get", "secret", "todo-main-credentials", "-o", "jsonpath={.data.password}"]);
+    let password =
+        String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, secret).unwrap()).unwrap();
+    assert_eq!(password.len(), 32);
+    let pages = ["/", "/stacks/todo", "/metrics", "/api/v1/status", "/api/v1/stacks/todo"];
+    let mut seen = pages.map(|page| request("GET", &format!("http://{}{page}", world.address), &[], "").1).join("\n");
+    seen.push_str(&world.log());
+    seen.push_str(&world.kubectl(&["get", "configmap,deployment,statefulset,pod", "-o", "yaml"]));
+    for command in [&["render"][..], &["diff"], &["status", "todo", "-o", "json"], &["history", "todo"]] {
+        seen.push_str(&String::from_utf8_lossy(&world.hks(command).stdout));
+    }
+    assert!(!seen.contains(&password), "the password is seen outside of its Secret");
+}
+
+#[test]
+fn a_first_deployment_with_a_bad_image_leaves_nothing() {
+    let mut world = World::new("first");
+    let before = world.objects();
+    world.start();
+    let sha = world.push_stack(&sample("todo", "9.9.9"));
+    let view = world.held("todo", &sha);
+    assert_eq!(world.objects(), before);
+    assert_eq!(view["appliedRevision"], Value::Null);
+    assert!(view["history"][0]["description"].as_str().unwrap().starts_with("removed again: image pull failed"));
+
+    // the fixed commit then works
+    let fixed = world.push_stack(&sample("todo", "1.0.0"));
+    world.settled("todo", &fixed);
+    assert_eq!(version(&world.url("todo")), "1.0.0");
+}
+
+#[test]
+fn drift_is_corrected_or_only_reported() {
+    let mut world = World::new("drift");
+    let sha = world.push_stack(&worker("one", "1", "sleep 3600", ""));
+    world.start();
+    world.settled("one", &sha);
+    world.kubectl(&["scale", "deployment", "one-job", "--replicas=3"]);
+    let replicas =
+        |count: &str| world.kubectl(&["get", "deployment", "one-job", "-o", "jsonpath={.spec.replicas}"]) == count;
+    assert!(until(10, || replicas("1")), "not corrected");
+    world.kubectl(&["delete", "deployment", "one-job"]);
+    let back = || world.try_kubectl(&["get", "deployment", "one-job"]).status.success();
+    assert!(until(20, back), "not made again");
+    world.wait("one", "drift counted", 10, |view| view["driftCorrected"].as_u64() >= Some(2));
+
+    let sha = world.push_stack(&worker("one", "1", "sleep 3600", "deploy: {drift: report}\n"));
+    world.settled("one", &sha);
+    world.kubectl(&["scale", "deployment", "one-job", "--replicas=2"]);
+    let view = world.wait("one", "drift reported", 10, |view| view["drift"][0]["object"] == "Deployment/one-job");
+    assert_eq!(view["drift"][0]["fields"][0]["field"], "spec.replicas");
+    assert!(replicas("2"), "it was only to be reported");
+}
+
+#[test]
+fn what_leaves_the_file_is_deleted_but_data_stays() {
+    let mut world = World::new("prune");
+    let sha = world.push_stack(&sample("todo", "1.0.0"));
+    world.start();
+    world.settled("todo", &sha);
+    let stack = worker("todo", "1", "sleep 3600", "");
+    let sha = world.push_stack(&stack);
+    let view = world.settled("todo", &sha);
+    let gone =
+        |name: &String| !name.contains("todo-web") && !name.starts_with("ingress") && !name.starts_with("pod/hks-pull");
+    assert!(until(60, || world.objects().iter().all(gone)), "{:?}", world.objects());
+    let left = world.objects();
+    for kept in ["statefulset.apps/todo-main", "persistentvolumeclaim/data-todo-main-1", "secret/todo-main-credentials"]
+    {
+        assert!(left.iter().any(|name| name == kept), "{kept} is gone: {left:?}");
+    }
+    assert_eq!(view["retained"].as_array().unwrap().len(), 3, "{}", view["retained"]);
+
+    // an empty file, then none: suspended, nothing is deleted
+    let sha = world.push_stack("# later\n");
+    world.wait("todo", "suspended", 20, |view| view["state"] == "suspended" && view["desiredRevision"] == sha.as_str());
+    std::fs::remove_file(world.work().join("hks.yaml")).unwrap();
+    let sha = world.push("delete hks.yaml");
+    world.wait("todo", "suspended", 20, |view| view["state"] == "suspended" && view["desiredRevision"] == sha.as_str());
+    assert_eq!(world.objects().len(), left.len());
+}
+
+#[test]
+fn lost_credentials_are_replaced_and_the_rows_stay() {
+    let mut world = World::new("lost");
+    let sha = world.push_stack(&sample("todo", "1.0.0"));
+    world.start();
+    world.settled("todo", &sha);
+    let url = world.url("todo");
+    note(&url, "kept");
+    let uid = || world.kubectl(&["get", "pod", "todo-main-0", "-o", "jsonpath={.metadata.uid}"]);
+    let before = uid();
+    world.kubectl(&["delete", "secret", "todo-main-credentials"]);
+    // the server starts anew to take the new password, and the app to use it
+    let replaced = || {
+        let pod = world.try_kubectl(&["get", "pod", "todo-main-0", "-o", "jsonpath={.metadata.uid}"]);
+        pod.status.success() && String::from_utf8_lossy(&pod.stdout) != before
+    };
+    assert!(until(90, replaced), "{:#}", world.view("todo"));
+    assert!(until(90, || notes(&url) == ["kept"] && request("GET", &format!("{url}/ready"), &[], "").0 == 200));
+    assert_ne!(uid(), before);
+}
+
+#[test]
+fn a_rollback_can_be_asked_for() {
+    let mut world = World::new("ask");
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    world.start();
+    world.settled("one", &first);
+    let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
+    world.settled("one", &second);
+    let asked = world.hks(&["rollback", "one", "--to", &first, "--yes"]);
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    world.wait("one", "back", 60, |view| view["state"] == "held" && view["appliedRevision"] == first.as_str());
+    let command =
+        world.kubectl(&["get", "deployment", "one-job", "-o", "jsonpath={.spec.template.spec.containers[0].command}"]);
+    assert!(command.contains("sleep 3601"), "{command}");
+    let status = world.hks(&["status"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("held"));
+    let third = world.push_stack(&worker("one", "1", "sleep 3603", ""));
+    world.settled("one", &third);
+}
+
+#[test]
+fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
+    let Some(forge) = &kit().forge else { return };
+    let mut world = World::new("forge");
+    let token = std::fs::read_to_string(&forge.token).unwrap();
+    let bearer = format!("token {}", token.trim());
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let name = world.namespace.clone();
+    let api = format!("{}/api/v1", forge.url);
+    let (status, text) = request("POST", &format!("{api}/user/repos"), &headers, &format!("{{\"name\":\"{name}\"}}"));
+    assert_eq!(status, 201, "{text}");
+    let url = format!("{}/{}/{name}.git", forge.url, forge.user);
+    let password = std::fs::read_to_string(&forge.password).unwrap();
+    let signed = url.replacen("://", &format!("://{}:{}@", forge.user, password.trim()), 1);
+    world.git(&world.work(), &["remote", "set-url", "origin", &signed]);
+    let secret = world.folder.path().join("hook-secret");
+    std::fs::write(&secret, "a hook's secret").unwrap();
+    world.extra = format!(
+        "    forge: {{kind: gitea, apiUrl: {api}, repository: {}/{name}, token: {{file: {}}}}}\n    webhook: {{secret: {{file: {}}}}}\n",
+        forge.user,
+        forge.token.display(),
+        secret.display(),
+    );
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    let git = format!(
+        "      url: {url}\n      username: {}\n      password: {{file: {}}}\n      poll: 1h\n",
+        forge.user,
+        forge.password.display()
+    );
+    let config = world.config("daemon", &git);
+    world.start_with(&config);
+    world.settled("one", &first);
+    let hook = format!(
+        "{{\"type\":\"gitea\",\"active\":true,\"events\":[\"push\"],\"config\":{{\"url\":\"http://{}/webhooks/github\",\
+         \"content_type\":\"json\",\"secret\":\"a hook's secret\"}}}}",
+        world.address
+    );
+    let (status, text) = request("POST", &format!("{api}/repos/{}/{name}/hooks", forge.user), &headers, &hook);
+    assert_eq!(status, 201, "{text}");
+
+    // the poll is an hour away: only the webhook can bring this
+    let second = world.push_stack(&worker("one", "missing", "sleep 3602", ""));
+    world.held("one", &second);
+    let states = |sha: &str| {
+        let list = format!("{api}/repos/{}/{name}/commits/{sha}/statuses", forge.user);
+        let list = support::get_json(&list).unwrap_or_default();
+        let mut rows: Vec<_> = list.as_array().cloned().unwrap_or_default();
+        rows.sort_by_key(|row| row["id"].as_i64());
+        rows.into_iter()
+            .map(|row| {
+                (
+                    row["status"].as_str().unwrap_or_default().to_owned(),
+                    row["description"].as_str().unwrap_or_default().to_owned(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let _ = until(15, || states(&second).last().is_some_and(|(state, _)| state == "failure"));
+    let rows = states(&second);
+    assert_eq!(rows.iter().filter(|(state, _)| state != "pending").count(), 1, "one final status: {rows:?}");
+    let (state, description) = rows.last().unwrap();
+    assert_eq!(state, "failure");
+    assert!(description.contains("rolled back to") && description.contains("busybox:missing"), "{description}");
+    assert!(description.chars().count() <= 140);
+    assert_eq!(states(&first).last().map(|(state, _)| state.clone()).as_deref(), Some("success"));
+
+    // a restarted daemon does not repeat it
+    world.kill();
+    world.start_with(&config);
+    world.held("one", &second);
+    world.stop();
+    assert_eq!(states(&second), rows);
+
+    let (status, _) = request("DELETE", &format!("{api}/repos/{}/{name}", forge.user), &headers, "");
+    assert_eq!(status, 204);
+}

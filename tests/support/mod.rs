@@ -1,0 +1,506 @@
+//! A world for one cluster test: a project of its own on the real cluster, a real git repository, a real daemon.
+//!
+//! The cluster is the kit's (`tests/cluster`), brought up if need be, or the one that `HKS_TEST_KUBECONFIG` names. Each world
+//! has its own namespace, folder and port, and takes them away again, also after a failed test; worlds of runs that were
+//! killed are taken away by the next run.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "tests")]
+#![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unused_self, reason = "tests")]
+
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How the cluster is reached.
+pub struct Kit {
+    /// Kubeconfig that the daemon gets: the host's of a vCluster, or the cluster's own.
+    pub kubeconfig: PathBuf,
+    /// Kubeconfig of the cluster that Stacks are deployed to.
+    pub inner: PathBuf,
+    /// The vCluster.
+    pub vcluster: Option<String>,
+    /// kubectl.
+    pub kubectl: String,
+    /// Registry with the test images.
+    pub registry: String,
+    /// Domain of public URLs.
+    pub domain: String,
+    /// The forge, its user and the file with its token and password.
+    pub forge: Option<Forge>,
+}
+
+/// A real forge.
+pub struct Forge {
+    pub url: String,
+    pub user: String,
+    pub token: PathBuf,
+    pub password: PathBuf,
+}
+
+/// The cluster; the first call brings it up.
+pub fn kit() -> &'static Kit {
+    static KIT: OnceLock<Kit> = OnceLock::new();
+    KIT.get_or_init(|| {
+        let kit = find_kit();
+        sweep(&kit);
+        kit
+    })
+}
+
+fn find_kit() -> Kit {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(own) = variable("HKS_TEST_KUBECONFIG") {
+        return Kit {
+            kubeconfig: own.clone().into(),
+            inner: own.into(),
+            vcluster: None,
+            kubectl: variable("HKS_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into()),
+            registry: variable("HKS_TEST_REGISTRY").unwrap_or_else(|| "127.0.0.1:5000".into()),
+            domain: variable("HKS_TEST_DOMAIN").unwrap_or_else(|| "apps.localhost:18080".into()),
+            forge: None,
+        };
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/cluster");
+    let up = Command::new("bash").arg(&script).arg("up").status().expect("bash runs");
+    assert!(up.success(), "the test cluster did not come up; see above, or set HKS_TEST_KUBECONFIG");
+    let env = Command::new("bash").arg(&script).arg("env").output().expect("bash runs").stdout;
+    let env = String::from_utf8(env).expect("text");
+    let read = |name: &str| {
+        let line = env.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
+        line.unwrap_or_else(|| panic!("cluster env prints no {name}")).trim_matches(['"', '\'']).to_owned()
+    };
+    Kit {
+        kubeconfig: read("HKS_KIT_KUBECONFIG").into(),
+        inner: read("HKS_KIT_VCLUSTER_KUBECONFIG").into(),
+        vcluster: Some(read("HKS_KIT_VCLUSTER")),
+        kubectl: read("HKS_KIT_KUBECTL"),
+        registry: read("HKS_KIT_REGISTRY"),
+        domain: read("HKS_KIT_DOMAIN"),
+        forge: Some(Forge {
+            url: read("HKS_KIT_FORGE_URL"),
+            user: read("HKS_KIT_FORGE_USER"),
+            token: read("HKS_KIT_FORGE_TOKEN_FILE").into(),
+            password: read("HKS_KIT_FORGE_PASSWORD_FILE").into(),
+        }),
+    }
+}
+
+/// Takes away what killed runs left: projects whose test process is gone.
+fn sweep(kit: &Kit) {
+    let args = [
+        "get",
+        "namespaces",
+        "-l",
+        "hks-test",
+        "-o",
+        "jsonpath={range .items[*]}{.metadata.name} {.metadata.labels.hks-test}{'\\n'}{end}",
+    ];
+    let list = kubectl_on(kit, &args);
+    for line in String::from_utf8_lossy(&list.stdout).lines() {
+        let Some((name, pid)) = line.split_once(' ') else { continue };
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            kubectl_on(kit, &["delete", "namespace", name, "--wait=false"]);
+        }
+    }
+}
+
+fn kubectl_on(kit: &Kit, args: &[&str]) -> Output {
+    Command::new(&kit.kubectl).arg("--kubeconfig").arg(&kit.inner).args(args).output().expect("kubectl runs")
+}
+
+/// Runs kubectl on the host cluster.
+pub fn on_host(args: &[&str]) -> String {
+    let kit = kit();
+    let output =
+        Command::new(&kit.kubectl).arg("--kubeconfig").arg(&kit.kubeconfig).args(args).output().expect("kubectl runs");
+    assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// One test's world.
+pub struct World {
+    /// The project.
+    pub namespace: String,
+    /// Its folder.
+    pub folder: tempfile::TempDir,
+    /// The daemon, while it runs.
+    daemon: Option<Child>,
+    /// Address of its endpoint.
+    pub address: String,
+    /// Further lines of the source in the configuration, indented by four.
+    pub extra: String,
+}
+
+impl World {
+    /// An empty project and an empty repository; the daemon is not running yet.
+    pub fn new(name: &str) -> Self {
+        let kit = kit();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let pid = std::process::id();
+        let namespace = format!("e2e-{name}-{pid}");
+        let world = Self {
+            namespace,
+            folder: tempfile::tempdir().expect("a folder"),
+            daemon: None,
+            address: String::new(),
+            extra: String::new(),
+        };
+        let made = kubectl_on(kit, &["create", "namespace", &world.namespace]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        kubectl_on(kit, &["label", "namespace", &world.namespace, &format!("hks-test={pid}")]);
+        world.git(world.folder.path(), &["init", "--quiet", "--bare", "-b", "main", "remote.git"]);
+        world.git(world.folder.path(), &["clone", "--quiet", "remote.git", "work"]);
+        world.git(&world.work(), &["checkout", "--quiet", "-b", "main"]);
+        world
+    }
+
+    /// The work tree of the developer.
+    pub fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// The repository that is pushed to.
+    pub fn remote(&self) -> PathBuf {
+        self.folder.path().join("remote.git")
+    }
+
+    /// Runs git.
+    pub fn git(&self, folder: &Path, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .current_dir(folder)
+            .args(["-c", "user.name=dev", "-c", "user.email=dev@example.com", "-c", "protocol.file.allow=always"])
+            .args(args)
+            .output()
+            .expect("git runs");
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Writes a file of the repository.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.work().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    }
+
+    /// Commits and pushes all; tells the commit.
+    pub fn push(&self, message: &str) -> String {
+        self.git(&self.work(), &["add", "-A"]);
+        self.git(&self.work(), &["commit", "--quiet", "--allow-empty", "-m", message]);
+        self.git(&self.work(), &["push", "--quiet", "--force", "origin", "main"]);
+        self.git(&self.work(), &["rev-parse", "HEAD"])
+    }
+
+    /// Commits and pushes an hks.yaml.
+    pub fn push_stack(&self, text: &str) -> String {
+        self.write("hks.yaml", text);
+        self.push("change hks.yaml")
+    }
+
+    /// The target of the configuration.
+    fn target(&self) -> String {
+        match &kit().vcluster {
+            Some(name) => format!("    target: {{vcluster: {{name: {name}}}}}\n"),
+            None => String::new(),
+        }
+    }
+
+    /// The daemon's configuration; `folder` tells apart several daemons of one world.
+    pub fn config(&self, folder: &str, git: &str) -> PathBuf {
+        let kit = kit();
+        let home = self.folder.path().join(folder);
+        std::fs::create_dir_all(&home).expect("a folder");
+        let text = format!(
+            "cluster: test\nlisten: 127.0.0.1:0\ndataDir: {home}/data\ndomain: {domain}\nkubeconfig: {kubeconfig}\n\
+             images: {{postgres: \"{registry}/postgres:{{version}}\"}}\nsources:\n  main:\n    namespace: {namespace}\n{target}\
+             {extra}    git:\n{git}",
+            home = home.display(),
+            domain = kit.domain,
+            kubeconfig = kit.kubeconfig.display(),
+            registry = kit.registry,
+            namespace = self.namespace,
+            target = self.target(),
+            extra = self.extra,
+        );
+        let path = home.join("config.yaml");
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    /// The configuration for the world's own repository.
+    pub fn local_config(&self, folder: &str) -> PathBuf {
+        self.config(folder, &format!("      url: {}\n", self.remote().display()))
+    }
+
+    /// Starts the daemon.
+    pub fn start(&mut self) {
+        let config = self.local_config("daemon");
+        self.start_with(&config);
+    }
+
+    /// Starts the daemon with a configuration, and waits until it listens.
+    pub fn start_with(&mut self, config: &Path) {
+        let (child, address) = spawn(config, &self.log_file(config));
+        self.daemon = Some(child);
+        self.address = address;
+    }
+
+    fn log_file(&self, config: &Path) -> PathBuf {
+        config.parent().expect("a folder").join("log")
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("daemon/log")).unwrap_or_default()
+    }
+
+    /// Kills the daemon without warning.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Ends the daemon politely, and waits.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+            let _ = child.wait();
+        }
+    }
+
+    /// The process id of the daemon.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running daemon").id()
+    }
+
+    /// Asks the daemon's endpoint; nothing if it does not answer.
+    pub fn get(&self, path: &str) -> Option<Value> {
+        get_json(&format!("http://{}{path}", self.address))
+    }
+
+    /// The view of a Stack.
+    pub fn view(&self, stack: &str) -> Value {
+        self.get(&format!("/api/v1/stacks/{stack}")).unwrap_or_default()
+    }
+
+    /// Waits until the view of a Stack is as wanted.
+    pub fn wait(&self, stack: &str, what: &str, seconds: u64, is: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let met = until(seconds, || {
+            last = self.view(stack);
+            is(&last)
+        });
+        assert!(met, "{what}: not so after {seconds} s\nview: {last:#}\nlog:\n{}", tail(&self.log()));
+        last
+    }
+
+    /// Waits until a commit is in effect.
+    pub fn settled(&self, stack: &str, sha: &str) -> Value {
+        self.wait(stack, "settled", 120, |view| view["state"] == "settled" && view["appliedRevision"] == sha)
+    }
+
+    /// Waits until a commit has failed and everything is back.
+    pub fn held(&self, stack: &str, sha: &str) -> Value {
+        self.wait(stack, "held", 120, |view| view["state"] == "held" && view["desiredRevision"] == sha)
+    }
+
+    /// Runs kubectl in the project.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        let output = self.try_kubectl(args);
+        assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Runs kubectl in the project; it may fail.
+    pub fn try_kubectl(&self, args: &[&str]) -> Output {
+        let mut all = vec!["-n", &self.namespace];
+        all.extend(args);
+        kubectl_on(kit(), &all)
+    }
+
+    /// Runs hks in the project.
+    pub fn hks(&self, args: &[&str]) -> Output {
+        let kit = kit();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hks"));
+        // what the person at this machine has set is none of the test's business
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HKS_")) {
+            command.env_remove(name);
+        }
+        command
+            .args(args)
+            .current_dir(self.work())
+            .env("HKS_KUBECONFIG", &kit.kubeconfig)
+            .env("HKS_NAMESPACE", &self.namespace)
+            .env("HKS_DOMAIN", &kit.domain)
+            .env("HKS_POSTGRES_IMAGE", format!("{}/postgres:{{version}}", kit.registry));
+        if let Some(vcluster) = &kit.vcluster {
+            command.env("HKS_VCLUSTER", vcluster);
+        }
+        command.output().expect("hks runs")
+    }
+
+    /// Everything in the project but what Kubernetes puts into each namespace and what hks keeps of its own.
+    pub fn objects(&self) -> Vec<String> {
+        let kinds = "all,pvc,secret,configmap,ingress,networkpolicy";
+        let list = self.kubectl(&["get", kinds, "-o", "name"]);
+        let own = |line: &&str| *line != "configmap/kube-root-ca.crt" && !line.starts_with("configmap/hks-");
+        list.lines().filter(own).map(str::to_owned).collect()
+    }
+
+    /// A URL of the Stack, as shown.
+    pub fn url(&self, stack: &str) -> String {
+        self.view(stack)["urls"][0].as_str().expect("a public URL").to_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- daemon of {}:\n{}", self.namespace, tail(&self.log()));
+        }
+        kubectl_on(kit(), &["delete", "namespace", &self.namespace, "--wait=false"]);
+    }
+}
+
+/// Starts a daemon and waits until it listens; tells its address.
+pub fn spawn(config: &Path, log: &Path) -> (Child, String) {
+    let before = std::fs::read_to_string(log).unwrap_or_default().len();
+    let file = File::options().create(true).append(true).open(log).expect("a log");
+    let child = Command::new(env!("CARGO_BIN_EXE_hks"))
+        .args(["run", "--config"])
+        .arg(config)
+        .env("HKS_LOG", "debug,hyper=error,kube=error,tower=error,rustls=error,h2=error,hyper_util=error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .spawn()
+        .expect("hks starts");
+    let mut address = None;
+    let met = until(20, || {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let lines = text.get(before..).unwrap_or_default().lines();
+        address = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|line| {
+            let up = line["message"] == "hks is up";
+            up.then(|| line["address"].as_str().map(str::to_owned)).flatten()
+        });
+        address.is_some()
+    });
+    assert!(met, "the daemon did not start:\n{}", tail(&std::fs::read_to_string(log).unwrap_or_default()));
+    (child, address.expect("an address"))
+}
+
+/// Looks every 50 ms until something is so, for at most `seconds`.
+pub fn until(seconds: u64, mut is: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if is() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// One runtime and HTTP client for all requests of a test process.
+fn http() -> &'static (tokio::runtime::Runtime, reqwest::Client) {
+    static HTTP: OnceLock<(tokio::runtime::Runtime, reqwest::Client)> = OnceLock::new();
+    HTTP.get_or_init(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        (runtime.expect("a runtime"), hks::shell::inspect::http_client().expect("a client"))
+    })
+}
+
+/// GETs JSON; nothing if there is no answer or another one.
+pub fn get_json(url: &str) -> Option<Value> {
+    let (runtime, client) = http();
+    runtime.block_on(async { client.get(url).send().await.ok()?.json().await.ok() })
+}
+
+/// Sends a request; status and text of the answer.
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let (runtime, client) = http();
+    runtime.block_on(async {
+        let mut request = client.request(method.parse().expect("a method"), url).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match request.send().await {
+            Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
+            Err(error) => (0, format!("{error:?}")),
+        }
+    })
+}
+
+/// Asks a URL 50 times a second until dropped, and counts what went wrong.
+pub struct Client {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<(u64, Vec<String>)>>,
+}
+
+impl Client {
+    /// Starts asking.
+    pub fn start(url: &str) -> Self {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (until, url) = (std::sync::Arc::clone(&stop), url.to_owned());
+        let thread = std::thread::spawn(move || {
+            let (mut asked, mut failed) = (0, vec![]);
+            let mut next = Instant::now();
+            while !until.load(std::sync::atomic::Ordering::Relaxed) {
+                let (status, text) = request("GET", &url, &[], "");
+                asked += 1;
+                if status != 200 {
+                    failed.push(format!("{status} {text}"));
+                }
+                next += Duration::from_millis(20);
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            (asked, failed)
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    /// Stops; tells how often it asked and what failed.
+    pub fn stop(mut self) -> (u64, Vec<String>) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.thread.take().expect("running").join().expect("the client ends")
+    }
+}
+
+/// The sample app with a database and a public URL, at a version.
+pub fn sample(stack: &str, version: &str) -> String {
+    let registry = &kit().registry;
+    format!(
+        "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: {stack}}}\n\
+         databases:\n  main:\n    engine: postgres\n    version: \"15\"\n    storage: {{size: 64Mi}}\n    resources: \
+         {{requests: {{cpu: 20m, memory: 64Mi}}, limits: {{cpu: 500m, memory: 128Mi}}}}\n\
+         apps:\n  web:\n    image: {registry}/hexabase-web:{version}\n    ports: {{http: 8080}}\n    env: \
+         {{DATABASE_URL: \"${{databases.main.url}}\"}}\n    resources: {{requests: {{cpu: 10m, memory: 16Mi}}, limits: \
+         {{cpu: 500m, memory: 64Mi}}}}\n    probes: {{readiness: {{path: /ready, period: 1s}}}}\n\
+         ingress: {{public: {{paths: {{/: web}}}}}}\n"
+    )
+}
+
+/// A Stack of one small program without a port.
+pub fn worker(stack: &str, tag: &str, command: &str, rest: &str) -> String {
+    let registry = &kit().registry;
+    format!(
+        "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: {stack}}}\napps:\n  job:\n    image: \
+         {registry}/busybox:{tag}\n    command: [sh, -c, '{command}']\n    resources: {{requests: {{cpu: 10m, memory: 16Mi}}, \
+         limits: {{cpu: 100m, memory: 16Mi}}}}\n{rest}"
+    )
+}
