@@ -3,7 +3,7 @@
 //!
 //! Commands: `push SHA KIND` a commit (kinds: see [`file`]); `run` answers every request until nothing is left to do;
 //! `answer` answers only the next one; `fail transient|final` lets the next one fail; `pass TIME` lets time pass;
-//! `crash` loses all but the cluster; `touch` changes an object as a stranger; `delete KIND/NAME` deletes one;
+//! `crash` loses all but the cluster, and the source is slow; `fetch` gives the newest commit again; `touch` changes an object as a stranger; `delete KIND/NAME` deletes one;
 //! `room none|enough` takes or gives room in the node pool; `tables` puts a table into every database.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
@@ -276,6 +276,11 @@ impl Sim {
         self.requests.clear();
         let stack = StackName::new("todo").unwrap();
         self.machine = Machine::new(stack, context(), self.saved.clone());
+        self.take(Event::Observed);
+    }
+
+    /// The source gives the newest commit again.
+    fn fetch(&mut self) {
         if let Some(commit) = self.head.clone() {
             self.take(Event::Commit(commit));
         }
@@ -301,6 +306,7 @@ impl Sim {
             ["fail", "final"] => self.fail(false),
             ["pass", time] => self.pass(humantime::parse_duration(time).unwrap().try_into().unwrap()),
             ["crash"] => self.crash(),
+            ["fetch"] => self.fetch(),
             ["touch"] => self.touch(),
             ["delete", name] => {
                 let (kind, name) = name.split_once('/').unwrap();
@@ -444,6 +450,8 @@ fn killed_everywhere(before: &[(&str, &str)], revision: &str, kind: &str) {
             sim.perform(answered);
             sim.crash();
             sim.run();
+            sim.fetch();
+            sim.run();
             assert_eq!(
                 end(&sim),
                 end(&twin),
@@ -483,7 +491,7 @@ proptest! {
         for (index, step) in steps.iter().enumerate() {
             match step {
                 0..=5 => { sim.perform(true); }
-                6 => { sim.perform(false); sim.crash(); }
+                6 => { sim.perform(false); sim.crash(); sim.fetch(); }
                 7 => sim.fail(true),
                 8 => sim.fail(false),
                 9 => sim.touch(),
@@ -498,6 +506,7 @@ proptest! {
             }
         }
         sim.room = true;
+        sim.fetch();
         sim.run();
         sim.pass(SignedDuration::from_hours(3));
         sim.run();

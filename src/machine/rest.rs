@@ -188,7 +188,10 @@ impl Turn<'_> {
     pub(super) fn look_for_drift(&mut self) {
         let State::Resting(rest) = self.machine.state else { return };
         let Some(baseline) = self.machine.baseline.clone() else { return };
-        if rest == Rest::Suspended || rest == Rest::Fresh {
+        // half a deployment is not drift: the commit, once it is fetched again, says how it goes on
+        let record = &self.machine.record;
+        let unfinished = record.attempt.is_some() || record.held.as_ref().is_some_and(|held| !held.restored);
+        if unfinished || rest == Rest::Suspended || rest == Rest::Fresh {
             return;
         }
         let plan = plan::compare(&baseline, self.live, &self.machine.record.inventory);
