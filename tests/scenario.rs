@@ -8,28 +8,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
+mod pure;
+
 use hks::ident::{Kind, ObjectKey, Revision, StackName};
 use hks::machine::{Commit, Content, Effect, Event, Fault, Machine, Rest, State, Toward};
-use hks::manifest::Context;
 use hks::plan::Live;
 use hks::record::Record;
+use hks::spec::Document;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use pure::context;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-
-fn context() -> Context {
-    Context {
-        namespace: "shop".into(),
-        domain: "apps.example".into(),
-        scheme: "http".into(),
-        ingress_class: None,
-        postgres_image: "postgres:{version}".into(),
-    }
-}
 
 /// The hks.yaml of a kind: `v1`, `v2` (web changes), `nodb` (v1 without its database), `bad` (web's image is missing),
 /// `badfirst` (the same beside a database), `empty`, `gone`, `broken`, `big` (asks for more room).
@@ -54,7 +47,7 @@ fn file(kind: &str) -> Content {
         "gone" => return Content::Missing,
         other => panic!("no kind {other}"),
     };
-    Content::File { path: "hks.yaml".into(), source: text.into_bytes().into() }
+    Content::File(Document::new("hks.yaml", text.into_bytes()))
 }
 
 /// A cluster that does what it is told, and a machine on it.

@@ -19,12 +19,14 @@ mod rest;
 pub use pass::{Pass, Station, Toward};
 
 use crate::ident::{ObjectKey, PassId, Revision, StackName};
-use crate::manifest::{Context, Manifest, PublicUrl};
+use crate::manifest::{Context, Manifest, Needed, PublicUrl};
 use crate::plan::{Difference, Live, Step};
 use crate::record::Record;
 use crate::report::Status;
 use crate::rollout::Cause;
+use crate::spec::{self, Document, Selection};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A commit as far as one Stack is concerned.
@@ -40,12 +42,7 @@ pub struct Commit {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// Its hks.yaml.
-    File {
-        /// Path in the repository, for diagnostics.
-        path: Arc<str>,
-        /// The text.
-        source: Arc<[u8]>,
-    },
+    File(Document),
     /// The file is not there any more.
     Missing,
     /// The file can't be read safely: a symlink, a submodule, or too large.
@@ -187,6 +184,10 @@ pub struct Machine {
     invalid: Option<Cause>,
     /// The last status.
     told: Option<Status>,
+    /// What the newest commit waits for.
+    lacking: Vec<Needed>,
+    /// Old versions of blue/green apps, and when each goes.
+    retiring: BTreeMap<ObjectKey, Timestamp>,
     /// A release that a person asked for, waiting for a reply in flight.
     asked_back: Option<(Commit, String)>,
 }
@@ -210,11 +211,13 @@ impl Machine {
             corrections: vec![],
             invalid: None,
             told: None,
+            lacking: vec![],
+            retiring: BTreeMap::new(),
             asked_back: None,
         };
         machine.baseline = machine.record.settled.as_ref().and_then(|release| {
-            let manifest = machine.rendered("hks.yaml", release.source.as_bytes(), &release.revision);
-            manifest.ok().map(Arc::new)
+            let manifest = machine.rendered(&release.document(), &release.revision);
+            manifest.ok().flatten().map(Arc::new)
         });
         if machine.baseline.is_some() {
             machine.state = State::Resting(Rest::Settled);
@@ -252,7 +255,10 @@ impl Machine {
     pub fn wake_at(&self) -> Option<Timestamp> {
         match &self.state {
             State::Passing(pass) => pass.wake_at(),
-            State::Resting(_) => self.drift_pause.filter(|_| !self.drift.is_empty()),
+            State::Resting(_) => {
+                let drift = self.drift_pause.filter(|_| !self.drift.is_empty());
+                drift.into_iter().chain(self.retiring.values().copied()).min()
+            }
         }
     }
 
@@ -263,12 +269,19 @@ impl Machine {
         turn.effects
     }
 
-    fn rendered(&self, path: &str, source: &[u8], revision: &Revision) -> Result<Manifest, Cause> {
-        let spec = crate::spec::parse(source, path).map_err(|diagnostics| Cause::InvalidSpec {
+    /// What the file means here; `None` if none of its environments is meant for this branch and project.
+    fn rendered(&self, document: &Document, revision: &Revision) -> Result<Option<Manifest>, Cause> {
+        let Context { branch, namespace, environment, .. } = &self.context;
+        let selection = match environment {
+            Some(name) => Selection::Named(name),
+            None => Selection::For { branch, tag: document.tag.as_deref(), project: namespace },
+        };
+        let spec = spec::read(&document.source, &document.path, &document.files, selection);
+        let spec = spec.map_err(|diagnostics| Cause::InvalidSpec {
             count: diagnostics.len(),
             first: diagnostics.first().map(ToString::to_string).unwrap_or_default(),
         })?;
-        Ok(crate::manifest::render(&spec, revision, &self.context))
+        Ok(spec.map(|spec| crate::manifest::render(&spec, revision, &self.context)))
     }
 }
 
@@ -293,6 +306,7 @@ impl Turn<'_> {
             }
             Event::Observed | Event::Due => match &self.machine.state {
                 State::Passing(_) => self.look(),
+                State::Resting(Rest::Invalid) if self.secrets_are_set() => self.begin_again(),
                 State::Resting(_) => self.look_for_drift(),
             },
             Event::Checked(id, reply) => self.reply(id, &Station::Checking, reply.map(|()| vec![])),

@@ -4,10 +4,11 @@
 use super::{Effect, Fault, State, Turn};
 use crate::ident::{Kind, ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
-use crate::plan::{self, Action, Owned, Plan};
+use crate::plan::{self, Action, Live, Owned, Plan};
 use crate::record::Attempt;
 use crate::report::Status;
-use crate::rollout::{Cause, text};
+use crate::rollout::{self, Cause, text};
+use crate::spec::Document;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +84,8 @@ pub struct Pass {
     pub message: String,
     /// Waiting for room since then.
     pub waiting_since: Option<Timestamp>,
-    pub(super) source: String,
+    /// The file, when the pass goes forward.
+    pub(super) document: Option<Document>,
     pub(super) plan: Plan,
     pub(super) begun: Timestamp,
     pub(super) station_since: Timestamp,
@@ -122,11 +124,14 @@ impl Pass {
     }
 
     /// The objects that must be ready before the pass leaves its stage. The last stage looks at all again: a database
-    /// may have failed while the apps started.
-    pub(super) fn watched(&self) -> Vec<&Object> {
+    /// may have failed while the apps started. Until then, what only has to be started is not waited for any longer.
+    pub(super) fn watched(&self, live: &Live) -> Vec<&Object> {
         let apart = |stage: Stage| (stage == Stage::Preflight) == (self.stage == Stage::Preflight);
+        let last =
+            self.plan.steps.iter().all(|step| step.object.stage <= self.stage || step.object.stage == Stage::Jobs);
         let steps = self.plan.steps.iter().map(|step| &step.object);
-        steps.filter(|object| apart(object.stage) && object.stage <= self.stage).collect()
+        let here = steps.filter(|object| apart(object.stage) && object.stage <= self.stage);
+        here.filter(|object| last || !object.started_is_enough || !rollout::started(object, live)).collect()
     }
 }
 
@@ -150,7 +155,7 @@ impl Turn<'_> {
         &mut self,
         toward: Toward,
         manifest: Arc<Manifest>,
-        source: String,
+        document: Option<Document>,
         plan: Plan,
         started: Timestamp,
     ) {
@@ -167,7 +172,7 @@ impl Turn<'_> {
             in_flight: false,
             message: String::new(),
             waiting_since: None,
-            source,
+            document,
             plan,
             begun: self.now,
             station_since: self.now,
@@ -178,7 +183,8 @@ impl Turn<'_> {
             kept: vec![],
         };
         if pass.toward != Toward::Forward {
-            pass.plan.steps.retain(|step| step.object.stage != Stage::Preflight);
+            // images have been pulled once, and jobs run once
+            pass.plan.steps.retain(|step| step.object.stage.lasts());
         }
         let forward = pass.toward == Toward::Forward;
         let idle = pass.plan.steps.iter().all(|step| step.action == Action::Keep);
@@ -295,7 +301,8 @@ impl Turn<'_> {
 
     pub(super) fn next_stage(&mut self) {
         let Some(pass) = self.pass() else { return };
-        match Stage::ALL.into_iter().find(|stage| *stage > pass.stage) {
+        let stages = pass.plan.steps.iter().map(|step| step.object.stage);
+        match stages.filter(|stage| *stage > pass.stage).min() {
             Some(next) => self.apply(next),
             None if pass.toward == Toward::Restore => self.restored(),
             None if pass.toward == Toward::Forward && !pass.manifest.urls.is_empty() => self.go(Station::Probing),
@@ -306,16 +313,24 @@ impl Turn<'_> {
     /// Drift is put back. If credentials of a database were lost, new ones exist now: the server sets them when it starts,
     /// and the apps read them when they start.
     fn restored(&mut self) {
-        let live = self.live;
+        let (now, live, retiring) = (self.now, self.live, self.machine.retiring.clone());
         let Some(pass) = self.pass() else { return };
         let lost = |step: &plan::Step| {
             step.object.key.kind == Kind::Secret && step.object.holds_data() && step.action == Action::Create
         };
-        if pass.station != Station::Pruning && pass.plan.steps.iter().any(lost) {
-            pass.gone = live.of(Kind::Pod).map(|(key, _)| key.clone()).collect();
-            return self.go(Station::Pruning);
+        let old = retiring.iter().filter(|(_, until)| **until <= now).map(|(key, _)| key.clone());
+        if pass.station != Station::Pruning {
+            pass.gone = old.collect();
+            if pass.plan.steps.iter().any(lost) {
+                pass.gone.extend(live.of(Kind::Pod).map(|(key, _)| key.clone()));
+            }
+            if !pass.gone.is_empty() {
+                return self.go(Station::Pruning);
+            }
         }
-        self.machine.drift_corrected += 1;
+        if pass.plan.steps.iter().any(|step| step.action != Action::Keep) {
+            self.machine.drift_corrected += 1;
+        }
         self.rest_again();
     }
 

@@ -3,13 +3,14 @@
 use super::pass::Toward;
 use super::{Commit, Content, Rest, State, Turn};
 use crate::ident::{ObjectKey, Revision};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Needed};
 use crate::plan::{self, Action, Plan};
 use crate::record::{Deployment, Held, Outcome, Release};
 use crate::report::{self, Status};
 use crate::rollout::Cause;
-use crate::spec::{self, Drift};
+use crate::spec::{self, Document, Drift};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Corrections of drift in [`FIGHT_WINDOW`] after which somebody else evidently insists.
@@ -59,6 +60,7 @@ impl Turn<'_> {
             back_to: None,
             description: cause.as_ref().map_or_else(|| report::superseded(&by.revision), report::rejected),
             cause,
+            jobs: BTreeMap::new(),
         };
         self.report(Status::ended(&deployment));
         self.machine.record.remember(deployment);
@@ -67,36 +69,44 @@ impl Turn<'_> {
     /// Begins with what a commit says.
     fn begin(&mut self, commit: &Commit) {
         self.machine.considered = Some(commit.revision.clone());
+        self.machine.lacking.clear();
         // a bad revision is tried once, also across restarts
         if let Some(held) = self.machine.record.held.clone()
             && held.revision == commit.revision
         {
             return if held.restored { self.rest(Rest::Held) } else { self.go_back(&held) };
         }
-        let (path, source) = match &commit.content {
+        let document = match &commit.content {
             Content::Missing => return self.suspend(commit, "hks.yaml is gone"),
             Content::Unusable { message } => {
                 let cause = Cause::InvalidSpec { count: 1, first: message.clone() };
                 return self.reject(&commit.revision, cause, self.now);
             }
-            Content::File { source, .. } if spec::is_empty(source) => return self.suspend(commit, "hks.yaml is empty"),
-            Content::File { path, source } => (path, source),
+            Content::File(document) if spec::is_empty(&document.source) => {
+                return self.suspend(commit, "hks.yaml is empty");
+            }
+            Content::File(document) => document,
         };
         let record = &self.machine.record;
         let resting = matches!(self.machine.state, State::Resting(_));
         let undisturbed = resting && record.attempt.is_none() && record.held.is_none();
         // most Stacks of a repository have nothing to do with most of its commits
-        let settled = record.settled.as_ref().map(|release| release.source.as_bytes());
+        let settled = record.settled.as_ref().is_some_and(|release| {
+            release.source.as_bytes() == &*document.source
+                && release.files == *document.files
+                && release.tag == document.tag
+        });
         if undisturbed
-            && settled == Some(source)
-            && !names_the_commit(source)
+            && settled
+            && !names_the_commit(&document.source)
             && let Some(baseline) = self.machine.baseline.clone()
         {
             let manifest = Manifest { revision: commit.revision.clone(), ..(*baseline).clone() };
             return self.unchanged(commit, manifest);
         }
-        let manifest = match self.machine.rendered(path, source, &commit.revision) {
-            Ok(manifest) => manifest,
+        let manifest = match self.machine.rendered(document, &commit.revision) {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return self.suspend(commit, "no environment of hks.yaml is meant for this branch and project"),
             Err(cause) => return self.reject(&commit.revision, cause, self.now),
         };
         if undisturbed && self.machine.baseline().is_some_and(|baseline| baseline.same_objects(&manifest)) {
@@ -107,13 +117,23 @@ impl Turn<'_> {
             let cause = Cause::Refused { object: refusal.key.to_string(), message: refusal.message.clone() };
             return self.reject(&commit.revision, cause, self.now);
         }
+        if let Some(first) = plan.missing.first() {
+            let of_it = plan.missing.iter().filter(|needed| needed.secret == first.secret);
+            let cause = Cause::SecretMissing {
+                stack: self.machine.stack.to_string(),
+                secret: first.secret.clone(),
+                keys: of_it.map(|needed| needed.key.clone()).collect(),
+            };
+            self.machine.lacking.clone_from(&plan.missing);
+            return self.reject(&commit.revision, cause, self.now);
+        }
         self.report(Status::started(&commit.revision, &plan));
-        let source = String::from_utf8_lossy(source).into_owned();
+        let document = document.clone();
         let started = match &self.machine.record.attempt {
             Some(attempt) if attempt.revision == commit.revision => attempt.started,
             _ => self.now,
         };
-        self.enter(Toward::Forward, Arc::new(manifest), source, plan, started);
+        self.enter(Toward::Forward, Arc::new(manifest), Some(document), plan, started);
     }
 
     /// The commit changes nothing for this Stack: only the revision moves, and no write is worth that.
@@ -142,6 +162,7 @@ impl Turn<'_> {
             back_to: None,
             description: report::rejected(&cause),
             cause: Some(cause.clone()),
+            jobs: BTreeMap::new(),
         };
         self.report(Status::ended(&deployment));
         self.machine.record.remember(deployment);
@@ -153,14 +174,10 @@ impl Turn<'_> {
 
     /// Puts a release back that a person asked for.
     fn go_back_to(&mut self, to: &Commit, by: String) {
-        let Content::File { path, source } = &to.content else { return };
-        let Ok(manifest) = self.machine.rendered(path, source, &to.revision) else { return };
+        let Content::File(document) = &to.content else { return };
+        let Ok(Some(manifest)) = self.machine.rendered(document, &to.revision) else { return };
         let head = self.machine.head.as_ref().map_or(&to.revision, |commit| &commit.revision).clone();
-        self.machine.record.settled = Some(Release {
-            revision: to.revision.clone(),
-            source: String::from_utf8_lossy(source).into_owned(),
-            at: self.now,
-        });
+        self.machine.record.settled = Some(release(document, &to.revision, self.now));
         self.machine.baseline = Some(Arc::new(manifest));
         let (started, at) = (self.now, self.now);
         let held = Held { revision: head, cause: Cause::Requested { by }, started, at, restored: false };
@@ -173,7 +190,6 @@ impl Turn<'_> {
         let machine = &*self.machine;
         let nothing = || Arc::new(Manifest::empty(machine.stack.clone(), held.revision.clone()));
         let manifest = machine.baseline.clone().unwrap_or_else(nothing);
-        let source = machine.record.settled.as_ref().map(|release| release.source.clone()).unwrap_or_default();
         let mut plan = plan::compare(&manifest, self.live, &machine.record.inventory);
         // what can't be undone stays: a volume that has grown, for example
         plan.steps.retain(|step| step.irreversible.is_none() || step.action == Action::Create);
@@ -181,7 +197,7 @@ impl Turn<'_> {
         let status = Status::rolling_back(&held.revision, to, &held.cause);
         self.report(status);
         let toward = Toward::Back { from: held.revision.clone(), cause: held.cause.clone() };
-        self.enter(toward, manifest, source, plan, held.started);
+        self.enter(toward, manifest, None, plan, held.started);
     }
 
     /// Compares what is live with the settled release.
@@ -196,9 +212,13 @@ impl Turn<'_> {
         }
         let plan = plan::compare(&baseline, self.live, &self.machine.record.inventory);
         self.machine.drift = drift_of(&plan);
+        self.retire(&plan);
         if self.machine.drift.is_empty() {
             self.machine.drift_pause = None;
-            return;
+            let over = self.machine.retiring.values().any(|until| *until <= self.now);
+            return if over {
+                self.enter(Toward::Restore, baseline, None, plan, self.now);
+            };
         }
         self.machine.drift_pause = self.machine.drift_pause.filter(|until| *until > self.now);
         if baseline.deploy.drift == Drift::Report || self.machine.drift_pause.is_some() {
@@ -211,7 +231,29 @@ impl Turn<'_> {
             return;
         }
         self.machine.corrections.push(self.now);
-        self.enter(Toward::Restore, baseline, String::new(), plan, self.now);
+        self.enter(Toward::Restore, baseline, None, plan, self.now);
+    }
+
+    /// Sees when the old versions of blue/green apps go: counted from the release that replaced them, which the record keeps.
+    fn retire(&mut self, plan: &Plan) {
+        let since = self.machine.record.settled.as_ref().map_or(self.now, |release| release.at);
+        let until = |(key, seconds): &(ObjectKey, i64)| (key.clone(), since + SignedDuration::from_secs(*seconds));
+        self.machine.retiring = plan.retire.iter().map(until).collect();
+    }
+
+    /// Whether the secrets that the newest commit waits for are set now.
+    pub(super) fn secrets_are_set(&self) -> bool {
+        let set = |needed: &Needed| {
+            self.live.get(&needed.object).is_some_and(|secret| secret["data"].get(&needed.key).is_some())
+        };
+        !self.machine.lacking.is_empty() && self.machine.lacking.iter().all(set)
+    }
+
+    /// Begins with the newest commit once more.
+    pub(super) fn begin_again(&mut self) {
+        self.machine.lacking.clear();
+        self.machine.considered = None;
+        self.reconsider();
     }
 
     /// Only reports drift for a while.
@@ -252,13 +294,26 @@ impl Turn<'_> {
     }
 }
 
+/// A file as a release.
+pub(super) fn release(document: &Document, revision: &Revision, at: Timestamp) -> Release {
+    Release {
+        revision: revision.clone(),
+        source: String::from_utf8_lossy(&document.source).into_owned(),
+        files: (*document.files).clone(),
+        tag: document.tag.clone(),
+        at,
+    }
+}
+
 /// Whether equal text may render differently in another commit.
 fn names_the_commit(source: &[u8]) -> bool {
     source.windows(6).any(|text| text == b"${git.")
 }
 
 fn drift_of(plan: &Plan) -> Vec<(ObjectKey, Vec<plan::Difference>)> {
-    let steps = plan.steps.iter().filter_map(|step| match &step.action {
+    // a job of the release may be tidied away once it has run
+    let lasting = plan.steps.iter().filter(|step| step.object.stage.lasts());
+    let steps = lasting.filter_map(|step| match &step.action {
         Action::Keep => None,
         Action::Create => Some((step.object.key.clone(), vec![])),
         Action::Change(fields) => Some((step.object.key.clone(), fields.clone())),

@@ -1,13 +1,14 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
-use super::pass::{Station, Toward};
+use super::pass::{Pass, Station, Toward};
+use super::rest::release;
 use super::{Rest, State, Turn};
 use crate::ident::{Kind, ObjectKey};
-use crate::manifest::DATABASE_LABEL;
-use crate::plan;
-use crate::record::{Deployment, Outcome, Release};
+use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage};
+use crate::plan::{self, Live};
+use crate::record::{Deployment, Outcome};
 use crate::report::{self, Status};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 impl Turn<'_> {
@@ -15,13 +16,17 @@ impl Turn<'_> {
     /// it, and that nobody has put a table into it.
     pub(super) fn prune(&mut self) {
         let live = self.live;
-        let inventory = self.machine.record.inventory.clone();
+        let (inventory, baseline) = (self.machine.record.inventory.clone(), self.machine.baseline.clone());
         let Some(pass) = self.pass() else { return };
         let plan = plan::compare(&pass.manifest, live, &inventory);
         pass.gone = plan.prune;
-        if pass.is_back() {
+        let back = pass.is_back();
+        if back {
             pass.gone.extend(plan.discard);
         }
+        // only the version that has just been replaced stays for a while
+        let replaced = |key: &ObjectKey| baseline.as_ref().is_some_and(|baseline| baseline.get(key).is_some());
+        pass.gone.extend(plan.retire.into_iter().map(|(key, _)| key).filter(|key| back || !replaced(key)));
         let ready = |key: &&ObjectKey| {
             let replicas = live.get(key).map(|object| &object["status"]["readyReplicas"]);
             key.kind == Kind::StatefulSet && replicas.and_then(serde_json::Value::as_i64).unwrap_or(0) > 0
@@ -67,6 +72,7 @@ impl Turn<'_> {
                 cause: None,
                 back_to: None,
                 description: report::succeeded(pass.manifest.apps.len(), pass.manifest.databases.len(), took, urls),
+                jobs: jobs(pass, live),
             },
             Toward::Back { from, cause } => Deployment {
                 revision: from.clone(),
@@ -76,6 +82,7 @@ impl Turn<'_> {
                 description: report::rolled_back(to.as_ref(), cause, &pass.kept),
                 cause: Some(cause.clone()),
                 back_to: to,
+                jobs: BTreeMap::new(),
             },
         };
         let record = &mut self.machine.record;
@@ -83,9 +90,10 @@ impl Turn<'_> {
         record.inventory.retain(|owned| wanted(&owned.key) || live.get(&owned.key).is_some());
         if pass.toward == Toward::Forward {
             record.inventory.iter_mut().filter(|owned| wanted(&owned.key)).for_each(|owned| owned.settled = true);
-            let revision = pass.manifest.revision.clone();
-            record.settled = Some(Release { revision, source: pass.source.clone(), at: now });
+            record.settled = pass.document.as_ref().map(|document| release(document, &pass.manifest.revision, now));
             record.held = None;
+            // the record may be kept only by a later pass, and what it says must hold until then
+            self.machine.baseline = Some(pass.manifest.clone());
         } else if let Some(held) = &mut record.held {
             held.restored = true;
         }
@@ -98,7 +106,6 @@ impl Turn<'_> {
     pub(super) fn finish(&mut self) {
         let State::Passing(pass) = &self.machine.state else { return };
         if pass.toward == Toward::Forward {
-            self.machine.baseline = Some(pass.manifest.clone());
             if let Some(status) = self.machine.record.last_of(&pass.manifest.revision).map(Status::ended) {
                 self.report(status);
             }
@@ -108,4 +115,15 @@ impl Turn<'_> {
             self.rest(Rest::Held);
         }
     }
+}
+
+/// How the jobs of a release ended, by name.
+fn jobs(pass: &Pass, live: &Live) -> BTreeMap<String, String> {
+    let jobs = pass.manifest.objects.iter().filter(|object| object.stage == Stage::Jobs);
+    let ended = jobs.filter_map(|job| {
+        let name = job.body["metadata"]["labels"][JOB_LABEL].as_str()?;
+        let done = live.get(&job.key).is_some_and(|job| job["status"]["succeeded"].as_i64() > Some(0));
+        Some((name.to_owned(), if done { "succeeded" } else { "gone" }.to_owned()))
+    });
+    ended.collect()
 }

@@ -39,12 +39,12 @@ impl Turn<'_> {
     fn watch(&mut self) {
         let (now, live) = (self.now, self.live);
         let Some(pass) = self.pass() else { return };
-        let stuck = rollout::stuck(pass.watched(), live);
+        let stuck = rollout::stuck(pass.watched(live), live);
         if !stuck.is_empty() {
             pass.gone = stuck;
             return self.go(Station::Unsticking);
         }
-        let progress = rollout::progress(pass.watched(), live);
+        let progress = rollout::progress(pass.watched(live), live);
         if !matches!(progress, Progress::Waiting(_))
             && let Some(since) = pass.waiting_since.take()
         {
