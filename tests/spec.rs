@@ -5,10 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "fixtures are files")]
 
+use hks::shell::files::document;
 use hks::spec::{self, Code, Diagnostic, Part, Reference, Template};
 use proptest::prelude::*;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -61,7 +62,9 @@ fn expect(path: &Path, actual: &str) {
 #[test]
 fn valid_files_parse() {
     for path in fixtures("valid").into_iter().chain(examples()) {
-        let found = spec::parse(&fs::read(&path).unwrap(), "hks.yaml").err().unwrap_or_default();
+        let document = document(&path, fs::read(&path).unwrap());
+        let found = spec::read(&document.source, "hks.yaml", &document.files, spec::Selection::Any);
+        let found = found.err().unwrap_or_default();
         assert!(found.is_empty(), "{}:\n{}", path.display(), one_line_each(&found));
     }
 }
@@ -127,6 +130,29 @@ fn the_schema_is_fresh() {
 }
 
 #[test]
+fn the_reference_is_fresh() {
+    expect(&root().join("schema/README.md"), &spec::explain::reference());
+}
+
+#[test]
+fn every_property_is_explained() {
+    let paths = spec::explain::paths();
+    assert!(paths.len() > 150, "only {}", paths.len());
+    for path in paths {
+        let told = spec::explain::explain(&path).unwrap();
+        assert_eq!(told.path, path);
+        assert!(!told.description.is_empty() && !told.takes.is_empty() && !told.objects.is_empty(), "{told:?}");
+        // the example is a line of YAML that says it
+        let key = path.rsplit('.').next().unwrap();
+        let example: Value = serde_saphyr::from_str(&told.example).unwrap();
+        assert!(key == "*" || !example[key].is_null(), "{path}: {}", told.example);
+    }
+    // names may be left out
+    assert_eq!(spec::explain::explain("apps.image").unwrap().path, "apps.*.image");
+    assert!(spec::explain::explain("apps.web.prob").unwrap_err().contains("`probes`"));
+}
+
+#[test]
 fn every_property_is_in_an_example() {
     fn properties(schema: &Value, found: &mut BTreeSet<String>) {
         if let Some(map) = schema.get("properties").and_then(Value::as_object) {
@@ -152,15 +178,16 @@ fn the_todo_example_means_what_it_says() {
     let spec = spec::parse(&source, "hks.yaml").unwrap();
     let web = &spec.apps["web"];
     assert_eq!(spec.name.as_str(), "todo");
-    assert_eq!(web.image, Template(vec![Part::Text("127.0.0.1:5000/hexabase-web:1.0.0".into())]));
-    assert_eq!(web.ports, [("http".to_owned(), 8080)]);
-    assert_eq!(web.env["SESSION_SECRET"].0, [Part::Ref(Reference::Secret("session".into(), "key".into()))]);
-    assert_eq!(web.readiness.as_ref().unwrap().path.as_deref(), Some("/ready"));
+    assert_eq!(web.program.image, Template(vec![Part::Text("127.0.0.1:5000/hexabase-web:1.0.0".into())]));
+    assert_eq!((web.ports[0].name.as_str(), web.ports[0].number), ("http", 8080));
+    assert_eq!(web.program.env["SESSION_SECRET"].0, [Part::Ref(Reference::Secret("session".into(), "key".into()))]);
+    assert_eq!(web.readiness.as_ref().unwrap().check, spec::Check::Http("/ready".into(), 8080));
     assert_eq!(web.startup, None);
     assert_eq!((spec.databases["main"].version, spec.databases["main"].storage.as_str()), (15, "1Gi"));
     assert_eq!(spec.databases["main"].resources.limit_memory, "512Mi");
-    assert_eq!(spec.secrets["session"].keys["key"], 48);
-    assert_eq!(spec.ingress["public"].paths["/"], ("web".to_owned(), "http".to_owned()));
+    assert_eq!(spec.secrets["session"], spec::Secret::Generated(BTreeMap::from([("key".into(), 48)])));
+    let target = &spec.ingress["public"].paths["/"];
+    assert_eq!((target.app.as_str(), target.port.as_str()), ("web", "http"));
     assert_eq!((spec.deploy.timeout, spec.deploy.capacity_wait), (Duration::from_mins(15), Duration::from_mins(30)));
     assert_eq!(spec.deploy.drift, spec::Drift::Correct);
 }
@@ -173,17 +200,17 @@ fn scalars_and_order_are_as_written() {
     for (name, value) in
         [("FLOAT", "1.10"), ("BIG", "12345678901234567890123"), ("YES", "yes"), ("TRUE", "True"), ("ZERO", "007")]
     {
-        assert_eq!(app.env[name], text(value), "{name}");
+        assert_eq!(app.program.env[name], text(value), "{name}");
     }
-    assert_eq!(app.env["EMPTY"], Template(vec![]));
-    assert_eq!(app.env["ESCAPED"], text("${HOME}"));
-    assert_eq!(app.env["FROM_ANCHOR"], text("1.50"));
-    assert_eq!(app.ports.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["web", "admin", "metrics"]);
-    assert_eq!(app.readiness.as_ref().map(|p| (p.port, p.path.clone())), Some((8080, None)));
+    assert_eq!(app.program.env["EMPTY"], Template(vec![]));
+    assert_eq!(app.program.env["ESCAPED"], text("${HOME}"));
+    assert_eq!(app.program.env["FROM_ANCHOR"], text("1.50"));
+    assert_eq!(app.ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["web", "admin", "metrics"]);
+    assert_eq!(app.readiness.as_ref().map(|p| p.check.clone()), Some(spec::Check::Tcp(8080)));
     assert_eq!(app.resources.limit_cpu, "2");
     assert_eq!(app.resources.request_memory, "64Mi");
     assert_eq!(app.resources.limit_memory, "64Mi");
-    assert_eq!(app.args[1], text("0x10"));
+    assert_eq!(app.program.args[1], text("0x10"));
 }
 
 #[test]
@@ -242,7 +269,7 @@ fn bombs_are_refused() {
 #[test]
 fn no_message_repeats_a_credential() {
     let secret = format!("ghp_{}", "Canary0123456789Canary0123456789");
-    let template = fs::read_to_string(root().join("examples/registry/hks.yaml")).unwrap();
+    let template = fs::read_to_string(root().join("examples/reference/hks.yaml")).unwrap();
     for line in 0..template.lines().count() {
         for broken in [" CANARY", " {CANARY: 1}", ": CANARY: x", " \"CANARY", " !CANARY x", " *CANARY", " ${CANARY}"] {
             let source: String = template

@@ -69,6 +69,90 @@ text! {
     Digest, 71, "^sha256:[0-9a-f]{64}$", ["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]
 }
 
+text! {
+    /// A part of the Stack: `apps.NAME`, `databases.NAME` or `caches.NAME`.
+    Component, 80, "^(apps|databases|caches)\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?$", ["databases.main"]
+}
+text! {
+    /// Name of a parameter: letters, digits and `_`, a letter first.
+    ParamName, 63, "^[A-Za-z][A-Za-z0-9_]*$", ["domain"]
+}
+text! {
+    /// Tag of an image. May hold references to `git`, `params`, `env` and `project`.
+    ImageParam, 512, "^.+$", ["1.0.0", "${git.shortSha}"]
+}
+text! {
+    /// Path of a file in the repository, from the folder of hks.yaml, or with a leading `/` from the root; no `..`.
+    RepositoryPath, 512, "^/?[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_.][A-Za-z0-9._-]*)*$", ["deploy/app.conf"]
+}
+text! {
+    /// Absolute path in a container; no `..`.
+    FilePath, 512, "^(/[A-Za-z0-9_.@+-]+)+$", ["/etc/app/app.conf"]
+}
+text! {
+    /// Address with `http://` or `https://`, without user and password.
+    HttpUrl, 1024, "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]*)?$", ["https://www.example.com"]
+}
+text! {
+    /// Name of a gRPC service; empty for the server as a whole.
+    ServiceName, 253, "^[A-Za-z0-9._-]*$", ["", "grpc.health.v1.Health"]
+}
+text! {
+    /// Key of a label or annotation: a name, perhaps with a DNS prefix. Prefixes of Kubernetes and hks are taken.
+    LabelKey, 253, "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    ["team", "example.com/owner"]
+}
+text! {
+    /// Value of a label: letters, digits, `-`, `_` and `.`, at most 63.
+    LabelValue, 63, "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", ["shop"]
+}
+text! {
+    /// Name of a database or role: lower-case letters, digits and `_`, a letter or `_` first. `postgres` and `pg_…` are taken.
+    DatabaseName, 63, "^[a-z_][a-z0-9_]*$", ["app"]
+}
+text! {
+    /// Name of a server parameter.
+    ParameterName, 63, "^[a-z_][a-z0-9_]*(\\.[a-z_][a-z0-9_]*)?$", ["max_connections"]
+}
+text! {
+    /// Name of an extension.
+    Extension, 63, "^[a-z_][a-z0-9_-]*$", ["pgcrypto"]
+}
+text! {
+    /// Cron's five fields: minute, hour, day of the month, month, day of the week; or `@hourly`, `@daily`, `@weekly`,
+    /// `@monthly`, `@yearly`.
+    Cron, 100, "^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|[0-9*/,-]+ [0-9*/,-]+ [0-9*/,?-]+ [0-9A-Za-z*/,-]+ [0-9A-Za-z*/,?-]+)$",
+    ["0 3 * * *"]
+}
+text! {
+    /// Time zone of the IANA database.
+    TimeZone, 64, "^(UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+){1,2})$", ["Asia/Tokyo"]
+}
+text! {
+    /// Name of a branch or tag, or a pattern with `*`.
+    GitPattern, 200, "^[A-Za-z0-9._/*+@-]+$", ["main", "release/*"]
+}
+text! {
+    /// Name of an HTTP header.
+    HeaderName, 100, "^[A-Za-z0-9][A-Za-z0-9-]*$", ["X-Frame-Options"]
+}
+text! {
+    /// Value of an HTTP header; printable ASCII, without `"`, `\` and `$`.
+    HeaderValue, 1000, "^[ !#%-\\[\\]-~]*$", ["DENY"]
+}
+text! {
+    /// An HTTP method.
+    Method, 20, "^[A-Z]+$", ["GET"]
+}
+text! {
+    /// A network in CIDR notation, or one address.
+    Cidr, 50, "^([0-9]{1,3}(\\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9a-fA-F:]+(/[0-9]{1,3})?)$", ["203.0.113.0/24"]
+}
+text! {
+    /// A site that may call: scheme, host and port, or `*`. May hold references to `params`, `env` and `project`.
+    Origin, 300, "^[^ ,\"]+$", ["https://app.example.com"]
+}
+
 /// A map whose keys have a schema of their own.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent, bound(deserialize = "V: Deserialize<'de>"))]

@@ -12,6 +12,9 @@ pub use model::*;
 mod check;
 mod credential;
 mod diagnostic;
+mod environment;
+pub mod explain;
+mod files;
 mod image;
 mod lexical;
 mod place;
@@ -27,13 +30,34 @@ mod violation;
 mod wire;
 
 pub use diagnostic::{Code, Diagnostic, snippet};
+pub use files::{Files, MAX_FILE, files_of, resolve};
 pub use schema::schema;
 
 use report::{Report, sorted};
-use serde_json::Value;
+use std::sync::Arc;
 
 /// The largest file that is read; the largest real one seen had 9 KB.
 pub const MAX_BYTES: usize = 256 * 1024;
+
+/// An hks.yaml and what it takes from its commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Path in the repository, for diagnostics.
+    pub path: Arc<str>,
+    /// The text.
+    pub source: Arc<[u8]>,
+    /// Other files that it names.
+    pub files: Arc<Files>,
+    /// The tag that the commit was reached by.
+    pub tag: Option<String>,
+}
+
+impl Document {
+    /// A file that needs no other.
+    pub fn new(path: impl Into<Arc<str>>, source: impl Into<Arc<[u8]>>) -> Self {
+        Self { path: path.into(), source: source.into(), files: Arc::default(), tag: None }
+    }
+}
 
 /// The Stack's name in a file that may otherwise be wrong, so that its mistakes can be told to the right Stack.
 pub fn name_of(source: &[u8]) -> Option<crate::ident::StackName> {
@@ -45,9 +69,40 @@ pub fn name_of(source: &[u8]) -> Option<crate::ident::StackName> {
     crate::ident::StackName::new(value["metadata"]["name"].as_str()?)
 }
 
-/// Reads an hks.yaml. `file` is only for display in the diagnostics, which come in the order of the file and are all
-/// that could be found; there is at least one.
+/// Which environment of a file is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection<'a> {
+    /// The first one in order of name, or the file as it stands if there are none. All are checked anyway.
+    #[default]
+    Any,
+    /// The one of this name.
+    Named(&'a str),
+    /// The one that is for commits of this branch or tag and for this project.
+    For {
+        /// The branch that is followed.
+        branch: &'a str,
+        /// The tag that the commit was reached by, if it was.
+        tag: Option<&'a str>,
+        /// The project: a namespace.
+        project: &'a str,
+    },
+}
+
+/// Reads an hks.yaml that needs no other file, in any of its environments. See [`read`].
 pub fn parse(source: &[u8], file: &str) -> Result<Spec, Vec<Diagnostic>> {
+    let none = || vec![Diagnostic::new(Code::Empty, file, (1, 1), "", "no environment", "declare one")];
+    read(source, file, &Files::default(), Selection::Any)?.ok_or_else(none)
+}
+
+/// Reads an hks.yaml. `file` is only for display in the diagnostics, which come in the order of the file and are all
+/// that could be found in any environment; there is at least one. `None` means that the file is right but none of its
+/// environments is selected.
+pub fn read(
+    source: &[u8],
+    file: &str,
+    files: &Files,
+    selection: Selection<'_>,
+) -> Result<Option<Spec>, Vec<Diagnostic>> {
     let one = |code, place, message: &str, help| vec![Diagnostic::new(code, file, place, "", message, help)];
     if source.len() > MAX_BYTES {
         let message = format!("{} KiB are too much for an hks.yaml", source.len().div_ceil(1024));
@@ -67,32 +122,15 @@ pub fn parse(source: &[u8], file: &str) -> Result<Spec, Vec<Diagnostic>> {
     if place::is_empty(text) {
         return Err(one(Code::Empty, (1, 1), "the file is empty", "start with `apiVersion: hks.hexabase.ai/v1`"));
     }
-    let mut report = Report { file, source: text, places: &structure.places, found: structure.found };
-    let mut value = match value::read(text, file) {
+    let report = Report { file, source: text, places: &structure.places, found: structure.found };
+    let value = match value::read(text, file) {
         Ok(value) => value,
         Err(error) => {
-            report.found.push(error);
-            return Err(sorted(report.found));
+            let found = report.found.into_iter().chain([error]).collect();
+            return Err(sorted(found));
         }
     };
-    let broken = violation::check(&mut value, &mut report);
-    if let Value::Object(map) = &mut value {
-        map.retain(|key, _| !key.starts_with("x-"));
-    }
-    let spec = match serde_json::from_value::<wire::Stack>(value) {
-        Ok(stack) => check::Check { stack: &stack, broken: &broken, report: &mut report }.spec(),
-        Err(_) => None,
-    };
-    match spec {
-        Some(spec) if report.found.is_empty() => Ok(spec),
-        _ => {
-            if report.found.is_empty() {
-                // nothing reaches this, and if something did it must not pass
-                report.value(Code::WrongType, &[], "the file cannot be read", "report this file as a bug of hks");
-            }
-            Err(sorted(report.found))
-        }
-    }
+    environment::Reader { files, selection, value }.read(report)
 }
 
 /// Whether a file holds nothing: comments, white space, `---`, a null. Such a file suspends, it never deletes.

@@ -46,11 +46,18 @@ pub(super) struct Node {
     depth: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     order: usize,
     key: Pos,
     value: Rc<Node>,
+}
+
+impl Node {
+    fn is_null(&self) -> bool {
+        let empty = self.end == self.start.byte && !self.is_map && self.items.is_empty();
+        self.text.as_deref().is_some_and(|text| empty || (self.plain && is_null(text)))
+    }
 }
 
 /// The places of a file.
@@ -75,6 +82,19 @@ impl Places {
             }
         }
         (node, true)
+    }
+
+    /// The places of this file once the merge patch (RFC 7396) that stands in it at `path` has been applied: what comes from
+    /// the patch stands there.
+    pub fn patched(&self, path: &[String]) -> Places {
+        let mut patch = &self.root;
+        for key in path {
+            match patch.entries.get(key) {
+                Some(entry) => patch = &entry.value,
+                None => return Places { root: Rc::clone(&self.root) },
+            }
+        }
+        Places { root: merged(&self.root, patch) }
     }
 
     /// Where the value at `path` starts.
@@ -125,6 +145,26 @@ impl Places {
         });
         found.unwrap_or(start)
     }
+}
+
+fn merged(base: &Node, patch: &Rc<Node>) -> Rc<Node> {
+    if !patch.is_map {
+        return Rc::clone(patch);
+    }
+    let mut entries = if base.is_map { base.entries.clone() } else { BTreeMap::new() };
+    let first = entries.len();
+    let nothing = Node::default();
+    for (name, entry) in &patch.entries {
+        if entry.value.is_null() {
+            entries.remove(name);
+            continue;
+        }
+        let known = entries.get(name);
+        let value = merged(known.map_or(&nothing, |known| &*known.value), &entry.value);
+        let order = known.map_or(first + entry.order, |known| known.order);
+        entries.insert(name.clone(), Entry { order, key: entry.key, value });
+    }
+    Rc::new(Node { start: patch.start, end: patch.end, is_map: true, entries, ..Node::default() })
 }
 
 /// What reading the structure of a file found.

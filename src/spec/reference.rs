@@ -2,42 +2,79 @@
 
 use super::credential;
 use super::diagnostic::Code;
-use super::model::{DatabaseField, Part, Reference, Template};
+use super::model::{CacheField, DatabaseField, Part, Reference, Template};
 use super::report::Report;
 use super::suggest;
 use super::template::{self, Piece};
 use super::violation::Broken;
 use super::wire;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a template stands, which decides what it may refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Site {
     /// Env, command, args: anything.
     Process,
+    /// Files: anything but secret values.
+    Public,
     /// Image tag and ingress host: only what is known before anything is deployed.
     Name,
+    /// Only what the file itself says.
+    Known,
+}
+
+/// What references may point at.
+pub(super) struct Scope<'a> {
+    /// The file.
+    pub stack: &'a wire::Stack,
+    /// What the schema refused.
+    pub broken: &'a Broken,
+    /// Parameters by name.
+    pub params: &'a BTreeMap<String, String>,
+    /// The environment.
+    pub environment: Option<&'a str>,
+    /// The tag that the commit was reached by.
+    pub tag: Option<&'a str>,
 }
 
 /// More mistakes than these in one text are not told.
 const MOST: usize = 10;
 
-const FIELDS: [(&str, DatabaseField); 6] = [
+const FIELDS: [(&str, DatabaseField); 8] = [
     ("host", DatabaseField::Host),
     ("port", DatabaseField::Port),
     ("name", DatabaseField::Name),
     ("user", DatabaseField::User),
     ("password", DatabaseField::Password),
     ("url", DatabaseField::Url),
+    ("jdbcUrl", DatabaseField::JdbcUrl),
+    ("poolerUrl", DatabaseField::PoolerUrl),
 ];
+
+const CACHE_FIELDS: [(&str, CacheField); 4] = [
+    ("host", CacheField::Host),
+    ("port", CacheField::Port),
+    ("password", CacheField::Password),
+    ("url", CacheField::Url),
+];
+
+const ROOTS: [&str; 9] = ["databases", "caches", "secrets", "apps", "ingress", "params", "env", "git", "project"];
+
+/// The text of a template, each reference replaced by what `stand_in` says.
+pub(super) fn shape(template: &Template, stand_in: impl Fn(&Reference) -> String) -> String {
+    let parts = template.0.iter().map(|part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Ref(reference) => stand_in(reference),
+    });
+    parts.collect()
+}
 
 /// The template that stands at `path` as `text`; `None` when that has been reported as wrong.
 pub(super) fn template(
     text: &str,
     path: &[String],
     site: Site,
-    stack: &wire::Stack,
-    broken: &Broken,
+    scope: &Scope<'_>,
     report: &mut Report<'_>,
 ) -> Option<Template> {
     let Some(pieces) = template::split(text) else {
@@ -59,8 +96,8 @@ pub(super) fn template(
         match piece {
             Piece::Text(text) => parts.push(Part::Text(text.clone())),
             Piece::Reference(raw) if wrong.contains(raw.as_str()) => {}
-            Piece::Reference(raw) => match resolve(raw, site, stack, broken) {
-                Ok(reference) => parts.extend(reference.map(Part::Ref)),
+            Piece::Reference(raw) => match resolve(raw, site, scope) {
+                Ok(part) => parts.extend(part),
                 Err((code, message, help)) => {
                     report.inside(code, path, &format!("${{{raw}}}"), &message, &help);
                     wrong.insert(raw);
@@ -68,46 +105,86 @@ pub(super) fn template(
             },
         }
     }
-    wrong.is_empty().then_some(Template(parts))
+    wrong.is_empty().then(|| Template(joined(parts)))
+}
+
+/// Neighbouring texts as one: what a parameter says is text like any other.
+fn joined(parts: Vec<Part>) -> Vec<Part> {
+    parts.into_iter().fold(vec![], |mut all, part| {
+        match (all.last_mut(), part) {
+            (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+            (_, part) => all.push(part),
+        }
+        all
+    })
 }
 
 type Wrong = (Code, String, String);
 
 /// What `raw` points at; `Ok(None)` when the target has been reported as wrong already.
-fn resolve(raw: &str, site: Site, stack: &wire::Stack, broken: &Broken) -> Result<Option<Reference>, Wrong> {
+fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wrong> {
+    let (stack, broken) = (scope.stack, scope.broken);
     let keys: Vec<&str> = raw.split('.').collect();
+    let text = |text: &str| Ok(Some(Part::Text(text.to_owned())));
+    if let Some(root) = keys.first().filter(|_| keys.len() > 1) {
+        misplaced(root, site)?;
+    }
     let reference = match keys.as_slice() {
+        ["params", name] => return parameter(name, scope),
+        ["env", "name"] => {
+            let Some(name) = scope.environment else {
+                let message = "`${env.name}` has no meaning in a file without environments".to_owned();
+                return Err((Code::UnresolvedReference, message, "declare `environments`, or write the name".into()));
+            };
+            return text(name);
+        }
+        ["env", field] => return Err(field_wrong(raw, field, &["name"])),
+        ["git", "tag"] => {
+            let Some(tag) = scope.tag else {
+                let message = "`${git.tag}` is known only where a commit is reached by its tag".to_owned();
+                let help = "use `${git.shortSha}`, or an environment with `tag`";
+                return Err((Code::UnresolvedReference, message, help.into()));
+            };
+            return text(tag);
+        }
         ["git", "sha"] => Reference::GitSha,
         ["git", "shortSha"] => Reference::GitShortSha,
         ["project", "namespace"] => Reference::Namespace,
-        ["git", field] => return Err(field_wrong(raw, field, &["sha", "shortSha"])),
+        ["git", field] => return Err(field_wrong(raw, field, &["sha", "shortSha", "tag"])),
         ["project", field] => return Err(field_wrong(raw, field, &["namespace"])),
-        [root @ ("databases" | "secrets" | "apps" | "ingress"), ..] if site == Site::Name => {
-            let message = format!("`{root}` cannot be referred to here");
-            let help = "use only `git.sha`, `git.shortSha` and `project.namespace` here";
-            return Err((Code::MisplacedReference, message, help.to_owned()));
-        }
         ["databases", name, field] => {
             let names = stack.databases.0.keys();
             if !named("databases", name, names, broken)? {
                 return Ok(None);
             }
             match FIELDS.iter().find(|(f, _)| f == field) {
+                Some((_, DatabaseField::PoolerUrl)) if !has_pooler(name, scope) => {
+                    let message = format!("the database `{name}` has no pooler");
+                    return Err((
+                        Code::UnresolvedReference,
+                        message,
+                        format!("add `pooler: {{}}` to `databases.{name}`"),
+                    ));
+                }
                 Some((_, field)) => Reference::Database((*name).to_owned(), *field),
                 None => return Err(field_wrong(raw, field, &FIELDS.map(|(f, _)| f))),
+            }
+        }
+        ["caches", name, field] => {
+            if !named("caches", name, stack.caches.0.keys(), broken)? {
+                return Ok(None);
+            }
+            match CACHE_FIELDS.iter().find(|(f, _)| f == field) {
+                Some((_, field)) => Reference::Cache((*name).to_owned(), *field),
+                None => return Err(field_wrong(raw, field, &CACHE_FIELDS.map(|(f, _)| f))),
             }
         }
         ["secrets", name, key] => {
             if !named("secrets", name, stack.secrets.0.keys(), broken)? {
                 return Ok(None);
             }
-            let keys = stack.secrets.0.get(*name).map(|s| &s.generate.0);
-            if !keys.is_some_and(|k| k.contains_key(*key)) {
-                if broken.touches(&["secrets", name]) {
-                    return Ok(None);
-                }
-                let keys: Vec<&str> = keys.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
-                return Err(field_wrong(raw, key, &keys));
+            if !secret_key(raw, name, key, scope)? {
+                return Ok(None);
             }
             Reference::Secret((*name).to_owned(), (*key).to_owned())
         }
@@ -115,18 +192,7 @@ fn resolve(raw: &str, site: Site, stack: &wire::Stack, broken: &Broken) -> Resul
             if !named("apps", name, stack.apps.0.keys(), broken)? {
                 return Ok(None);
             }
-            match *field {
-                "host" => Reference::AppHost((*name).to_owned()),
-                "port" => {
-                    let ports = stack.apps.0.get(*name).is_some_and(|a| !a.ports.0.is_empty());
-                    if !ports && !broken.touches(&["apps", name, "ports"]) {
-                        let message = format!("`${{{raw}}}`: the app `{name}` has no ports");
-                        return Err((Code::NoPort, message, format!("add `ports: {{http: 8080}}` to `apps.{name}`")));
-                    }
-                    Reference::AppPort((*name).to_owned())
-                }
-                field => return Err(field_wrong(raw, field, &["host", "port"])),
-            }
+            return app_field(raw, name, field, scope);
         }
         ["ingress", name, field] => {
             if !named("ingress", name, stack.ingress.0.keys(), broken)? {
@@ -140,7 +206,84 @@ fn resolve(raw: &str, site: Site, stack: &wire::Stack, broken: &Broken) -> Resul
         }
         _ => return Err(not_a_reference(raw, &keys)),
     };
-    Ok(Some(reference))
+    if site == Site::Public && reference.is_secret() {
+        let message = format!("`${{{}}}` is a secret value, and this is not", bounded(raw));
+        return Err((Code::MisplacedReference, message, "pass it through `env`".into()));
+    }
+    Ok(Some(Part::Ref(reference)))
+}
+
+fn parameter(name: &str, scope: &Scope<'_>) -> Result<Option<Part>, Wrong> {
+    if let Some(value) = scope.params.get(name) {
+        return Ok(Some(Part::Text(value.clone())));
+    }
+    let otherwise = "declare it under `params`, or in each environment";
+    let help = suggest::hint(name, scope.params.keys().map(String::as_str), otherwise);
+    Err((Code::UnresolvedReference, format!("`params` has no `{}`", bounded(name)), help))
+}
+
+/// Whether something of `root` may be referred to at `site`.
+fn misplaced(root: &str, site: Site) -> Result<(), Wrong> {
+    let allowed: &[&str] = match site {
+        Site::Process | Site::Public => return Ok(()),
+        Site::Name => &["git", "params", "env", "project"],
+        Site::Known => &["params", "env"],
+    };
+    if allowed.contains(&root) || !ROOTS.contains(&root) {
+        return Ok(());
+    }
+    let message = format!("`{root}` cannot be referred to here");
+    let help =
+        format!("use only {} here", allowed.iter().map(|root| format!("`{root}`")).collect::<Vec<_>>().join(", "));
+    Err((Code::MisplacedReference, message, help))
+}
+
+fn has_pooler(name: &str, scope: &Scope<'_>) -> bool {
+    scope.stack.databases.0.get(name).is_some_and(|database| database.pooler.is_some())
+        || scope.broken.touches(&["databases", name, "pooler"])
+}
+
+/// Whether the secret `name` has the key; false when that can't be told.
+fn secret_key(raw: &str, name: &str, key: &str, scope: &Scope<'_>) -> Result<bool, Wrong> {
+    let Some(secret) = scope.stack.secrets.0.get(name) else { return Ok(false) };
+    let mut keys: Vec<&str> = secret.generate.0.keys().map(String::as_str).collect();
+    keys.extend(secret.keys.iter().map(|key| key.0.as_str()));
+    if keys.contains(&key) || (secret.from.is_some() && !key.is_empty()) {
+        return Ok(true);
+    }
+    if scope.broken.touches(&["secrets", name]) {
+        return Ok(false);
+    }
+    Err(field_wrong(raw, key, &keys))
+}
+
+fn app_field(raw: &str, name: &str, field: &str, scope: &Scope<'_>) -> Result<Option<Part>, Wrong> {
+    let Some(app) = scope.stack.apps.0.get(name) else { return Ok(None) };
+    if let Some(address) = &app.external {
+        let address = address.0.trim_end_matches('/');
+        let host = address.split("://").nth(1).unwrap_or_default();
+        let host = host.split(['/', ':', '?', '#']).next().unwrap_or_default();
+        return match field {
+            "url" => Ok(Some(Part::Text(address.to_owned()))),
+            "host" => Ok(Some(Part::Text(host.to_owned()))),
+            field => Err(field_wrong(raw, field, &["url", "host"])),
+        };
+    }
+    let ports = !app.ports.0.is_empty();
+    if !ports && matches!(field, "host" | "port" | "url") {
+        if scope.broken.touches(&["apps", name, "ports"]) {
+            return Ok(None);
+        }
+        let message = format!("`${{{raw}}}`: the app `{name}` has no ports");
+        return Err((Code::NoPort, message, format!("add `ports: {{http: 8080}}` to `apps.{name}`")));
+    }
+    let name = name.to_owned();
+    Ok(Some(Part::Ref(match field {
+        "host" => Reference::AppHost(name),
+        "port" => Reference::AppPort(name),
+        "url" => Reference::AppUrl(name),
+        field => return Err(field_wrong(raw, field, &["host", "port", "url"])),
+    })))
 }
 
 /// Whether `name` is declared in `section`; false when that cannot be told.
@@ -174,18 +317,20 @@ fn field_wrong(raw: &str, field: &str, fields: &[&str]) -> Wrong {
 }
 
 fn not_a_reference(raw: &str, keys: &[&str]) -> Wrong {
-    const ROOTS: [&str; 6] = ["databases", "secrets", "apps", "ingress", "git", "project"];
     let message = format!("`${{{}}}` is not a reference", bounded(raw));
     let root = keys.first().copied().unwrap_or_default();
     let help = match root {
         "databases" => "write `${databases.NAME.url}`, or one of its fields".to_owned(),
+        "caches" => "write `${caches.NAME.url}`, or one of its fields".to_owned(),
         "secrets" => "write `${secrets.NAME.KEY}`".to_owned(),
-        "apps" => "write `${apps.NAME.host}` or `${apps.NAME.port}`".to_owned(),
+        "params" => "write `${params.NAME}`".to_owned(),
+        "env" => "write `${env.name}`; a parameter is `${params.NAME}`".to_owned(),
+        "apps" => "write `${apps.NAME.host}`, `${apps.NAME.port}` or `${apps.NAME.url}`".to_owned(),
         "ingress" => "write `${ingress.NAME.url}` or `${ingress.NAME.host}`".to_owned(),
-        "git" => "write `${git.sha}` or `${git.shortSha}`".to_owned(),
+        "git" => "write `${git.sha}`, `${git.shortSha}` or `${git.tag}`".to_owned(),
         "project" => "write `${project.namespace}`".to_owned(),
         _ => {
-            let otherwise = format!("known: {}; write `$${{` for text", ROOTS.join(", "));
+            let otherwise = "write `${databases.…}`, `${secrets.…}` or the like; `$${` is literal".to_owned();
             suggest::hint(root, ROOTS, &otherwise)
         }
     };

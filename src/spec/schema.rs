@@ -83,6 +83,6 @@ mod tests {
 
     #[test]
     fn nothing_is_nullable() {
-        assert!(!schema().to_string().contains("null"));
+        assert!(!schema().to_string().contains("\"null\""));
     }
 }

@@ -9,6 +9,12 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         return None;
     }
     let allowed = 1 + name.chars().count() / 4;
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    // what was cut short is a better guess than what is spelt alike
+    let longer = candidates.iter().find(|c| name.len() >= 3 && c.to_lowercase().starts_with(&name.to_lowercase()));
+    if let Some(longer) = longer {
+        return Some(longer);
+    }
     candidates
         .into_iter()
         .filter(|c| c.chars().count() <= MAX)

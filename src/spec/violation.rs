@@ -109,6 +109,15 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
             report.value(Code::WrongType, &path, &message, &help);
             remove(&path, removals, broken);
         }
+        Kind::Constant { expected_value } if expected_value.is_boolean() => {
+            report.value(
+                Code::UnknownValue,
+                &path,
+                &format!("`{}` is not `{expected_value}`", short(name)),
+                &format!("write `{expected_value}`"),
+            );
+            remove(&path, removals, broken);
+        }
         // the type is wrong already, and has been reported
         Kind::Enum { .. } | Kind::Constant { .. } if !error.instance().is_string() => {}
         Kind::Enum { options } => {
@@ -165,6 +174,17 @@ fn unknown_key(key: &str, near: Option<&str>, known: &[String]) -> String {
         ("entrypoint", "command"),
         ("scale", "replicas"),
         ("instances", "replicas"),
+        ("scaling", "autoscaling"),
+        ("hpa", "autoscaling"),
+        ("depends_on", "dependsOn"),
+        ("cmd", "command"),
+        ("environments", "env"),
+        ("cron", "schedule"),
+        ("domain", "host"),
+        ("redis", "caches"),
+        ("postgres", "databases"),
+        ("volumeMounts", "volumes"),
+        ("mountPath", "mount"),
         ("healthcheck", "probes"),
         ("healthCheck", "probes"),
         ("hostname", "host"),
@@ -178,6 +198,8 @@ fn unknown_key(key: &str, near: Option<&str>, known: &[String]) -> String {
     }
     match near {
         Some(near) => format!("did you mean `{near}`?"),
+        // more of them would not fit into a commit status
+        None if known.len() > 8 => "remove it, or see `hks explain` for what may stand here".to_owned(),
         None => format!("remove it; known here: {}", known.join(", ")),
     }
 }
@@ -191,9 +213,15 @@ fn missing_key(key: &str) -> &'static str {
         "version" => "add the major version, such as `version: \"16\"`",
         "image" => "add `image: repository:tag`",
         "server" => "add the host, such as `server: registry.example/team`",
-        "secret" => "add the name of the pull secret, such as `secret: registry-login`",
         "repository" => "add the repository of the image, without tag",
-        "generate" => "add the keys to make, such as `generate: {key: {}}`",
+        "max" => "add the most pods, such as `max: 10`",
+        "mount" => "add the path in the container, such as `mount: /var/lib/app`",
+        "port" => "add the number of the port, such as `port: 8080`",
+        "existing" => "add the name of the Secret, such as `existing: registry-login`",
+        "to" => "add the address, such as `to: https://www.example.com`",
+        "origins" => "add who may call, such as `origins: [https://app.example.com]`",
+        "size" => "add the size of the volume, such as `size: 5Gi`",
+        "requestsPerSecond" => "add how many, such as `requestsPerSecond: 50`",
         "paths" => "add what answers, such as `paths: {/: web}`",
         "app" => "add the name of the app, such as `app: web`",
         _ => "add it",
@@ -267,7 +295,18 @@ fn unknown_value(path: &Path, actual: &Value, options: &[&str], report: &mut Rep
 const MAX_SHOWN: usize = 30;
 
 fn is_name(definition: &str) -> bool {
-    matches!(definition, "StackName" | "Label" | "PortName" | "EnvName" | "KeyName" | "ObjectName")
+    matches!(
+        definition,
+        "StackName"
+            | "Label"
+            | "PortName"
+            | "EnvName"
+            | "KeyName"
+            | "ObjectName"
+            | "ParamName"
+            | "LabelKey"
+            | "DatabaseName"
+    )
 }
 
 /// A text that does not match its pattern. The text itself is shown only when it is a name.
@@ -323,6 +362,75 @@ fn bad_text(definition: &str, name: &str, text: &str) -> (Code, String, &'static
             format!("{shown} cannot be a key of a secret"),
             "use letters, digits, `-` and `_`, at most 63",
         ),
+        "ParamName" => (
+            Code::InvalidName,
+            format!("{shown} cannot name a parameter"),
+            "use letters, digits and `_`, a letter first",
+        ),
+        "LabelKey" | "LabelValue" => (
+            Code::InvalidName,
+            format!("{shown} is not valid in a label or annotation"),
+            "use letters, digits, `-`, `_` and `.`, at most 63",
+        ),
+        "DatabaseName" | "Extension" | "ParameterName" => (
+            Code::InvalidName,
+            format!("{shown} is not a name of PostgreSQL"),
+            "use lower-case letters, digits and `_`, not a digit first",
+        ),
+        "Component" => (
+            Code::InvalidName,
+            format!("{shown} is not a part of the Stack"),
+            "write `databases.NAME`, `caches.NAME` or `apps.NAME`",
+        ),
+        "Cron" => (
+            Code::InvalidCron,
+            format!("{shown} is not a schedule of five fields"),
+            "write minute, hour, day, month and weekday, such as `0 3 * * *`",
+        ),
+        "TimeZone" => {
+            (Code::UnknownValue, format!("{shown} is not a time zone"), "write one such as `Asia/Tokyo`, or `UTC`")
+        }
+        "GitPattern" => (
+            Code::InvalidName,
+            format!("{shown} is not the name of a branch or tag"),
+            "write a name, or a pattern with `*` such as `release/*`",
+        ),
+        "HeaderName" => {
+            (Code::InvalidHeader, format!("{shown} cannot name an HTTP header"), "use letters, digits and `-`")
+        }
+        "HeaderValue" => (
+            Code::InvalidHeader,
+            format!("the value of `{name}` can't stand in an HTTP header"),
+            "use printable ASCII without `\"`, `\\` and `$`",
+        ),
+        "Method" => {
+            (Code::InvalidHeader, format!("{shown} is not an HTTP method"), "write it in capitals, such as `GET`")
+        }
+        "Cidr" => (Code::InvalidNetwork, format!("{shown} is not a network"), "write one such as `203.0.113.0/24`"),
+        "Origin" => {
+            (Code::InvalidHost, format!("{shown} is not a site"), "write one such as `https://app.example.com`")
+        }
+        "HttpUrl" => (
+            Code::InvalidHost,
+            format!("`{name}` is not an address"),
+            "write one such as `https://www.example.com`, without user and password",
+        ),
+        "RepositoryPath" => (
+            Code::InvalidPath,
+            format!("{shown} is not a path in the repository"),
+            "write it from the folder of hks.yaml, or with `/` from the root; no `..`",
+        ),
+        "FilePath" => {
+            (Code::InvalidPath, format!("{shown} is not an absolute path"), "start it with `/`; no spaces, no `..`")
+        }
+        "Share" => (
+            Code::OutOfRange,
+            format!("`{name}` is neither a number nor a percentage"),
+            "write a number such as 1, or a percentage such as `25%`",
+        ),
+        "ServiceName" => {
+            (Code::InvalidName, format!("{shown} is not a gRPC service"), "write `\"\"` for the server as a whole")
+        }
         "StackName" => (
             Code::InvalidName,
             format!("{shown} cannot name a Stack"),

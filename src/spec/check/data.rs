@@ -1,0 +1,128 @@
+//! Databases and caches.
+
+use super::super::diagnostic::Code;
+use super::super::model::{Cache, CacheEngine, Database, Pooler, Resources};
+use super::super::place::Path;
+use super::super::quantity::{Amount, Bytes};
+use super::super::report::below;
+use super::super::resources::{self, bytes, resources};
+use super::super::{credential, wire};
+use super::{Check, each};
+
+/// Server parameters that would take the server out of the hands of hks.
+const OURS: [&str; 12] = [
+    "config_file",
+    "data_directory",
+    "external_pid_file",
+    "hba_file",
+    "ident_file",
+    "listen_addresses",
+    "password_encryption",
+    "port",
+    "unix_socket_directories",
+    "unix_socket_group",
+    "unix_socket_permissions",
+    "superuser_reserved_connections",
+];
+
+/// What a cache server needs besides its data: buffers of clients, fragmentation, copies on write.
+const CACHE_OVERHEAD: u64 = 32 << 20;
+
+impl Check<'_, '_> {
+    pub(super) fn database(&mut self, at: &Path, wire: &wire::Database) -> Option<Database> {
+        let storage = match &wire.storage.size {
+            None => Some("5Gi".to_owned()),
+            Some(size) => bytes(&size.0, &below(at, &["storage", "size"]), self.report).map(Amount::canonical),
+        };
+        let resources = resources(&wire.resources, &below(at, &["resources"]), &resources::DATABASE, self.report);
+        let name = self.identifier(at, "name", wire.name.as_ref());
+        let user = self.identifier(at, "user", wire.user.as_ref());
+        let parameters = each(&wire.parameters.0, |name, _| {
+            let at = below(at, &["parameters", name]);
+            if OURS.contains(&name) {
+                self.report.key(Code::ReservedKey, &at, &format!("hks itself sets `{name}`"), "remove it");
+                return None;
+            }
+            let value = self.report.places.text(&at)?.to_owned();
+            if let Some(kind) = credential::find(&value) {
+                self.report.value(Code::PlaintextCredential, &at, &format!("{kind} in plain text"), "remove it");
+                return None;
+            }
+            Some(value)
+        });
+        let mut extensions: Vec<String> = wire.extensions.iter().map(|extension| extension.0.clone()).collect();
+        extensions.sort_unstable();
+        extensions.dedup();
+        let pooler = wire.pooler.as_ref().map(|pooler| Pooler {
+            mode: match pooler.mode {
+                None | Some(wire::PoolMode::Transaction) => "transaction",
+                Some(wire::PoolMode::Session) => "session",
+            },
+            size: pooler.size.unwrap_or(20),
+            max_clients: pooler.max_clients.unwrap_or(1000),
+            replicas: pooler.replicas.unwrap_or(1),
+        });
+        wire.engine?;
+        Some(Database {
+            version: wire.version?.major(),
+            name: name?,
+            user: user?,
+            storage: storage?,
+            resources: resources?,
+            parameters: parameters?,
+            extensions,
+            pooler,
+            credentials: wire.credentials.as_ref().and_then(|from| Some(from.existing.as_ref()?.0.clone())),
+            delete_data: matches!(wire.on_delete, Some(wire::OnDelete::Delete)),
+        })
+    }
+
+    fn identifier(&mut self, at: &Path, key: &str, wire: Option<&wire::DatabaseName>) -> Option<String> {
+        let Some(name) = wire else { return Some("app".to_owned()) };
+        let taken = ["postgres", "template0", "template1", "public", "none"];
+        if name.0.starts_with("pg_") || taken.contains(&name.0.as_str()) {
+            let message = format!("`{}` belongs to PostgreSQL itself", name.0);
+            self.report.value(Code::InvalidName, &below(at, &[key]), &message, "choose another name");
+            return None;
+        }
+        Some(name.0.clone())
+    }
+
+    pub(super) fn cache(&mut self, at: &Path, wire: &wire::Cache) -> Option<Cache> {
+        let max = match &wire.max_memory {
+            None => Bytes::parse("128Mi"),
+            Some(memory) => bytes(&memory.0, &below(at, &["maxMemory"]), self.report),
+        };
+        let persistence = wire.persistence.as_ref().map(|persistence| {
+            let size = persistence.size.as_ref()?;
+            bytes(&size.0, &below(at, &["persistence", "size"]), self.report).map(Amount::canonical)
+        });
+        let (engine, version) = (wire.engine?, wire.version?.major());
+        let (engine, known) = match engine {
+            wire::CacheEngine::Redis => (CacheEngine::Redis, 6..=8),
+            wire::CacheEngine::Valkey => (CacheEngine::Valkey, 7..=9),
+        };
+        if !known.contains(&version) {
+            let message = format!("there is no version {version} of it");
+            let help = format!("write \"{}\" to \"{}\"", known.start(), known.end());
+            self.report.value(Code::UnknownValue, &below(at, &["version"]), &message, &help);
+            return None;
+        }
+        let max_memory = u64::try_from(max?.size()).ok()?;
+        let limit = max_memory.saturating_add(max_memory / 2).saturating_add(CACHE_OVERHEAD);
+        // whole mebibytes, as people write them
+        let mebibytes = |bytes: u64| format!("{}Mi", bytes.div_ceil(1 << 20));
+        let resources = Resources {
+            request_cpu: "50m".into(),
+            request_memory: Bytes::parse(&mebibytes(limit))?.canonical(),
+            limit_cpu: "500m".into(),
+            limit_memory: Bytes::parse(&mebibytes(limit))?.canonical(),
+        };
+        let persistence = match persistence {
+            Some(size) => Some(size?),
+            None => None,
+        };
+        let eviction = wire.eviction.map_or("noeviction", wire::Eviction::policy);
+        Some(Cache { engine, version, max_memory, eviction, persistence, resources })
+    }
+}

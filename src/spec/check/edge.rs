@@ -1,0 +1,275 @@
+//! Public hosts.
+
+use super::super::diagnostic::Code;
+use super::super::model::{Certificate, Cors, Ingress, Part, Policy, Protocol, Target, Template, Tls};
+use super::super::place::Path;
+use super::super::quantity::Amount;
+use super::super::reference::{Site, shape};
+use super::super::report::{below, root};
+use super::super::resources::{bytes, duration};
+use super::super::{credential, image, wire};
+use super::app::ports_of;
+use super::{Check, DAY, HOUR, each};
+use std::collections::BTreeMap;
+
+/// Headers that the ingress controller or HTTP itself sets.
+const OURS: [&str; 10] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "upgrade",
+    "keep-alive",
+    "te",
+    "trailer",
+    "x-forwarded-for",
+    "x-real-ip",
+];
+
+impl Check<'_, '_> {
+    pub(super) fn ingress(&mut self, name: &str, wire: &wire::Ingress) -> Option<Ingress> {
+        let at = root(&["ingress", name]);
+        let host = match &wire.host {
+            Some(host) => self.host(&below(&at, &["host"]), host).map(Some),
+            None => Some(None),
+        };
+        let common = self.policy(&at, &wire.headers, &wire.request_headers, wire.cors.as_ref());
+        let maintenance = wire.maintenance.as_ref().map(|app| {
+            let at = below(&at, &["maintenance"]);
+            self.port_of(&at, &at, &app.0, None)
+        });
+        let paths = each(&wire.paths.0, |prefix, target| {
+            let at = below(&at, &["paths", prefix]);
+            self.prefix(&at, prefix);
+            self.target(&at, target, common.as_ref()?)
+        });
+        let redirects = each(&wire.redirects.0, |prefix, redirect| {
+            let at = below(&at, &["redirects", prefix]);
+            self.prefix(&at, prefix);
+            if wire.paths.0.contains_key(prefix) {
+                let message = format!("`{prefix}` stands under `paths` as well");
+                self.report.key(Code::Contradiction, &at, &message, "keep one of them");
+                return None;
+            }
+            let code = redirect.code.unwrap_or(302);
+            if !matches!(code, 301 | 302 | 307 | 308) {
+                let message = format!("{code} is not a redirect that browsers follow");
+                self.report.value(Code::UnknownValue, &below(&at, &["code"]), &message, "write 301, 302, 307 or 308");
+                return None;
+            }
+            Some((redirect.to.as_ref()?.0.clone(), code))
+        });
+        let tls = wire.tls.as_ref().map(|tls| self.tls(&below(&at, &["tls"]), tls));
+        let max_body_size = wire.max_body_size.as_ref().map(|size| {
+            let size = bytes(&size.0, &below(&at, &["maxBodySize"]), self.report)?;
+            u64::try_from(size.size()).ok()
+        });
+        let mut networks = vec![];
+        for (index, cidr) in wire.allow.iter().enumerate() {
+            if let Some(network) = network(&cidr.0) {
+                networks.push(network);
+            } else {
+                let at = below(&at, &["allow", &index.to_string()]);
+                let message = format!("`{}` is not a network", cidr.0);
+                self.report.value(Code::InvalidNetwork, &at, &message, "write one such as `203.0.113.0/24`");
+            }
+        }
+        let mut paths = paths?;
+        if let Some((app, port)) = maintenance.map(|app| app.ok_or(())).transpose().ok()? {
+            let grpc = port.protocol == Protocol::Grpc;
+            paths = BTreeMap::from([("/".to_owned(), Target { app, port: port.name, grpc, policy: common.clone()? })]);
+        }
+        common?;
+        let limit = wire.rate_limit.as_ref();
+        Some(Ingress {
+            host: host?,
+            paths,
+            tls: tls.map(|tls| tls.ok_or(())).transpose().ok()?,
+            redirects: redirects?,
+            websocket: wire.websocket.unwrap_or(false),
+            max_body_size: max_body_size.map(|size| size.ok_or(())).transpose().ok()?,
+            rate_limit: limit.and_then(|limit| Some((limit.requests_per_second?, limit.burst.unwrap_or(5)))),
+            allow: networks,
+            maintenance: wire.maintenance.is_some(),
+        })
+    }
+
+    fn prefix(&mut self, at: &Path, prefix: &str) {
+        if prefix.contains("//") || prefix.split('/').any(|s| s == "." || s == "..") || prefix.contains('%') {
+            let help = "leave out `//`, `.`, `..` and `%`";
+            self.report.key(Code::InvalidPath, at, &format!("`{prefix}` is not a path prefix"), help);
+        }
+    }
+
+    fn target(&mut self, at: &Path, wire: &wire::Target, common: &Policy) -> Option<Target> {
+        let empty = wire::TargetParts::default();
+        let (app, named, parts) = match wire {
+            wire::Target::App(app) => (&app.0, at.clone(), &empty),
+            wire::Target::Parts(parts) => (&parts.app.as_ref()?.0, below(at, &["app"]), parts),
+        };
+        let own = self.policy(at, &parts.headers, &parts.request_headers, parts.cors.as_ref());
+        let (app, port) = self.port_of(at, &named, app, parts.port.as_ref())?;
+        if port.protocol == Protocol::Udp || port.protocol == Protocol::Tcp {
+            let message = format!("the port `{}` of `{app}` does not speak HTTP", port.name);
+            let help = "name another port, or leave out its `protocol`";
+            self.report.value(Code::UnknownPort, &named, &message, help);
+            return None;
+        }
+        let own = own?;
+        let mut policy = common.clone();
+        policy.headers.extend(own.headers);
+        policy.headers.retain(|_, value| !value.is_empty());
+        policy.request_headers.extend(own.request_headers);
+        policy.request_headers.retain(|_, value| !value.is_empty());
+        policy.cors = own.cors.or(policy.cors);
+        Some(Target { app, port: port.name, grpc: port.protocol == Protocol::Grpc, policy })
+    }
+
+    /// The app `app` and its port.
+    fn port_of(
+        &mut self,
+        at: &Path,
+        named: &Path,
+        app: &str,
+        port: Option<&wire::PortName>,
+    ) -> Option<(String, super::super::model::Port)> {
+        let Some(target) = self.stack.apps.0.get(app) else {
+            self.unknown_app(named, app);
+            return None;
+        };
+        if target.external.is_some() {
+            let message = format!("the app `{app}` runs elsewhere; the cluster does not forward to it");
+            self.report.value(Code::UnknownApp, named, &message, "use `redirects` to send clients there");
+            return None;
+        }
+        let ports = ports_of(self.report.places.keys(&root(&["apps", app, "ports"])), target);
+        let port = self.port(app, &ports, port, at)?;
+        Some((app.to_owned(), port))
+    }
+
+    fn policy(
+        &mut self,
+        at: &Path,
+        headers: &wire::Map<wire::HeaderName, wire::HeaderValue>,
+        request_headers: &wire::Map<wire::HeaderName, wire::HeaderValue>,
+        cors: Option<&wire::Cors>,
+    ) -> Option<Policy> {
+        let headers = self.headers(&below(at, &["headers"]), headers);
+        let request_headers = self.headers(&below(at, &["requestHeaders"]), request_headers);
+        let cors = cors.map(|cors| self.cors(&below(at, &["cors"]), cors).ok_or(())).transpose();
+        Some(Policy { headers: headers?, request_headers: request_headers?, cors: cors.ok()? })
+    }
+
+    fn headers(
+        &mut self,
+        at: &Path,
+        wire: &wire::Map<wire::HeaderName, wire::HeaderValue>,
+    ) -> Option<BTreeMap<String, String>> {
+        each(&wire.0, |name, value| {
+            let at = below(at, &[name]);
+            if OURS.contains(&name.to_lowercase().as_str()) {
+                self.report.key(Code::ReservedKey, &at, &format!("HTTP itself sets `{name}`"), "remove it");
+                return None;
+            }
+            if let Some(kind) = credential::find(&value.0) {
+                self.report.value(Code::PlaintextCredential, &at, &format!("{kind} in plain text"), "remove it");
+                return None;
+            }
+            Some(value.0.clone())
+        })
+    }
+
+    fn cors(&mut self, at: &Path, wire: &wire::Cors) -> Option<Cors> {
+        let max_age = duration(wire.max_age.as_ref(), HOUR, &(0..=DAY), &below(at, &["maxAge"]), self.report);
+        let credentials = wire.credentials.unwrap_or(false);
+        let mut origins = vec![];
+        for (index, origin) in wire.origins.iter().enumerate() {
+            let at = below(at, &["origins", &index.to_string()]);
+            let template = self.template(&origin.0, &at, Site::Known)?;
+            let text: String =
+                template.0.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { "" }).collect();
+            let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+            let host = bare.split_once(':').map_or(bare, |(host, _)| host);
+            if text != "*" && !image::is_host(host) {
+                let message = format!("`{text}` is not a site");
+                self.report.value(
+                    Code::InvalidHost,
+                    &at,
+                    &message,
+                    "write scheme and host, such as `https://app.example.com`",
+                );
+                return None;
+            }
+            if text == "*" && credentials {
+                let message = "browsers refuse `credentials` together with the origin `*`";
+                self.report.value(Code::Contradiction, &at, message, "name the sites");
+                return None;
+            }
+            origins.push(text);
+        }
+        Some(Cors {
+            origins,
+            methods: wire.methods.iter().map(|method| method.0.clone()).collect(),
+            headers: wire.headers.iter().map(|header| header.0.clone()).collect(),
+            credentials,
+            max_age: max_age?,
+        })
+    }
+
+    fn tls(&mut self, at: &Path, wire: &wire::Tls) -> Option<Tls> {
+        if wire.issuer.is_some() && wire.secret.is_some() {
+            let message = "only one of `issuer`, `secret` may be there";
+            self.report.key(Code::ExactlyOne, &below(at, &["secret"]), message, "keep one of them");
+            return None;
+        }
+        let certificate = match (&wire.issuer, &wire.secret) {
+            (Some(issuer), _) => Certificate::Issuer(issuer.0.clone()),
+            (None, Some(secret)) => Certificate::Secret(secret.0.clone()),
+            (None, None) => Certificate::Default,
+        };
+        let min_version = wire.min_version.map(|version| match version {
+            wire::TlsVersion::V12 => "1.2",
+            wire::TlsVersion::V13 => "1.3",
+        });
+        Some(Tls { certificate, min_version, redirect: wire.redirect.unwrap_or(true) })
+    }
+
+    fn host(&mut self, at: &Path, text: &str) -> Option<Template> {
+        let host = self.template(text, at, Site::Name)?;
+        let shape = shape(&host, |reference| reference.stand_in().to_owned());
+        if !image::is_host(&shape) {
+            let help = "write a DNS name in lower case, such as `app.example.com`; no scheme, port or `*`";
+            self.report.value(Code::InvalidHost, at, "not a host name", help);
+            return None;
+        }
+        Some(host)
+    }
+
+    /// No two entries may claim the same host.
+    pub(super) fn hosts(&mut self) {
+        let mut claimed: BTreeMap<&str, &str> = BTreeMap::new();
+        let stack = self.stack;
+        for name in self.report.places.keys(&root(&["ingress"])) {
+            let Some(host) = stack.ingress.0.get(name).and_then(|i| i.host.as_deref()) else { continue };
+            match claimed.get(host) {
+                Some(first) => {
+                    let message = format!("`ingress.{first}` has the same host");
+                    let help = "put all paths of a host into one entry";
+                    self.report.value(Code::DuplicateHost, &root(&["ingress", name, "host"]), &message, help);
+                }
+                None => {
+                    claimed.insert(host, name);
+                }
+            }
+        }
+    }
+}
+
+/// A network as it is written canonically; one address is a network of its own.
+fn network(text: &str) -> Option<String> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: core::net::IpAddr = address.parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Ok(most), str::parse::<u32>).ok().filter(|bits| *bits <= most)?;
+    Some(format!("{address}/{bits}"))
+}

@@ -1,0 +1,157 @@
+//! Jobs: an app's program with a command of its own.
+
+use super::super::diagnostic::Code;
+use super::super::model::{Job, When};
+use super::super::report::{below, root};
+use super::super::resources::{self, duration, resources};
+use super::super::wire;
+use super::{Check, DAY, MINUTE};
+use std::collections::BTreeMap;
+
+impl Check<'_, '_> {
+    pub(super) fn job(&mut self, name: &str, wire: &wire::Job, certificates: &BTreeMap<String, String>) -> Option<Job> {
+        let at = root(&["jobs", name]);
+        let command = self.list(&below(&at, &["command"]), wire.command.len());
+        let args = self.list(&below(&at, &["args"]), wire.args.len());
+        let env = self.env(&at, &wire.env);
+        let timeout = &below(&at, &["timeout"]);
+        let timeout = duration(wire.timeout.as_ref(), 15 * MINUTE, &(1..=7 * DAY), timeout, self.report);
+        let when = self.when(name, wire);
+        let own = wire.resources.as_ref();
+        let own = own.map(|own| resources(own, &below(&at, &["resources"]), &resources::APP, self.report));
+        let app = wire.app.as_ref()?;
+        let stack = self.stack;
+        let Some(base) = stack.apps.0.get(&app.0) else {
+            self.unknown_app(&below(&at, &["app"]), &app.0);
+            return None;
+        };
+        if base.external.is_some() {
+            let message = format!("the app `{}` runs elsewhere and has no image", app.0);
+            self.report.value(Code::UnknownApp, &below(&at, &["app"]), &message, "name an app that has one");
+            return None;
+        }
+        // what is wrong with the app is told there
+        let (program, of_app) = self.quietly(|check| {
+            let of_app =
+                resources(&base.resources, &root(&["apps", &app.0, "resources"]), &resources::APP, check.report);
+            (check.program(&app.0, base, certificates), of_app)
+        });
+        let mut program = program?;
+        program.command = command?;
+        program.args = args?;
+        program.env.extend(env?);
+        Some(Job {
+            app: app.0.clone(),
+            program,
+            when: when?,
+            timeout: timeout?,
+            retries: wire.retries.unwrap_or(0),
+            resources: own.unwrap_or(of_app)?,
+        })
+    }
+
+    fn when(&mut self, name: &str, wire: &wire::Job) -> Option<When> {
+        let at = root(&["jobs", name]);
+        if !self.exactly_one(&at, &[("run", wire.run.is_some()), ("schedule", wire.schedule.is_some())]) {
+            return None;
+        }
+        let Some(cron) = &wire.schedule else {
+            let alien = [
+                ("timezone", wire.timezone.is_some()),
+                ("concurrency", wire.concurrency.is_some()),
+                ("history", wire.history.is_some()),
+            ];
+            for (key, _) in alien.iter().filter(|(_, there)| *there) {
+                let message = format!("`{key}` means nothing without `schedule`");
+                self.report.key(Code::Contradiction, &below(&at, &[key]), &message, "remove it");
+            }
+            return Some(if wire.run == Some(wire::Run::Manual) { When::Manual } else { When::PostDeploy });
+        };
+        if let Some((message, help)) = cron_complaint(&cron.0) {
+            self.report.value(Code::InvalidCron, &below(&at, &["schedule"]), &message, help);
+            return None;
+        }
+        let zone = wire.timezone.as_ref().map_or("UTC", |zone| zone.0.as_str());
+        if jiff::tz::TimeZone::get(zone).is_err() {
+            let message = format!("there is no time zone `{zone}`");
+            self.report.value(
+                Code::UnknownValue,
+                &below(&at, &["timezone"]),
+                &message,
+                "write one such as `Asia/Tokyo`",
+            );
+            return None;
+        }
+        Some(When::Scheduled {
+            cron: cron.0.clone(),
+            timezone: zone.to_owned(),
+            concurrency: match wire.concurrency {
+                None | Some(wire::Concurrency::Forbid) => "Forbid",
+                Some(wire::Concurrency::Allow) => "Allow",
+                Some(wire::Concurrency::Replace) => "Replace",
+            },
+            history: wire.history.unwrap_or(3),
+        })
+    }
+}
+
+/// What is wrong with a schedule. The grammar of its characters has been checked.
+fn cron_complaint(cron: &str) -> Option<(String, &'static str)> {
+    const FIELDS: [(&str, u32, u32); 5] =
+        [("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7)];
+    const NAMES: [&str; 19] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun", "mon", "tue", "wed",
+        "thu", "fri", "sat",
+    ];
+    if cron.starts_with('@') {
+        return None;
+    }
+    for (text, (name, least, most)) in cron.split(' ').zip(FIELDS) {
+        let number = |text: &str| match NAMES.iter().position(|known| *known == text.to_lowercase()) {
+            Some(month @ 0..12) if name == "month" => u32::try_from(month + 1).ok(),
+            Some(day @ 12..) if name == "day of the week" => u32::try_from(day - 12).ok(),
+            Some(_) => None,
+            None => text.parse::<u32>().ok().filter(|number| (least..=most).contains(number)),
+        };
+        let right = text.split(',').all(|item| {
+            let (range, step) = item.split_once('/').map_or((item, None), |(range, step)| (range, Some(step)));
+            let ends = match range.split_once('-') {
+                _ if matches!(range, "*" | "?") => true,
+                Some((from, to)) => matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to),
+                None => number(range).is_some(),
+            };
+            ends && step.is_none_or(|step| step.parse::<u32>().is_ok_and(|step| step > 0))
+        });
+        if !right {
+            return Some((
+                format!("`{text}` is not a {name}"),
+                "write minute, hour, day, month and weekday, such as `0 3 * * *`",
+            ));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules() {
+        for good in ["0 3 * * *", "*/15 0-6 1,15 jan-mar MON", "@daily", "59 23 31 12 7"] {
+            assert_eq!(cron_complaint(good), None, "{good}");
+        }
+        for bad in [
+            "60 * * * *",
+            "0 24 * * *",
+            "0 0 0 * *",
+            "0 0 * 13 *",
+            "0 0 * * 8",
+            "*/0 * * * *",
+            "5-1 * * * *",
+            "0 0 * mon *",
+        ] {
+            assert!(cron_complaint(bad).is_some(), "{bad}");
+        }
+    }
+}

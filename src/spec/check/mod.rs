@@ -1,0 +1,200 @@
+//! From what is written to what is meant: defaults, names, and everything that a schema cannot say.
+//!
+//! Invariant: a function here returns `None` only when a diagnostic, perhaps one of the schema, says why.
+
+mod app;
+mod data;
+mod edge;
+mod job;
+mod name;
+mod order;
+mod program;
+
+use super::diagnostic::Code;
+use super::model::{Deploy, Drift, Secret, Spec, Template};
+use super::place::Path;
+use super::reference::{Scope, Site, template};
+use super::report::{Report, below, root};
+use super::resources::duration;
+use super::violation::Broken;
+use super::{Files, suggest, wire};
+use crate::ident::StackName;
+use std::collections::BTreeMap;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// What is read, and where mistakes go.
+pub(super) struct Check<'a, 'r> {
+    /// The file.
+    pub stack: &'a wire::Stack,
+    /// What the schema refused.
+    pub broken: &'a Broken,
+    /// What references may point at.
+    pub scope: &'a Scope<'a>,
+    /// Other files of the repository.
+    pub files: &'a Files,
+    /// Mistakes.
+    pub report: &'a mut Report<'r>,
+}
+
+impl Check<'_, '_> {
+    /// The model of the file; `None` when something is wrong.
+    pub fn spec(&mut self) -> Option<Spec> {
+        let stack = self.stack;
+        self.names();
+        let databases = each(&stack.databases.0, |name, d| self.database(&root(&["databases", name]), d));
+        let caches = each(&stack.caches.0, |name, c| self.cache(&root(&["caches", name]), c));
+        let secrets = each(&stack.secrets.0, |name, s| self.secret(&root(&["secrets", name]), s));
+        let certificates = each(&stack.certificates.0, |name, c| self.certificate(&root(&["certificates", name]), c));
+        let certificates = certificates.unwrap_or_default();
+        let waves = self.waves();
+        let mut external = BTreeMap::new();
+        let apps: Vec<_> = stack
+            .apps
+            .0
+            .iter()
+            .filter_map(|(name, app)| {
+                if let Some(address) = self.external(name, app) {
+                    external.insert(name.clone(), address);
+                    return None;
+                }
+                Some(self.app(name, app, &certificates, &waves).map(|app| (name.clone(), app)))
+            })
+            .collect();
+        let apps: Option<BTreeMap<_, _>> = apps.into_iter().collect();
+        let jobs = each(&stack.jobs.0, |name, j| self.job(name, j, &certificates));
+        let ingress = each(&stack.ingress.0, |name, i| self.ingress(name, i));
+        self.hosts();
+        let deploy = self.deploy();
+        Some(Spec {
+            name: StackName::new(stack.metadata.name.as_ref()?.0.clone())?,
+            databases: databases?,
+            caches: caches?,
+            apps: apps?,
+            external,
+            jobs: jobs?,
+            secrets: secrets?,
+            ingress: ingress?,
+            deploy: deploy?,
+        })
+    }
+
+    /// Exactly one of some keys must be there: says so when it is not.
+    fn exactly_one(&mut self, at: &[String], given: &[(&str, bool)]) -> bool {
+        let there: Vec<&str> = given.iter().filter(|(_, there)| *there).map(|(key, _)| *key).collect();
+        let all: Vec<String> = given.iter().map(|(key, _)| format!("`{key}`")).collect();
+        let all = all.join(", ");
+        match there.as_slice() {
+            [_] => return true,
+            // the schema may have refused the one that is there
+            [] if given.iter().any(|(key, _)| self.is_broken(&below(at, &[key]))) => {}
+            [] => {
+                let name = at.last().map(String::as_str).unwrap_or_default();
+                self.report.key(Code::ExactlyOne, at, &format!("`{name}` has none of {all}"), "add one of them");
+            }
+            [_, second, ..] => {
+                let message = format!("only one of {all} may be there");
+                self.report.key(Code::ExactlyOne, &below(at, &[second]), &message, "keep one of them");
+            }
+        }
+        false
+    }
+
+    fn is_broken(&self, at: &[String]) -> bool {
+        let keys: Vec<&str> = at.iter().map(String::as_str).collect();
+        self.broken.touches(&keys)
+    }
+
+    fn template(&mut self, text: &str, at: &[String], site: Site) -> Option<Template> {
+        template(text, at, site, self.scope, self.report)
+    }
+
+    /// A text that goes to the program, as it is written.
+    fn process(&mut self, at: &Path) -> Option<Template> {
+        let text = self.report.places.text(at)?.to_owned();
+        self.template(&text, at, Site::Process)
+    }
+
+    fn list(&mut self, at: &Path, items: usize) -> Option<Vec<Template>> {
+        let templates: Vec<_> = (0..items).map(|i| self.process(&below(at, &[&i.to_string()]))).collect();
+        templates.into_iter().collect()
+    }
+
+    fn secret(&mut self, at: &Path, wire: &wire::Secret) -> Option<Secret> {
+        let given =
+            [("generate", !wire.generate.0.is_empty()), ("keys", !wire.keys.is_empty()), ("from", wire.from.is_some())];
+        if !self.exactly_one(at, &given) {
+            return None;
+        }
+        if let Some(from) = &wire.from {
+            return Some(Secret::Existing(from.existing.as_ref()?.0.clone()));
+        }
+        if wire.keys.is_empty() {
+            let length = |key: &wire::Key| key.length.and_then(|l| usize::try_from(l).ok()).unwrap_or(32);
+            let keys = wire.generate.0.iter().map(|(name, key)| (name.clone(), length(key)));
+            return Some(Secret::Generated(keys.collect()));
+        }
+        Some(Secret::Set(wire.keys.iter().map(|key| key.0.clone()).collect()))
+    }
+
+    /// The text of another file of the repository.
+    fn file(&mut self, at: &Path, path: &wire::RepositoryPath) -> Option<String> {
+        match self.files.get(&path.0) {
+            Some(Ok(text)) => Some(text.to_string()),
+            Some(Err(message)) => {
+                self.report.value(Code::UnusableFile, at, message, "commit a text file of at most 64 KiB");
+                None
+            }
+            None => {
+                let message = format!("the repository has no file `{}`", path.0);
+                let help = suggest::hint(
+                    &path.0,
+                    self.files.names(),
+                    "write its path from the folder of hks.yaml, or with `/` from the root",
+                );
+                self.report.value(Code::UnusableFile, at, &message, &help);
+                None
+            }
+        }
+    }
+
+    /// The text of one certificate authority or several.
+    fn certificate(&mut self, at: &Path, wire: &wire::Certificate) -> Option<String> {
+        if !self.exactly_one(at, &[("file", wire.file.is_some()), ("text", wire.text.is_some())]) {
+            return None;
+        }
+        let (key, text) = match (&wire.file, &wire.text) {
+            (Some(path), _) => ("file", self.file(&below(at, &["file"]), path)?),
+            (None, text) => ("text", text.clone()?),
+        };
+        let certificates = text.matches("-----BEGIN CERTIFICATE-----").count();
+        let complete = certificates > 0 && certificates == text.matches("-----END CERTIFICATE-----").count();
+        if !complete || text.contains("PRIVATE KEY") {
+            let help = "give certificates in PEM, each from `-----BEGIN CERTIFICATE-----` to its end, and no key";
+            self.report.value(Code::InvalidCertificate, &below(at, &[key]), "not a certificate in PEM", help);
+            return None;
+        }
+        Some(format!("{}\n", text.trim()))
+    }
+
+    fn deploy(&mut self) -> Option<Deploy> {
+        let wire = &self.stack.deploy;
+        let timeout = &root(&["deploy", "timeout"]);
+        let timeout = duration(wire.timeout.as_ref(), 15 * MINUTE, &(10..=DAY), timeout, self.report);
+        let wait = &root(&["deploy", "capacity", "wait"]);
+        let capacity_wait = duration(wire.capacity.wait.as_ref(), 30 * MINUTE, &(0..=DAY), wait, self.report);
+        let drift = match wire.drift {
+            None | Some(wire::Drift::Correct) => Drift::Correct,
+            Some(wire::Drift::Report) => Drift::Report,
+        };
+        Some(Deploy { timeout: timeout?, capacity_wait: capacity_wait?, drift })
+    }
+}
+
+/// Every entry turned, all of them even if one fails.
+fn each<A, B>(map: &BTreeMap<String, A>, mut turn: impl FnMut(&str, &A) -> Option<B>) -> Option<BTreeMap<String, B>> {
+    let turned: Vec<_> = map.iter().map(|(name, a)| Some((name.clone(), turn(name, a)?))).collect();
+    turned.into_iter().collect()
+}

@@ -1,0 +1,307 @@
+//! What runs in a pod: image, command, environment, files, certificates and who it runs as.
+
+use super::super::diagnostic::Code;
+use super::super::model::{Program, Security, Template};
+use super::super::place::Path;
+use super::super::reference::{Site, shape};
+use super::super::report::{below, root};
+use super::super::{credential, image, suggest, wire};
+use super::{Check, each};
+use std::collections::BTreeMap;
+
+/// Prefixes of labels and annotations that have a meaning to the cluster or to hks; subdomains included.
+const RESERVED: [&str; 9] = [
+    "kubernetes.io",
+    "k8s.io",
+    "hks.hexabase.ai",
+    "loft.sh",
+    "cncf.io",
+    "projectcalico.org",
+    "cilium.io",
+    "istio.io",
+    "openshift.io",
+];
+
+impl Check<'_, '_> {
+    /// The app whose image and environment `name` has: itself, or the one that `from` names.
+    pub(super) fn origin<'w>(&mut self, at: &Path, name: &'w str, wire: &'w wire::App) -> Option<&'w str>
+    where
+        Self: 'w,
+    {
+        let Some(from) = &wire.from else { return Some(name) };
+        let found = self.stack.apps.0.contains_key(&from.0);
+        let at = below(at, &["from"]);
+        if !found {
+            self.unknown_app(&at, &from.0);
+            return None;
+        }
+        Some(from.0.as_str())
+    }
+
+    /// What runs in the pods of app `name`.
+    pub(super) fn program(
+        &mut self,
+        name: &str,
+        wire: &wire::App,
+        certificates: &BTreeMap<String, String>,
+    ) -> Option<Program> {
+        let at = root(&["apps", name]);
+        let given =
+            [("image", wire.image.is_some()), ("from", wire.from.is_some()), ("external", wire.external.is_some())];
+        let one = self.exactly_one(&at, &given);
+        let origin = self.origin(&at, name, wire);
+        let stack = self.stack;
+        let base = origin.filter(|origin| *origin != name).and_then(|origin| Some((origin, stack.apps.0.get(origin)?)));
+        if let Some((origin, base)) = base
+            && base.image.is_none()
+            && !self.broken.touches(&["apps", origin])
+        {
+            let message = format!("the app `{origin}` has no image of its own");
+            self.report.value(Code::UnknownApp, &below(&at, &["from"]), &message, "name an app that has one");
+            return None;
+        }
+        let image = match base {
+            // its own mistakes are told where they stand
+            Some((origin, base)) => {
+                self.quietly(|check| check.image(&root(&["apps", origin, "image"]), base.image.as_ref()))
+            }
+            None if one => self.image(&below(&at, &["image"]), wire.image.as_ref()),
+            None => None,
+        };
+        let command = self.list(&below(&at, &["command"]), wire.command.len());
+        let args = self.list(&below(&at, &["args"]), wire.args.len());
+        let mut env = base.map_or(Some(BTreeMap::new()), |(origin, base)| {
+            self.quietly(|check| check.env(&root(&["apps", origin]), &base.env))
+        });
+        let own = self.env(&at, &wire.env);
+        if let (Some(env), Some(own)) = (&mut env, own.clone()) {
+            env.extend(own);
+        }
+        let mut files = base.map_or(Some(BTreeMap::new()), |(origin, base)| {
+            self.quietly(|check| check.contents(&root(&["apps", origin]), &base.files))
+        });
+        let more = self.contents(&at, &wire.files);
+        if let (Some(files), Some(more)) = (&mut files, more.clone()) {
+            files.extend(more);
+        }
+        let trusted = self.trusted(&at, &wire.ca_certificates, certificates);
+        let inherited = base.map(|(_, base)| &base.ca_certificates).filter(|_| wire.ca_certificates.is_empty());
+        let inherited = inherited.into_iter().flatten().filter_map(|name| certificates.get(&name.0).cloned());
+        let labels =
+            self.free(&at, "labels", wire.labels.0.iter().map(|(key, value)| (key, value.0.clone())).collect());
+        let written = wire.annotations.0.keys();
+        let written = written
+            .filter_map(|key| Some((key, self.report.places.text(&below(&at, &["annotations", key]))?.to_owned())));
+        let written = written.collect();
+        let annotations = self.free(&at, "annotations", written);
+        let (image, pull_secret) = image?;
+        own?;
+        more?;
+        Some(Program {
+            image,
+            pull_secret,
+            command: command?,
+            args: args?,
+            env: env?,
+            files: files?,
+            certificates: trusted?.into_iter().chain(inherited).collect(),
+            security: security(&wire.security),
+            labels: labels?,
+            annotations: annotations?,
+        })
+    }
+
+    /// What `read` reads, without its diagnostics: they are told where the thing itself is read.
+    pub(super) fn quietly<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.report.found.len();
+        let result = read(self);
+        self.report.found.truncate(before);
+        result
+    }
+
+    pub(super) fn unknown_app(&mut self, at: &Path, name: &str) {
+        if !self.broken.hides(&["apps"]) {
+            let names = self.stack.apps.0.keys().map(String::as_str);
+            let help = suggest::hint(name, names, "declare it under `apps`");
+            self.report.value(Code::UnknownApp, at, &format!("`apps` has no `{name}`"), &help);
+        }
+    }
+
+    /// The image and the pull secret of its registry.
+    fn image(&mut self, at: &Path, wire: Option<&wire::Image>) -> Option<(Template, Option<String>)> {
+        if self.is_broken(at) {
+            return None;
+        }
+        let (text, at, secret) = match wire? {
+            wire::Image::Text(text) => (text.0.clone(), at.clone(), None),
+            wire::Image::Parts(parts) => {
+                let repository = parts.repository.as_ref()?;
+                let named = below(at, &["repository"]);
+                if image::split(repository).1.is_some() || repository.contains('@') {
+                    let help = "write the tag under `tag`, the digest under `digest`";
+                    self.report.value(Code::InvalidImage, &named, "the repository contains a tag or a digest", help);
+                    return None;
+                }
+                let registry = match &parts.registry {
+                    Some(name) => Some(self.registry(&below(at, &["registry"]), &name.0, repository, &named)?),
+                    None => None,
+                };
+                let server = registry.as_ref().map(|r| format!("{}/", r.0)).unwrap_or_default();
+                let tag = parts.tag.as_ref().map(|t| format!(":{}", t.0)).unwrap_or_default();
+                let digest = parts.digest.as_ref().map(|d| format!("@{}", d.0)).unwrap_or_default();
+                let at = if parts.tag.is_some() { below(at, &["tag"]) } else { named };
+                (format!("{server}{repository}{tag}{digest}"), at, registry.and_then(|r| r.1))
+            }
+        };
+        let template = self.template(&text, &at, Site::Name)?;
+        let shape = shape(&template, |_| credential::REFERENCE.to_string());
+        if let Some((message, help)) = image::complaint(image::split(&shape)) {
+            self.report.value(Code::InvalidImage, &at, message, help);
+            return None;
+        }
+        Some((template, secret))
+    }
+
+    /// Server and pull secret.
+    fn registry(&mut self, at: &Path, name: &str, repository: &str, named: &Path) -> Option<(String, Option<String>)> {
+        let Some(registry) = self.stack.registries.0.get(name) else {
+            if !self.broken.hides(&["registries"]) {
+                let declared = self.stack.registries.0.keys().map(String::as_str);
+                let help = suggest::hint(name, declared, "declare it under `registries`");
+                self.report.value(Code::UnknownRegistry, at, &format!("`registries` has no `{name}`"), &help);
+            }
+            return None;
+        };
+        if image::names_host(repository) {
+            let help = "leave out the host, or leave out `registry`";
+            self.report.value(Code::InvalidImage, named, "the repository names a host beside its registry", help);
+            return None;
+        }
+        Some((registry.server.as_ref()?.0.clone(), registry.secret.as_ref().map(|secret| secret.0.clone())))
+    }
+
+    pub(super) fn env(
+        &mut self,
+        owner: &Path,
+        wire: &wire::Map<wire::EnvName, wire::Scalar>,
+    ) -> Option<BTreeMap<String, Template>> {
+        each(&wire.0, |name, _| {
+            let at = below(owner, &["env", name]);
+            if name.starts_with("HKS_") {
+                self.report.key(Code::InvalidName, &at, &format!("`{name}` is reserved: `HKS_…`"), "rename it");
+            }
+            self.process(&at)
+        })
+    }
+
+    /// The files of an app by path.
+    fn contents(
+        &mut self,
+        owner: &Path,
+        wire: &wire::Map<wire::FilePath, wire::File>,
+    ) -> Option<BTreeMap<String, Template>> {
+        /// Kubernetes refuses objects above 1 MiB.
+        const MOST: usize = 512 * 1024;
+        let files = each(&wire.0, |path, file| {
+            let at = below(owner, &["files", path]);
+            self.container_path(&at, path);
+            if !self.exactly_one(&at, &[("text", file.text.is_some()), ("source", file.source.is_some())]) {
+                return None;
+            }
+            if let Some(source) = &file.source {
+                let at = below(&at, &["source"]);
+                let text = self.file(&at, source)?;
+                if let Some(kind) = credential::find(&text) {
+                    let help = "keep it in a secret and refer to it in `env`";
+                    self.report.value(Code::PlaintextCredential, &at, &format!("{kind} in plain text"), help);
+                    return None;
+                }
+                return Some(Template::text(text));
+            }
+            let at = below(&at, &["text"]);
+            self.template(file.text.as_ref()?, &at, Site::Public)
+        })?;
+        let size: usize = files.values().map(|file| shape(file, |_| String::new()).len()).sum();
+        if size > MOST {
+            let message = format!("the files of an app have {} KiB, at most 512 are allowed", size / 1024);
+            self.report.key(Code::OutOfRange, &below(owner, &["files"]), &message, "put large files into the image");
+            return None;
+        }
+        Some(files)
+    }
+
+    /// A path where something can be put into a container.
+    pub(super) fn container_path(&mut self, at: &Path, path: &str) {
+        if path.split('/').any(|part| part == "." || part == "..") {
+            let help = "write it without `.` and `..`";
+            self.report.key(Code::InvalidPath, at, &format!("`{path}` is not a plain absolute path"), help);
+        }
+        if path == "/" || path.starts_with("/hks") || path.starts_with("/proc/") || path.starts_with("/sys/") {
+            self.report.key(Code::InvalidPath, at, &format!("nothing can be put at `{path}`"), "choose another path");
+        }
+    }
+
+    fn trusted(
+        &mut self,
+        owner: &Path,
+        names: &[wire::Label],
+        certificates: &BTreeMap<String, String>,
+    ) -> Option<Vec<String>> {
+        let found: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let known = &self.stack.certificates.0;
+                if !known.contains_key(&name.0) && !self.broken.hides(&["certificates"]) {
+                    let at = below(owner, &["caCertificates", &index.to_string()]);
+                    let names = known.keys().map(String::as_str);
+                    let help = suggest::hint(&name.0, names, "declare it under `certificates`");
+                    let message = format!("`certificates` has no `{}`", name.0);
+                    self.report.value(Code::UnresolvedReference, &at, &message, &help);
+                }
+                certificates.get(&name.0).cloned()
+            })
+            .collect();
+        found.into_iter().collect()
+    }
+
+    /// Labels or annotations: none that the cluster or hks gives a meaning.
+    fn free(&mut self, owner: &Path, section: &str, given: Vec<(&String, String)>) -> Option<BTreeMap<String, String>> {
+        let mut kept = BTreeMap::new();
+        for (key, value) in given {
+            let prefix = key.split_once('/').map(|(prefix, _)| prefix).unwrap_or_default();
+            let taken = |reserved: &str| prefix == reserved || prefix.ends_with(&format!(".{reserved}"));
+            if RESERVED.iter().any(|reserved| taken(reserved)) {
+                let at = below(owner, &[section, key]);
+                self.report.key(
+                    Code::ReservedKey,
+                    &at,
+                    &format!("`{prefix}/…` is reserved"),
+                    "use a prefix of your own",
+                );
+                return None;
+            }
+            if let Some(kind) = credential::find(&value) {
+                let (at, message) = (below(owner, &[section, key]), format!("{kind} in plain text"));
+                self.report.value(Code::PlaintextCredential, &at, &message, "keep it in a secret");
+                return None;
+            }
+            kept.insert(key.clone(), value);
+        }
+        Some(kept)
+    }
+}
+
+fn security(wire: &wire::Security) -> Security {
+    let mut capabilities: Vec<_> = wire.capabilities.clone();
+    capabilities.sort_unstable();
+    capabilities.dedup();
+    Security {
+        user: wire.run_as_user,
+        group: wire.run_as_group,
+        fs_group: wire.fs_group,
+        non_root: wire.run_as_non_root.unwrap_or(false),
+        read_only: wire.read_only_root_filesystem.unwrap_or(false),
+        capabilities: capabilities.into_iter().map(|capability| capability.name().to_owned()).collect(),
+    }
+}

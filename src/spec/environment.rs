@@ -1,0 +1,258 @@
+//! One file, several environments: each is the file with a patch, and each must be right.
+
+use super::check::Check;
+use super::diagnostic::{Code, Diagnostic};
+use super::files::Files;
+use super::model::Spec;
+use super::place::Path;
+use super::reference::Scope;
+use super::report::{Report, below, root, sorted};
+use super::violation::{self, Broken};
+use super::{Selection, credential, wire};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// What a patch may not touch: these say what the Stack is, whatever the environment.
+const FIXED: [&str; 4] = ["apiVersion", "kind", "metadata", "environments"];
+
+/// Stands for a tag or a name where only the check matters.
+const SOME: &str = "v0";
+
+/// Reads one file.
+pub(super) struct Reader<'a> {
+    pub files: &'a Files,
+    pub selection: Selection<'a>,
+    pub value: Value,
+}
+
+/// An environment as it is written.
+struct Named<'w> {
+    name: &'w str,
+    wire: &'w wire::Environment,
+}
+
+impl Reader<'_> {
+    /// The selected environment, or everything that is wrong in any.
+    pub fn read(self, mut report: Report<'_>) -> Result<Option<Spec>, Vec<Diagnostic>> {
+        let mut base = self.value.clone();
+        let broken = violation::check(&mut base, &mut report);
+        let Some(stack) = typed(base) else { return Err(finish(report)) };
+        let environments: Vec<Named<'_>> =
+            stack.environments.0.iter().map(|(name, wire)| Named { name, wire }).collect();
+        let mut params = values(&stack.params.0, &root(&["params"]), &mut report);
+        for environment in &environments {
+            rules(environment, &broken, &mut report);
+            let at = root(&["environments", environment.name, "params"]);
+            // in the file itself, a parameter that an environment sets counts as known
+            for (name, value) in values(&environment.wire.params.0, &at, &mut report) {
+                params.entry(name).or_insert(value);
+            }
+        }
+        let some = !environments.is_empty();
+        let tagged = environments.iter().any(|environment| environment.wire.tag.is_some());
+        let tag = match self.selection {
+            Selection::For { tag, .. } if !some => tag,
+            _ => tagged.then_some(SOME),
+        };
+        let scope = Scope { stack: &stack, broken: &broken, params: &params, environment: some.then_some(SOME), tag };
+        let spec =
+            Check { stack: &stack, broken: &broken, scope: &scope, files: self.files, report: &mut report }.spec();
+        if !some {
+            return match spec {
+                Some(spec) if report.found.is_empty() => Ok(Some(spec)),
+                _ => Err(finish(report)),
+            };
+        }
+        let mut chosen = vec![];
+        for environment in &environments {
+            let spec = self.patched(environment, &mut report);
+            if self.selects(environment) {
+                chosen.push((environment.name, spec));
+            }
+        }
+        if let (Selection::For { project, .. }, [_, (second, _), ..]) = (self.selection, chosen.as_slice()) {
+            let first = chosen.first().map(|(name, _)| *name).unwrap_or_default();
+            let message = format!("`{first}` and `{second}` are both for this commit and `{project}`");
+            let help = "give each its own `project`, `branch` or `tag`";
+            report.key(Code::InvalidEnvironment, &root(&["environments", second]), &message, help);
+        }
+        if !report.found.is_empty() {
+            return Err(finish(report));
+        }
+        Ok(chosen.into_iter().next().and_then(|(_, spec)| spec))
+    }
+
+    fn selects(&self, environment: &Named<'_>) -> bool {
+        let wire = environment.wire;
+        match self.selection {
+            Selection::Any => true,
+            Selection::Named(name) => environment.name == name,
+            Selection::For { branch, tag, project } => {
+                let reached = match (&wire.branch, &wire.tag, tag) {
+                    (Some(pattern), None, None) => fits(&pattern.0, branch),
+                    (None, Some(pattern), Some(tag)) => fits(&pattern.0, tag),
+                    _ => false,
+                };
+                reached && wire.project.as_ref().is_none_or(|wanted| wanted.0 == project)
+            }
+        }
+    }
+
+    /// The file as it is in one environment. What is wrong without the patch is told once.
+    fn patched(&self, environment: &Named<'_>, report: &mut Report<'_>) -> Option<Spec> {
+        let at = root(&["environments", environment.name, "patch"]);
+        let places = report.places.patched(&at);
+        let mut own = Report { file: report.file, source: report.source, places: &places, found: vec![] };
+        let mut value = self.value.clone();
+        merge(&mut value, &Value::Object(environment.wire.patch.clone()));
+        let broken = violation::check(&mut value, &mut own);
+        let stack = typed(value);
+        let spec = stack.and_then(|stack| {
+            let mut params = texts(&stack.params.0, &root(&["params"]), &own);
+            params.extend(texts(
+                &environment.wire.params.0,
+                &root(&["environments", environment.name, "params"]),
+                &own,
+            ));
+            let tag = match self.selection {
+                Selection::For { tag, .. } if environment.wire.tag.is_some() => tag.or(Some(SOME)),
+                _ => environment.wire.tag.as_ref().map(|_| SOME),
+            };
+            let scope =
+                Scope { stack: &stack, broken: &broken, params: &params, environment: Some(environment.name), tag };
+            Check { stack: &stack, broken: &broken, scope: &scope, files: self.files, report: &mut own }.spec()
+        });
+        let right = own.found.is_empty();
+        for mut found in own.found {
+            let same = |d: &Diagnostic| (d.code, &d.path, &d.message) == (found.code, &found.path, &found.message);
+            if !report.found.iter().any(same) {
+                found.path = format!("{} in environment {}", found.path, environment.name);
+                report.found.push(found);
+            }
+        }
+        spec.filter(|_| right)
+    }
+}
+
+/// What is asked of an environment itself.
+fn rules(environment: &Named<'_>, broken: &Broken, report: &mut Report<'_>) {
+    let Named { name, wire } = environment;
+    let at = root(&["environments", name]);
+    if wire.branch.is_some() == wire.tag.is_some() && !broken.touches(&["environments", name]) {
+        let message = format!("`{name}` needs exactly one of `branch` and `tag`");
+        report.key(Code::ExactlyOne, &at, &message, "say from where it is deployed, such as `branch: main`");
+    }
+    for key in wire.patch.keys().filter(|key| FIXED.contains(&key.as_str())) {
+        let message = format!("a patch can't change `{key}`");
+        report.key(Code::InvalidEnvironment, &below(&at, &["patch", key]), &message, "remove it from the patch");
+    }
+}
+
+/// Parameters as they are written; none may be a credential.
+fn values(map: &BTreeMap<String, wire::Scalar>, at: &Path, report: &mut Report<'_>) -> BTreeMap<String, String> {
+    let texts = texts(map, at, report);
+    for (name, text) in &texts {
+        if text.contains("${") {
+            let help = "write the value itself; refer to `git` and others where the parameter is used";
+            report.value(Code::MisplacedReference, &below(at, &[name]), "a parameter is taken as it is written", help);
+        }
+        if let Some(kind) = credential::find(text) {
+            let help = "keep it in a secret and refer to that";
+            report.value(Code::PlaintextCredential, &below(at, &[name]), &format!("{kind} in plain text"), help);
+        }
+    }
+    texts
+}
+
+fn texts(map: &BTreeMap<String, wire::Scalar>, at: &Path, report: &Report<'_>) -> BTreeMap<String, String> {
+    let text = |name: &String| Some((name.clone(), report.places.text(&below(at, &[name]))?.to_owned()));
+    map.keys().filter_map(text).collect()
+}
+
+fn typed(mut value: Value) -> Option<wire::Stack> {
+    if let Value::Object(map) = &mut value {
+        map.retain(|key, _| !key.starts_with("x-"));
+    }
+    serde_json::from_value(value).ok()
+}
+
+fn finish(mut report: Report<'_>) -> Vec<Diagnostic> {
+    if report.found.is_empty() {
+        // nothing reaches this, and if something did it must not pass
+        report.value(Code::WrongType, &[], "the file cannot be read", "report this file as a bug of hks");
+    }
+    sorted(report.found)
+}
+
+/// JSON merge patch (RFC 7396): mappings merge, null deletes, anything else replaces.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(key);
+        } else {
+            merge(target.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Whether `name` fits `pattern`, in which `*` stands for any text.
+fn fits(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The examples of RFC 7396, appendix A, as far as they concern mappings.
+    #[test]
+    fn merges() {
+        for (mut target, patch, result) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        ] {
+            merge(&mut target, &patch);
+            assert_eq!(target, result);
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, name) in
+            [("main", "main"), ("release/*", "release/1.0"), ("v*", "v1"), ("*", "x"), ("a*b*c", "aXbYc")]
+        {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("main", "main2"), ("v*", "w1"), ("a*b", "ab2"), ("a*b*c", "ac"), ("aa*aa", "aaa")] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
+    }
+}
