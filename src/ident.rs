@@ -83,8 +83,16 @@ pub enum Kind {
     StatefulSet,
     /// `apps/v1`
     Deployment,
+    /// `autoscaling/v2`
+    HorizontalPodAutoscaler,
+    /// `policy/v1`
+    PodDisruptionBudget,
+    /// `batch/v1`
+    CronJob,
     /// `networking.k8s.io/v1`
     Ingress,
+    /// `batch/v1`
+    Job,
     /// `apps/v1`, only watched
     ReplicaSet,
     /// `v1`, written only to prove that an image can be pulled
@@ -95,7 +103,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which objects are created.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Secret,
         Kind::ConfigMap,
         Kind::PersistentVolumeClaim,
@@ -103,7 +111,11 @@ impl Kind {
         Kind::NetworkPolicy,
         Kind::StatefulSet,
         Kind::Deployment,
+        Kind::HorizontalPodAutoscaler,
+        Kind::PodDisruptionBudget,
+        Kind::CronJob,
         Kind::Ingress,
+        Kind::Job,
         Kind::ReplicaSet,
         Kind::Pod,
         Kind::Lease,
@@ -115,13 +127,24 @@ impl Kind {
             Kind::Deployment | Kind::StatefulSet | Kind::ReplicaSet => "apps",
             Kind::Ingress | Kind::NetworkPolicy => "networking.k8s.io",
             Kind::Lease => "coordination.k8s.io",
+            Kind::HorizontalPodAutoscaler => "autoscaling",
+            Kind::PodDisruptionBudget => "policy",
+            Kind::CronJob | Kind::Job => "batch",
             Kind::Secret | Kind::ConfigMap | Kind::PersistentVolumeClaim | Kind::Service | Kind::Pod => "",
         }
+    }
+
+    /// The version of its API group.
+    pub fn version(self) -> &'static str {
+        if self == Kind::HorizontalPodAutoscaler { "v2" } else { "v1" }
     }
 
     /// `apiVersion` as it stands in a manifest.
     pub fn api_version(self) -> &'static str {
         match self.group() {
+            "autoscaling" => "autoscaling/v2",
+            "batch" => "batch/v1",
+            "policy" => "policy/v1",
             "apps" => "apps/v1",
             "networking.k8s.io" => "networking.k8s.io/v1",
             "coordination.k8s.io" => "coordination.k8s.io/v1",
@@ -139,6 +162,10 @@ impl Kind {
             Kind::NetworkPolicy => "networkpolicies",
             Kind::StatefulSet => "statefulsets",
             Kind::Deployment => "deployments",
+            Kind::HorizontalPodAutoscaler => "horizontalpodautoscalers",
+            Kind::PodDisruptionBudget => "poddisruptionbudgets",
+            Kind::CronJob => "cronjobs",
+            Kind::Job => "jobs",
             Kind::Ingress => "ingresses",
             Kind::ReplicaSet => "replicasets",
             Kind::Pod => "pods",

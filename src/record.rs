@@ -3,8 +3,11 @@
 use crate::ident::Revision;
 use crate::plan::Owned;
 use crate::rollout::Cause;
+use crate::spec::{Document, Files};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many deployments the history keeps.
 const HISTORY: usize = 20;
@@ -32,6 +35,12 @@ pub struct Release {
     pub revision: Revision,
     /// Its hks.yaml: a force-push may take the commit away, but never the way back.
     pub source: String,
+    /// Other files that it takes from its commit.
+    #[serde(default, skip_serializing_if = "Files::is_empty")]
+    pub files: Files,
+    /// The tag that the commit was reached by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// When it settled.
     pub at: Timestamp,
 }
@@ -76,6 +85,9 @@ pub struct Deployment {
     pub cause: Option<Cause>,
     /// What it was rolled back to; `None` for "nothing was there before".
     pub back_to: Option<Revision>,
+    /// The jobs that ran for it, each with how it ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, String>,
     /// The final commit status, word for word, so that it can be told again after a crash.
     pub description: String,
 }
@@ -103,6 +115,14 @@ impl Outcome {
             Outcome::RolledBack => "rolled back",
             Outcome::Superseded => "superseded",
         }
+    }
+}
+
+impl Release {
+    /// The release as a file to be read again.
+    pub fn document(&self) -> Document {
+        let files = Arc::new(self.files.clone());
+        Document { files, tag: self.tag.clone(), ..Document::new("hks.yaml", self.source.as_bytes()) }
     }
 }
 

@@ -143,6 +143,7 @@ fn view(name: &str, state: &'static str) -> View {
         cause: None,
         back_to: None,
         description: description.into(),
+        jobs: std::collections::BTreeMap::new(),
     };
     View {
         name: name.into(),

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test of files")]
 
+mod pure;
+
 use hks::ident::{ObjectKey, Revision};
 use hks::manifest::{Context, Manifest, render};
 use hks::plan::{Action, Live, Owned, Plan, compare};
@@ -13,13 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn manifest(path: &Path, revision: &str) -> Manifest {
-    let context = Context {
-        namespace: "shop".into(),
-        domain: "apps.example".into(),
-        scheme: "https".into(),
-        ingress_class: None,
-        postgres_image: "postgres:{version}".into(),
-    };
+    let context = Context { scheme: "https".into(), ..pure::context() };
     let spec = hks::spec::parse(&fs::read(path).unwrap(), "hks.yaml").unwrap();
     render(&spec, &Revision::new(revision), &context)
 }

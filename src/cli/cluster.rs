@@ -33,7 +33,7 @@ impl ClusterArgs {
 
 /// Shows what would change.
 pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
-    let context = args.render.context(&args.cluster.namespace);
+    let context = args.render.context(&args.cluster.namespace, args.environment.as_deref());
     let Some((_, manifest)) = local::manifest(&args.path, &context, out)? else { return Ok(ExitCode::from(INVALID)) };
     let (project, _watches) = open(&args.cluster).await?;
     let known = record::load(&project, &manifest.stack).await.map_err(|fault| anyhow::anyhow!(fault.message))?;
@@ -41,6 +41,10 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
     let plan = plan::compare(&manifest, &project.live(&manifest.stack), &known.inventory);
     for refusal in &plan.refusals {
         out.say(&format!("{BAD}impossible:{BAD:#} {}: {}", refusal.key, refusal.message));
+    }
+    for needed in &plan.missing {
+        let (stack, secret, key) = (&manifest.stack, &needed.secret, &needed.key);
+        out.say(&format!("{BAD}missing:{BAD:#} {key} of secret {secret}; run `hks secret set {stack} {secret} {key}`"));
     }
     let mut changes = vec![];
     for step in plan.steps.iter().filter(|step| step.action != Action::Keep && step.object.key.kind != Kind::Pod) {
@@ -78,7 +82,7 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
             out.print(&format!("  {key} stays: it holds data; delete it yourself when you don't need it"));
         }
     }
-    if plan.is_empty() && plan.refusals.is_empty() {
+    if plan.is_empty() && plan.refusals.is_empty() && plan.missing.is_empty() {
         out.say("no differences");
         return Ok(ExitCode::SUCCESS);
     }

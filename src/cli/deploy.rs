@@ -22,8 +22,8 @@ const GLANCE: Duration = Duration::from_millis(500);
 
 /// Deploys a file and waits for its end.
 pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
-    let context = args.render.context(&args.cluster.namespace);
-    let Some((source, manifest)) = local::manifest(&args.path, &context, out)? else {
+    let context = args.render.context(&args.cluster.namespace, args.environment.as_deref());
+    let Some((document, manifest)) = local::manifest(&args.path, &context, out)? else {
         return Ok(ExitCode::from(INVALID));
     };
     let (project, _watches) = cluster::open(&args.cluster).await?;
@@ -44,8 +44,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> 
         older: Arc::new(|_| None),
     };
     let actor = Actor::start(manifest.stack.clone(), setting);
-    let path = args.path.display().to_string();
-    let content = Content::File { path: path.into(), source: source.into() };
+    let content = Content::File(document);
     actor.commit(Commit { revision: manifest.revision.clone(), content });
     let mut said = String::new();
     let ended = loop {

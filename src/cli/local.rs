@@ -1,11 +1,11 @@
 //! Commands that need no cluster: validate and render.
 
 use super::INVALID;
-use super::output::{BAD, GOOD, Out};
+use super::output::{BAD, GOOD, Out, STRONG};
 use crate::ident::Revision;
 use crate::manifest::{self, Context, Manifest};
 use crate::shell::files;
-use crate::spec::{self, Diagnostic};
+use crate::spec::{self, Diagnostic, Document, Selection};
 use anyhow::{Context as _, Result};
 use ring::digest;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,12 @@ pub(super) fn validate(paths: &[PathBuf], out: Out) -> Result<ExitCode> {
     let mut valid = 0;
     for path in files::stacks(paths)? {
         let source = files::read(&path)?;
-        match spec::parse(&source, &path.display().to_string()) {
+        let document = files::document(&path, source.clone());
+        match spec::read(&document.source, &document.path, &document.files, Selection::Any) {
             Ok(spec) => {
                 valid += 1;
-                out.say(&format!("{GOOD}✓{GOOD:#} {}: Stack {}", path.display(), spec.name));
+                let name = spec.map(|spec| spec.name.to_string()).unwrap_or_default();
+                out.say(&format!("{GOOD}✓{GOOD:#} {}: Stack {name}", path.display()));
             }
             Err(found) => {
                 if !out.json {
@@ -54,15 +56,20 @@ pub(super) fn tell(source: &[u8], found: &[Diagnostic], out: Out) {
 }
 
 /// Reads and renders a file; `None` if it is invalid, which has then been told.
-pub(super) fn manifest(path: &Path, context: &Context, out: Out) -> Result<Option<(Vec<u8>, Manifest)>> {
-    let source = files::read(path)?;
-    match spec::parse(&source, &path.display().to_string()) {
-        Ok(spec) => {
-            let manifest = manifest::render(&spec, &revision(path, &source), context);
-            Ok(Some((source, manifest)))
+pub(super) fn manifest(path: &Path, context: &Context, out: Out) -> Result<Option<(Document, Manifest)>> {
+    let document = files::document(path, files::read(path)?);
+    let selection = context.environment.as_deref().map_or(Selection::Any, Selection::Named);
+    match spec::read(&document.source, &document.path, &document.files, selection) {
+        Ok(Some(spec)) => {
+            let manifest = manifest::render(&spec, &revision(path, &document.source), context);
+            Ok(Some((document, manifest)))
+        }
+        Ok(None) => {
+            let name = context.environment.as_deref().unwrap_or_default();
+            anyhow::bail!("failed to find environment {name} in {}", path.display())
         }
         Err(found) => {
-            tell(&source, &found, out);
+            tell(&document.source, &found, out);
             Ok(None)
         }
     }
@@ -83,6 +90,34 @@ fn revision(path: &Path, source: &[u8]) -> Revision {
         let digest = digest::digest(&digest::SHA256, source);
         Revision::new(hex::encode(&digest.as_ref()[..20]))
     })
+}
+
+/// Tells what a key means.
+pub(super) fn explain(path: &str, out: Out) -> Result<ExitCode> {
+    let told = spec::explain::explain(path).map_err(|message| anyhow::anyhow!("failed to explain: {message}"))?;
+    if out.json {
+        out.print(&serde_json::to_string_pretty(&told)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let line = |name: &str, text: &str| out.print(&format!("{STRONG}{name:<9}{STRONG:#}{text}"));
+    if !told.path.is_empty() {
+        line("key", &format!("{}{}", told.path, if told.required { " (required)" } else { "" }));
+    }
+    line("takes", &told.takes);
+    line("meaning", &told.description);
+    if let Some(default) = &told.default {
+        line("default", default);
+    }
+    line("becomes", &told.objects);
+    if !told.path.is_empty() {
+        line("example", &told.example);
+    }
+    let width = told.keys.iter().map(|(key, ..)| key.len()).max().unwrap_or_default();
+    for (index, (key, takes, meaning)) in told.keys.iter().enumerate() {
+        let lead = if index == 0 { "below" } else { "" };
+        line(lead, &format!("{key:<width$}  {meaning} ({takes})"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the objects of a file.

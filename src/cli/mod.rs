@@ -5,8 +5,10 @@
 
 mod cluster;
 mod deploy;
+mod job;
 mod local;
 mod output;
+mod secret;
 
 use crate::shell::config::{self, Config};
 use crate::shell::daemon::{self, Origin};
@@ -113,6 +115,18 @@ enum Command {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Set the keys of secrets that hks.yaml declares under `secrets.NAME.keys`.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Run jobs that hks.yaml declares with `run: manual`, or a scheduled one at once.
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Tell what a key of hks.yaml means: what it takes, its default, an example, and the objects that it shows up in.
+    Explain {
+        /// Such as `apps.web.probes` or `ingress.cors`; names of your own may be left out. Without it, the whole file.
+        #[arg(default_value = "")]
+        path: String,
+    },
     /// Print the JSON Schema of hks.yaml.
     Schema {
         /// The schema of the daemon's configuration instead.
@@ -126,6 +140,47 @@ enum Command {
     },
     /// Print the version.
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretCommand {
+    /// Set a key. The value is read from standard input or a file, never from an argument, which others could see.
+    Set {
+        /// The Stack.
+        stack: String,
+        /// The secret's name in hks.yaml.
+        secret: String,
+        /// The key.
+        key: String,
+        /// The file with the value; without it, standard input. A line break at its end is left out.
+        #[arg(long)]
+        from_file: Option<PathBuf>,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List the secrets of a Stack and which keys are set; never a value.
+    List {
+        /// The Stack.
+        stack: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum JobCommand {
+    /// Run a job now and wait for its end.
+    Run {
+        /// The Stack.
+        stack: String,
+        /// The job's name in hks.yaml.
+        job: String,
+        /// Don't wait.
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
 }
 
 /// Which project of which cluster.
@@ -154,12 +209,14 @@ pub(crate) struct RenderArgs {
     /// Generated hosts end with this.
     #[arg(long, env = "HKS_DOMAIN", default_value = "apps.localhost")]
     domain: String,
-    /// Image of PostgreSQL; `{version}` stands for the major version.
-    #[arg(long, env = "HKS_POSTGRES_IMAGE", default_value = "docker.io/library/postgres:{version}")]
-    postgres_image: String,
+    #[command(flatten)]
+    images: config::Images,
     /// ingressClassName of public hosts.
     #[arg(long, env = "HKS_INGRESS_CLASS")]
     ingress_class: Option<String>,
+    /// What that class understands; told from its name unless given.
+    #[arg(long, env = "HKS_INGRESS_KIND", value_enum)]
+    ingress_kind: Option<config::IngressKind>,
     /// Public URLs begin with https.
     #[arg(long, env = "HKS_HTTPS")]
     https: bool,
@@ -173,6 +230,9 @@ struct FileArgs {
     /// The file, or `-`.
     #[arg(default_value = "hks.yaml")]
     path: PathBuf,
+    /// The environment that is meant, in a file that has several.
+    #[arg(short, long, env = "HKS_ENVIRONMENT")]
+    environment: Option<String>,
     /// The project.
     #[arg(short, long, env = "HKS_NAMESPACE", default_value = "default")]
     namespace: String,
@@ -185,6 +245,9 @@ pub(crate) struct FileClusterArgs {
     /// The file, or `-`.
     #[arg(default_value = "hks.yaml")]
     path: PathBuf,
+    /// The environment that is meant, in a file that has several.
+    #[arg(short, long, env = "HKS_ENVIRONMENT")]
+    environment: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -202,6 +265,9 @@ struct RunArgs {
     /// Branch.
     #[arg(long, env = "HKS_BRANCH", default_value = "main")]
     branch: String,
+    /// Follows the newest tag that fits this pattern instead of a branch, such as `v*`.
+    #[arg(long, env = "HKS_TAG")]
+    tag: Option<String>,
     /// Which files are Stacks, as a glob.
     #[arg(long, env = "HKS_PATH", default_value = "**/hks.yaml")]
     path: String,
@@ -250,12 +316,22 @@ async fn run(command: Command, out: Out) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Validate { paths } => local::validate(&paths, out),
-        Command::Render(args) => local::render(&args.path, &args.render.context(&args.namespace), out),
+        Command::Render(args) => {
+            local::render(&args.path, &args.render.context(&args.namespace, args.environment.as_deref()), out)
+        }
         Command::Diff(args) => cluster::diff(&args, out).await,
         Command::Apply(args) => deploy::apply(&args, out).await,
         Command::Status { stack, cluster } => cluster::status(stack.as_deref(), &cluster, out).await,
         Command::History { stack, cluster } => cluster::history(&stack, &cluster, out).await,
         Command::Rollback { stack, to, yes, cluster } => cluster::rollback(&stack, to, yes, &cluster, out).await,
+        Command::Secret(SecretCommand::Set { stack, secret, key, from_file, cluster }) => {
+            secret::set(&stack, &secret, &key, from_file.as_deref(), &cluster, out).await
+        }
+        Command::Secret(SecretCommand::List { stack, cluster }) => secret::list(&stack, &cluster, out).await,
+        Command::Job(JobCommand::Run { stack, job, detach, cluster }) => {
+            Box::pin(job::run(&stack, &job, detach, &cluster, out)).await
+        }
+        Command::Explain { path } => local::explain(&path, out),
         Command::Schema { config } => {
             let schema = if config { config::schema() } else { crate::spec::schema() };
             out.print(&serde_json::to_string_pretty(&schema)?);
@@ -285,6 +361,7 @@ fn origin(args: RunArgs) -> Origin {
     let git = config::Git {
         url: args.git.unwrap_or_default(),
         branch: args.branch,
+        tag: args.tag,
         path: args.path,
         poll: args.poll,
         username: None,
@@ -303,8 +380,9 @@ fn origin(args: RunArgs) -> Origin {
         domain: args.render.domain,
         scheme: if args.render.https { config::Scheme::Https } else { config::Scheme::Http },
         ingress_class: args.render.ingress_class,
+        ingress_kind: args.render.ingress_kind,
         probe_urls: !args.render.no_probe,
-        images: config::Images { postgres: args.render.postgres_image },
+        images: args.render.images,
         kubeconfig: None,
         sources: BTreeMap::from([("default".into(), source)]),
     }))
@@ -321,13 +399,17 @@ impl ClusterArgs {
 }
 
 impl RenderArgs {
-    fn context(&self, namespace: &str) -> crate::manifest::Context {
+    fn context(&self, namespace: &str, environment: Option<&str>) -> crate::manifest::Context {
+        let class = self.ingress_class.as_deref();
         crate::manifest::Context {
             namespace: namespace.into(),
+            branch: String::new(),
+            environment: environment.map(str::to_owned),
+            edge: config::IngressKind::edge(self.ingress_kind, class),
+            images: self.images.rendered(),
             domain: self.domain.clone(),
             scheme: if self.https { "https" } else { "http" }.into(),
             ingress_class: self.ingress_class.clone(),
-            postgres_image: self.postgres_image.clone(),
         }
     }
 }

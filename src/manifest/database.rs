@@ -1,29 +1,36 @@
 //! A PostgreSQL database: credentials, volume, server, Service and NetworkPolicy.
 
-use super::app::resources;
-use super::{APP_LABEL, DATABASE_LABEL, Ingredient, Names, Object, Recipe, STACK_LABEL, Stage};
+use super::names::{Names, annotate};
+use super::pod::resources;
+use super::pooler;
+use super::{
+    APP_LABEL, DATABASE_LABEL, Ingredient, JOB_LABEL, ON_DELETE_ANNOTATION, Object, Recipe, STACK_LABEL, Stage,
+};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::Database;
+use crate::spec::{Database, DatabaseField, Reference};
 use serde_json::{Value, json};
-
-/// The image of PostgreSQL `version` by the daemon's pattern.
-pub fn postgres_image(pattern: &str, version: u32) -> String {
-    pattern.replace("{version}", &version.to_string())
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Makes the app's role and gives it the database, at every start of the server: it can be repeated, so a server that
 /// was killed in the middle is completed, and a credentials Secret that was lost and made anew takes effect. It runs over the
 /// socket, as the image's own start does. The role is no superuser and may do all within its own database.
-/// Passwords come from a URL-safe alphabet, so they need no quoting.
-const ENSURE_ROLE: &str = r"until pg_isready -q -U postgres -d postgres && psql -qX -v ON_ERROR_STOP=1 -U postgres -d postgres <<SQL
+/// psql itself quotes what comes from the environment.
+const ENSURE_ROLE: &str = r#"until pg_isready -q -U postgres -d postgres && psql -qX -v ON_ERROR_STOP=1 -U postgres -d postgres <<'SQL'
 SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
-SELECT 'CREATE ROLE app LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') \gexec
-ALTER ROLE app LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '$HKS_APP_PASSWORD';
-SELECT 'CREATE DATABASE app OWNER app' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'app') \gexec
-REVOKE CONNECT ON DATABASE app FROM PUBLIC;
+\set name `printenv HKS_NAME`
+\set user `printenv HKS_USER`
+\set password `printenv HKS_APP_PASSWORD`
+SELECT format('CREATE ROLE %I LOGIN', :'user') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'user') \gexec
+ALTER ROLE :"user" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
+SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'user') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+REVOKE CONNECT ON DATABASE :"name" FROM PUBLIC;
 SQL
-do sleep 0.2; done";
+do sleep 0.2; done"#;
+
+/// Extensions need the superuser. What fails is written to the server's log, where people look.
+const EXTENSIONS: (&str, &str) =
+    ("\npsql -qX -v ON_ERROR_STOP=1 -U postgres -d \"$HKS_NAME\" 2>/proc/1/fd/2 <<'SQL'\n", "SQL");
 
 /// The volume generation. A restore makes the next one; `volumeClaimTemplates` can't be changed (kubernetes#68737).
 const GENERATION: u32 = 1;
@@ -33,81 +40,153 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
     let credentials = names.credentials(name);
     let claim = format!("data-{full}-{GENERATION}");
     let component = Some((DATABASE_LABEL, name));
-    let finish = |kind, name: &str, body| names.finish(Stage::Databases, ObjectKey::new(kind, name), component, body);
-    let selector = names.selector(DATABASE_LABEL, name);
-
+    let finish = |kind, name: &str, body| {
+        let mut object = names.finish(Stage::Databases, ObjectKey::new(kind, name), component, body);
+        if database.delete_data {
+            annotate(&mut object, ON_DELETE_ANNOTATION, "delete");
+        }
+        object
+    };
     let mut secret = finish(Kind::Secret, &credentials, json!({ "type": "Opaque" }));
-    let text = |text: &str| Recipe::Text(text.into());
-    secret.recipe = [
-        ("host", text(&full)),
-        ("port", text("5432")),
-        ("name", text("app")),
-        ("user", text("app")),
-        ("password", Recipe::Random(32)),
-        ("superuser-password", Recipe::Random(32)),
-        (
-            "url",
-            Recipe::Composed(vec![
-                Ingredient::Text("postgresql://"),
-                Ingredient::Key("user"),
-                Ingredient::Text(":"),
-                Ingredient::Key("password"),
-                Ingredient::Text("@"),
-                Ingredient::Key("host"),
-                Ingredient::Text(":"),
-                Ingredient::Key("port"),
-                Ingredient::Text("/"),
-                Ingredient::Key("name"),
-            ]),
-        ),
-    ]
-    .into_iter()
-    .map(|(key, recipe)| (key.to_owned(), recipe))
-    .collect();
-
+    secret.recipe = recipe(&full, database);
     let volume = json!({ "spec": {
         "accessModes": ["ReadWriteOnce"],
         "resources": { "requests": { "storage": database.storage } },
     }});
     let service = json!({ "spec": {
-        "selector": selector,
+        "selector": names.selector(DATABASE_LABEL, name),
         "ports": [{ "name": "postgres", "port": 5432, "targetPort": "postgres", "protocol": "TCP" }],
     }});
-    let users: Vec<_> = names.users_of(name).into_iter().collect();
-    let from = json!([{ "podSelector": {
-        "matchLabels": { STACK_LABEL: names.spec.name.as_str() },
-        "matchExpressions": [{ "key": APP_LABEL, "operator": "In", "values": users }],
-    }}]);
-    let rules = if users.is_empty() {
-        json!([])
-    } else {
-        json!([{ "from": from, "ports": [{ "port": "postgres", "protocol": "TCP" }] }])
-    };
-    let policy = json!({ "spec": {
-        "podSelector": { "matchLabels": selector },
-        "policyTypes": ["Ingress"],
-        "ingress": rules,
-    }});
-    vec![
+    let uses = |reference: &Reference| matches!(reference, Reference::Database(of, field) if of == name && *field != DatabaseField::PoolerUrl);
+    let mut clients = names.clients(uses);
+    if database.pooler.is_some() {
+        clients.push(json!({ "podSelector": { "matchLabels": pooler::selector(names, name) } }));
+    }
+    let mut objects = vec![
         secret,
         finish(Kind::PersistentVolumeClaim, &claim, volume),
         finish(Kind::Service, &full, service),
-        finish(Kind::NetworkPolicy, &full, policy),
+        finish(Kind::NetworkPolicy, &full, policy(&names.selector(DATABASE_LABEL, name), "postgres", &clients)),
         finish(Kind::StatefulSet, &full, server(names, name, database, &claim)),
-    ]
+    ];
+    if let Some(of) = &database.pooler {
+        objects.extend(pooler::objects(names, name, database, of));
+    }
+    objects
+}
+
+fn recipe(host: &str, database: &Database) -> BTreeMap<String, Recipe> {
+    let text = |text: &str| Recipe::Text(text.into());
+    let key = Ingredient::Key;
+    let url = |host: &'static str| {
+        Recipe::Composed(vec![
+            Ingredient::Text("postgresql://"),
+            key("user"),
+            Ingredient::Text(":"),
+            key("password"),
+            Ingredient::Text("@"),
+            key(host),
+            Ingredient::Text(":"),
+            key("port"),
+            Ingredient::Text("/"),
+            key("name"),
+        ])
+    };
+    let password = match &database.credentials {
+        Some(secret) => Recipe::Copied { secret: secret.clone(), key: "password" },
+        None => Recipe::Random(32),
+    };
+    let mut recipe = BTreeMap::from([
+        ("host".to_owned(), text(host)),
+        ("port".to_owned(), text("5432")),
+        ("name".to_owned(), text(&database.name)),
+        ("user".to_owned(), text(&database.user)),
+        ("password".to_owned(), password),
+        ("superuser-password".to_owned(), Recipe::Random(32)),
+        ("url".to_owned(), url("host")),
+    ]);
+    if database.pooler.is_some() {
+        recipe.insert("pooler-host".to_owned(), text(&format!("{host}-pooler")));
+        recipe.insert("pooler-url".to_owned(), url("pooler-host"));
+    }
+    recipe
+}
+
+impl Names<'_> {
+    /// Name of the Secret with the credentials of database or cache `name`.
+    pub(super) fn credentials(&self, name: &str) -> String {
+        format!("{}-credentials", self.object(name))
+    }
+
+    /// Who uses something: the pods of apps and jobs that refer to it, as peers of a `NetworkPolicy`.
+    pub(super) fn clients(&self, uses: impl Fn(&Reference) -> bool) -> Vec<Value> {
+        let peer = |label: &str, users: BTreeSet<&str>| {
+            (!users.is_empty()).then(|| {
+                json!({ "podSelector": {
+                    "matchLabels": { STACK_LABEL: self.spec.name.as_str() },
+                    "matchExpressions": [{ "key": label, "operator": "In", "values": users }],
+                }})
+            })
+        };
+        let apps = self.spec.apps.iter().filter(|(_, app)| app.program.refers(&uses)).map(|(name, _)| name.as_str());
+        let jobs = self.spec.jobs.iter().filter(|(_, job)| job.program.refers(&uses)).map(|(name, _)| name.as_str());
+        [peer(APP_LABEL, apps.collect()), peer(JOB_LABEL, jobs.collect())].into_iter().flatten().collect()
+    }
+}
+
+/// Lets only `clients` reach the port of the pods.
+pub(super) fn policy(selector: &Value, port: &str, clients: &[Value]) -> Value {
+    let rules = if clients.is_empty() {
+        json!([])
+    } else {
+        json!([{ "from": clients, "ports": [{ "port": port, "protocol": "TCP" }] }])
+    };
+    json!({ "spec": { "podSelector": { "matchLabels": selector }, "policyTypes": ["Ingress"], "ingress": rules } })
 }
 
 /// The StatefulSet with the server.
 fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Value {
     let component = Some((DATABASE_LABEL, name));
     let credentials = names.credentials(name);
-    let selector = names.selector(DATABASE_LABEL, name);
     let from_secret = |name: &str, key: &str| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": credentials, "key": key } } });
+    let mut container = json!({
+        "name": "postgres",
+        "image": names.context.images.postgres.replace("{version}", &database.version.to_string()),
+        "ports": [{ "name": "postgres", "containerPort": 5432, "protocol": "TCP" }],
+        "env": [
+            // PostgreSQL 18's layout for every version: docker-library/postgres#1400
+            { "name": "PGDATA", "value": format!("/var/lib/postgresql/{}/docker", database.version) },
+            { "name": "POSTGRES_USER", "value": "postgres" },
+            from_secret("POSTGRES_PASSWORD", "superuser-password"),
+            { "name": "HKS_NAME", "value": database.name },
+            { "name": "HKS_USER", "value": database.user },
+            from_secret("HKS_APP_PASSWORD", "password"),
+        ],
+        "volumeMounts": [{ "name": "data", "mountPath": "/var/lib/postgresql" }],
+        "resources": resources(&database.resources),
+        "lifecycle": {
+            "postStart": { "exec": { "command": ["/bin/sh", "-c", prepare(database)] } },
+            // a smart shutdown would wait for every client; this ends sessions and keeps all committed data
+            "preStop": { "exec": { "command": ["/bin/sh", "-c", "pg_ctl stop -m fast -w || true"] } },
+        },
+        // over TCP, which the image's first, temporary server does not open
+        "readinessProbe": {
+            "exec": { "command": ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"] },
+            "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3,
+        },
+        "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+    });
+    if !database.parameters.is_empty() {
+        // the kubelet would expand `$(…)`
+        let setting = |(name, value): (&String, &String)| format!("{name}={}", value.replace("$(", "$$("));
+        let settings = database.parameters.iter().flat_map(|parameter| ["-c".to_owned(), setting(parameter)]);
+        container["args"] = json!(std::iter::once("postgres".to_owned()).chain(settings).collect::<Vec<_>>());
+    }
     json!({ "spec": {
         "replicas": 1,
         // no stable host name is needed, and a subdomain makes a vCluster inject an init container of its own
         "serviceName": "",
-        "selector": { "matchLabels": selector },
+        "selector": { "matchLabels": names.selector(DATABASE_LABEL, name) },
         "template": {
             "metadata": { "labels": names.labels(component) },
             "spec": {
@@ -115,37 +194,29 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
                 "enableServiceLinks": false,
                 "terminationGracePeriodSeconds": 60,
                 // 999 is the uid and gid of postgres in the official image
-                "securityContext": {
-                    "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999, "runAsNonRoot": true,
-                    "seccompProfile": { "type": "RuntimeDefault" },
-                },
-                "containers": [{
-                    "name": "postgres",
-                    "image": postgres_image(&names.context.postgres_image, database.version),
-                    "ports": [{ "name": "postgres", "containerPort": 5432, "protocol": "TCP" }],
-                    "env": [
-                        // PostgreSQL 18's layout for every version: docker-library/postgres#1400
-                        { "name": "PGDATA", "value": format!("/var/lib/postgresql/{}/docker", database.version) },
-                        { "name": "POSTGRES_USER", "value": "postgres" },
-                        from_secret("POSTGRES_PASSWORD", "superuser-password"),
-                        from_secret("HKS_APP_PASSWORD", "password"),
-                    ],
-                    "volumeMounts": [{ "name": "data", "mountPath": "/var/lib/postgresql" }],
-                    "resources": resources(&database.resources),
-                    "lifecycle": {
-                        "postStart": { "exec": { "command": ["/bin/sh", "-c", ENSURE_ROLE] } },
-                        // a smart shutdown would wait for every client; this ends sessions and keeps all committed data
-                        "preStop": { "exec": { "command": ["/bin/sh", "-c", "pg_ctl stop -m fast -w || true"] } },
-                    },
-                    // over TCP, which the image's first, temporary server does not open
-                    "readinessProbe": {
-                        "exec": { "command": ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"] },
-                        "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3,
-                    },
-                    "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-                }],
+                "securityContext": user(999),
+                "containers": [container],
                 "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],
             },
         },
     }})
+}
+
+/// Runs everything of a pod as this user and group.
+pub(super) fn user(id: u32) -> Value {
+    json!({
+        "runAsUser": id, "runAsGroup": id, "fsGroup": id, "runAsNonRoot": true,
+        "seccompProfile": { "type": "RuntimeDefault" },
+    })
+}
+
+fn prepare(database: &Database) -> String {
+    let mut script = ENSURE_ROLE.to_owned();
+    if !database.extensions.is_empty() {
+        let create = |extension: &String| format!("CREATE EXTENSION IF NOT EXISTS \"{extension}\";\n");
+        script.push_str(EXTENSIONS.0);
+        script.extend(database.extensions.iter().map(create));
+        script.push_str(EXTENSIONS.1);
+    }
+    script
 }

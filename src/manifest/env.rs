@@ -1,11 +1,12 @@
 //! Templates → environment variables: public references become text, secret ones become `secretKeyRef` and `$(VAR)`.
 
-use super::{Names, Object, Recipe, Stage};
+use super::names::Names;
+use super::{Object, Recipe, Stage};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{DatabaseField, Generated, Part, Reference, Template};
+use crate::spec::{CacheField, DatabaseField, Part, Reference, Secret, Template};
 use ring::digest;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What a reference becomes.
 enum Meaning {
@@ -16,11 +17,6 @@ enum Meaning {
 }
 
 impl Names<'_> {
-    /// Name of the Secret with the credentials of database `name`.
-    pub(super) fn credentials(&self, name: &str) -> String {
-        format!("{}-credentials", self.object(name))
-    }
-
     fn meaning(&self, reference: &Reference) -> Meaning {
         let public = Meaning::Public;
         match reference {
@@ -28,25 +24,53 @@ impl Names<'_> {
                 let key = match field {
                     DatabaseField::Host => return public(self.object(name)),
                     DatabaseField::Port => return public("5432".into()),
-                    DatabaseField::Name => return public("app".into()),
+                    DatabaseField::Name => return public(self.database_name(name)),
+                    DatabaseField::JdbcUrl => {
+                        let (host, database) = (self.object(name), self.database_name(name));
+                        return public(format!("jdbc:postgresql://{host}:5432/{database}"));
+                    }
                     DatabaseField::User => "user",
                     DatabaseField::Password => "password",
                     DatabaseField::Url => "url",
+                    DatabaseField::PoolerUrl => "pooler-url",
                 };
                 Meaning::Secret { secret: self.credentials(name), key: key.into() }
             }
-            Reference::Secret(name, key) => Meaning::Secret { secret: self.object(name), key: key.clone() },
-            Reference::AppHost(name) => public(self.object(name)),
-            Reference::AppPort(name) => {
-                let app = self.spec.apps.get(name);
-                public(app.and_then(|app| app.ports.first()).map(|(_, port)| port.to_string()).unwrap_or_default())
+            Reference::Cache(name, field) => {
+                let key = match field {
+                    CacheField::Host => return public(self.object(name)),
+                    CacheField::Port => return public("6379".into()),
+                    CacheField::Password => "password",
+                    CacheField::Url => "url",
+                };
+                Meaning::Secret { secret: self.credentials(name), key: key.into() }
             }
+            Reference::Secret(name, key) => {
+                let secret = match self.spec.secrets.get(name) {
+                    Some(Secret::Existing(existing)) => existing.clone(),
+                    _ => self.object(name),
+                };
+                Meaning::Secret { secret, key: key.clone() }
+            }
+            Reference::AppHost(name) => public(self.object(name)),
+            Reference::AppPort(name) => public(self.port(name)),
+            Reference::AppUrl(name) => public(format!("http://{}:{}", self.object(name), self.port(name))),
             Reference::IngressHost(name) => public(self.ingress_host(name)),
             Reference::IngressUrl(name) => public(self.ingress_url(name)),
             Reference::GitSha => public(self.revision.to_string()),
             Reference::GitShortSha => public(self.revision.short().into()),
             Reference::Namespace => public(self.context.namespace.clone()),
         }
+    }
+
+    fn database_name(&self, name: &str) -> String {
+        self.spec.databases.get(name).map(|database| database.name.clone()).unwrap_or_default()
+    }
+
+    /// The first port of an app.
+    fn port(&self, name: &str) -> String {
+        let app = self.spec.apps.get(name);
+        app.and_then(|app| app.ports.first()).map(|port| port.number.to_string()).unwrap_or_default()
     }
 
     /// A template of public references as text. The parser lets no secret into the places where this is used.
@@ -107,18 +131,6 @@ impl Names<'_> {
         all.extend(own);
         (all, command, args)
     }
-
-    /// Names of the apps that refer to database `name`: the only ones that its NetworkPolicy lets in.
-    pub(super) fn users_of(&self, name: &str) -> BTreeSet<&str> {
-        let refers = |template: &Template| {
-            let to_it = |part: &Part| matches!(part, Part::Ref(Reference::Database(to, _)) if to == name);
-            template.0.iter().any(to_it)
-        };
-        let apps = self.spec.apps.iter();
-        apps.filter(|(_, app)| app.env.values().chain(&app.command).chain(&app.args).any(refers))
-            .map(|(name, _)| name.as_str())
-            .collect()
-    }
 }
 
 fn from_secret(name: &str, secret: &str, key: &str) -> Value {
@@ -133,10 +145,10 @@ fn variable(secret: &str, key: &str) -> String {
     format!("HKS_{key}_{}", hex::encode(&id.as_ref()[..4])).chars().map(plain).collect()
 }
 
-/// The Secret of a `secrets.<name>.generate` entry.
-pub(super) fn generated(names: &Names<'_>, name: &str, secret: &Generated) -> Object {
+/// The Secret of a `secrets.<name>.generate` entry: its keys and their lengths.
+pub(super) fn generated(names: &Names<'_>, name: &str, keys: &BTreeMap<String, usize>) -> Object {
     let key = ObjectKey::new(Kind::Secret, names.object(name));
     let mut object = names.finish(Stage::Databases, key, None, json!({ "type": "Opaque" }));
-    object.recipe = secret.keys.iter().map(|(key, length)| (key.clone(), Recipe::Random(*length))).collect();
+    object.recipe = keys.iter().map(|(key, length)| (key.clone(), Recipe::Random(*length))).collect();
     object
 }

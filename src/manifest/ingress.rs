@@ -1,13 +1,39 @@
-//! Public hosts: an Ingress each, and the URL that people get.
+//! Public hosts: Ingresses, and the URL that people get.
 
-use super::{Names, Object, PublicUrl, Stage};
+mod nginx;
+
+use super::names::{Names, digest};
+use super::{HASH_ANNOTATION, Object, PublicUrl, Stage};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::Ingress;
-use ring::digest;
-use serde_json::json;
+use crate::spec::{Certificate, Check, Ingress, Policy, Target};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The longest label of a host name (RFC 1035, section 2.3.4).
 const MAX_LABEL: usize = 63;
+
+/// What the ingress class can do besides what every class can: hosts, paths and certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edge {
+    /// Nothing that is known.
+    #[default]
+    Plain,
+    /// What Traefik can do without objects of its own, which a tenant of a vCluster may not have.
+    Traefik,
+    /// The annotations `nginx.ingress.kubernetes.io/…`.
+    Nginx,
+}
+
+impl Edge {
+    /// For people.
+    fn title(self) -> &'static str {
+        match self {
+            Edge::Plain => "this ingress class",
+            Edge::Traefik => "Traefik, without its own kinds of objects,",
+            Edge::Nginx => "the nginx ingress class",
+        }
+    }
+}
 
 impl Names<'_> {
     /// The host of ingress `name`: the one in the file, or `<stack>[-<ingress>]-<project>.<domain>`. The name `public`
@@ -19,7 +45,7 @@ impl Names<'_> {
         let middle = if name == "public" { String::new() } else { format!("-{name}") };
         let mut label = format!("{}{middle}-{}", self.spec.name, self.context.namespace);
         if label.len() > MAX_LABEL {
-            let id = hex::encode(&digest::digest(&digest::SHA256, label.as_bytes()).as_ref()[..4]);
+            let id = digest(&label, 8);
             label = format!("{}-{id}", label[..MAX_LABEL - 9].trim_end_matches('-'));
         }
         let domain = self.context.domain.split(':').next().unwrap_or_default();
@@ -28,38 +54,171 @@ impl Names<'_> {
 
     /// The URL of ingress `name`, with the port of the daemon's domain, if it has one.
     pub(super) fn ingress_url(&self, name: &str) -> String {
+        let tls = self.spec.ingress.get(name).is_some_and(|ingress| ingress.tls.is_some());
         let port = self.context.domain.split_once(':').map(|(_, port)| format!(":{port}")).unwrap_or_default();
+        // the domain's port is that of its own scheme
+        if tls && self.context.scheme != "https" {
+            return format!("https://{}", self.ingress_host(name));
+        }
         format!("{}://{}{port}", self.context.scheme, self.ingress_host(name))
     }
 }
 
-/// The address of `ingress` and how to see that it is live: the readiness path of the app at `/`, when there is one.
+/// The address of `ingress` and how to see that it is live: each path must have an app behind it. At `/` that is the
+/// readiness path of its app, when there is one. A page that says that nothing works may say so with any status.
 pub(super) fn url(names: &Names<'_>, name: &str, ingress: &Ingress) -> PublicUrl {
     let ready = |app: &str| {
         let probe = names.spec.apps.get(app).and_then(|app| app.readiness.as_ref());
-        probe.and_then(|probe| probe.path.clone())
+        probe.and_then(|probe| if let Check::Http(path, _) = &probe.check { Some(path.clone()) } else { None })
     };
-    let check = match ingress.paths.get("/") {
-        Some((app, _)) => ready(app).unwrap_or_else(|| "/".into()),
-        None => ingress.paths.keys().next().cloned().unwrap_or_else(|| "/".into()),
+    let check = |(path, target): (&String, &Target)| match path.as_str() {
+        // the path may lead elsewhere from here
+        "/" => ready(&target.app).filter(|path| leads(ingress, path) == Some("/")).unwrap_or_else(|| "/".into()),
+        other => other.to_owned(),
     };
-    PublicUrl { name: name.into(), url: names.ingress_url(name), check }
+    let checks = if ingress.maintenance { vec![] } else { ingress.paths.iter().map(check).collect() };
+    PublicUrl { name: name.into(), url: names.ingress_url(name), checks }
 }
 
-pub(super) fn object(names: &Names<'_>, name: &str, ingress: &Ingress) -> Object {
-    let paths = ingress.paths.iter().map(|(path, (app, port))| {
-        json!({
-            "path": path,
-            "pathType": "Prefix",
-            "backend": { "service": { "name": names.object(app), "port": { "name": port } } },
-        })
-    });
-    let mut body = json!({ "spec": { "rules": [{
-        "host": names.ingress_host(name),
-        "http": { "paths": paths.collect::<Vec<_>>() },
-    }]}});
+/// The prefix that `path` falls under.
+fn leads<'i>(ingress: &'i Ingress, path: &str) -> Option<&'i str> {
+    let under = |prefix: &&String| {
+        let rest = path.strip_prefix(prefix.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+    };
+    ingress.paths.keys().filter(under).max_by_key(|prefix| prefix.len()).map(String::as_str)
+}
+
+/// What a class makes of what is asked: annotations, and what it can't do.
+#[derive(Default)]
+struct Realised {
+    annotations: BTreeMap<&'static str, String>,
+    impossible: Vec<&'static str>,
+}
+
+/// The objects of ingress `name`, and what the class can't do. Paths of equal policy share an object: annotations are for
+/// whole objects.
+pub(super) fn objects(names: &Names<'_>, name: &str, ingress: &Ingress) -> (Vec<Object>, Option<(ObjectKey, String)>) {
+    let full = names.object(name);
+    let mut groups: BTreeMap<(Policy, bool), Vec<(&String, &Target)>> = BTreeMap::new();
+    for (path, target) in &ingress.paths {
+        groups.entry((target.policy.clone(), target.grpc)).or_default().push((path, target));
+    }
+    let first = ingress.paths.keys().next();
+    let (mut objects, mut impossible) = (vec![], vec![]);
+    for ((policy, grpc), paths) in groups {
+        let wants = Wants { ingress, policy: &policy, grpc, redirect: None };
+        let realised = wants.realised(names.context.edge);
+        impossible.extend(realised.impossible);
+        let leads = paths.first().map(|(path, _)| *path) == first;
+        let object = if leads { full.clone() } else { format!("{full}-{}", digest(&format!("{policy:?}{grpc}"), 8)) };
+        let rules: Vec<_> = paths.iter().map(|(path, target)| rule(names, path, target)).collect();
+        let mut made = realised.annotations;
+        // cert-manager lets one Ingress only ask for a certificate
+        if let (true, Some(Certificate::Issuer(issuer))) = (leads, ingress.tls.as_ref().map(|tls| &tls.certificate)) {
+            made.insert("cert-manager.io/cluster-issuer", issuer.clone());
+        }
+        objects.push(finish(names, name, &object, ingress, &rules, made));
+    }
+    let anywhere = ingress.paths.values().next();
+    for (path, (to, code)) in &ingress.redirects {
+        let (policy, Some(target)) = (Policy::default(), anywhere) else { continue };
+        let wants = Wants { ingress, policy: &policy, grpc: false, redirect: Some((to, *code)) };
+        let realised = wants.realised(names.context.edge);
+        impossible.extend(realised.impossible);
+        let object = format!("{full}-{}", digest(path, 8));
+        objects.push(finish(names, name, &object, ingress, &[rule(names, path, target)], realised.annotations));
+    }
+    impossible.sort_unstable();
+    impossible.dedup();
+    let message = || {
+        let edge = names.context.edge.title();
+        format!(
+            "{edge} can't do {}; take it out of `ingress.{name}`, or deploy to another class",
+            impossible.join(", ")
+        )
+    };
+    let refused = (!impossible.is_empty()).then(|| (ObjectKey::new(Kind::Ingress, full), message()));
+    (objects, refused)
+}
+
+/// What is asked of a class for one object.
+struct Wants<'a> {
+    ingress: &'a Ingress,
+    policy: &'a Policy,
+    grpc: bool,
+    redirect: Option<(&'a String, u16)>,
+}
+
+impl Wants<'_> {
+    fn realised(&self, edge: Edge) -> Realised {
+        if edge == Edge::Nginx {
+            return nginx::realise(self);
+        }
+        let (ingress, policy) = (self.ingress, self.policy);
+        let tls = ingress.tls.as_ref();
+        let traefik = edge == Edge::Traefik;
+        let wanted = [
+            ("`headers`", !policy.headers.is_empty()),
+            ("`requestHeaders`", !policy.request_headers.is_empty()),
+            ("`cors`", policy.cors.is_some()),
+            ("`redirects`", self.redirect.is_some()),
+            ("`maxBodySize`", ingress.max_body_size.is_some()),
+            ("`rateLimit`", ingress.rate_limit.is_some()),
+            ("`allow`", !ingress.allow.is_empty()),
+            ("`tls.minVersion`", tls.is_some_and(|tls| tls.min_version.is_some())),
+            // both have the entry point for HTTP send clients on, or not, for all hosts alike; Traefik serves a router
+            // with TLS by HTTPS only
+            ("`tls.redirect: true`", tls.is_some_and(|tls| tls.redirect) && !traefik),
+            ("gRPC", self.grpc && !traefik),
+            ("`websocket`", ingress.websocket && !traefik),
+        ];
+        let impossible = wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(key, _)| key).collect();
+        let mut annotations = BTreeMap::new();
+        if traefik && tls.is_some() {
+            annotations.insert("traefik.ingress.kubernetes.io/router.tls", "true".to_owned());
+        }
+        Realised { annotations, impossible }
+    }
+}
+
+fn rule(names: &Names<'_>, path: &str, target: &Target) -> Value {
+    json!({
+        "path": path,
+        "pathType": "Prefix",
+        "backend": { "service": { "name": names.object(&target.app), "port": { "name": target.port } } },
+    })
+}
+
+fn finish(
+    names: &Names<'_>,
+    name: &str,
+    object: &str,
+    ingress: &Ingress,
+    paths: &[Value],
+    annotations: BTreeMap<&'static str, String>,
+) -> Object {
+    let host = names.ingress_host(name);
+    let mut body = json!({ "spec": { "rules": [{ "host": host, "http": { "paths": paths } }] } });
     if let Some(class) = &names.context.ingress_class {
         body["spec"]["ingressClassName"] = json!(class);
     }
-    names.finish(Stage::Apps, ObjectKey::new(Kind::Ingress, names.object(name)), None, body)
+    if let Some(tls) = &ingress.tls {
+        let mut entry = json!({ "hosts": [host] });
+        match &tls.certificate {
+            Certificate::Default => {}
+            Certificate::Secret(secret) => entry["secretName"] = json!(secret),
+            Certificate::Issuer(_) => entry["secretName"] = json!(format!("{}-certificate", names.object(name))),
+        }
+        body["spec"]["tls"] = json!([entry]);
+    }
+    let mut made = names.finish(Stage::Apps(0), ObjectKey::new(Kind::Ingress, object), None, body);
+    if !annotations.is_empty() {
+        let hash = digest(&format!("{} {annotations:?}", made.hash()), 16);
+        let mut all: Map<String, Value> =
+            annotations.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        all.insert(HASH_ANNOTATION.to_owned(), json!(hash));
+        made.body["metadata"]["annotations"] = json!(all);
+    }
+    made
 }

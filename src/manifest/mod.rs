@@ -2,16 +2,24 @@
 //! equal input gives equal bytes. No secret value occurs here: a Secret is rendered as a recipe for its values.
 
 mod app;
+mod cache;
+mod content;
 mod database;
 mod env;
 mod ingress;
+mod job;
+mod names;
+mod pod;
+mod pooler;
+mod pull;
 
-pub use database::postgres_image;
+pub use ingress::Edge;
+pub use pull::pull_pods;
 
 use crate::ident::{Kind, ObjectKey, Revision, StackName};
-use crate::spec::{Deploy, Drift, Spec};
-use ring::digest;
-use serde_json::{Value, json};
+use crate::spec::{Deploy, Drift, Secret, Spec};
+use names::Names;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,10 +27,20 @@ use std::time::Duration;
 pub const STACK_LABEL: &str = "hks.hexabase.ai/stack";
 /// Label with the app's name, on what belongs to an app.
 pub const APP_LABEL: &str = "hks.hexabase.ai/app";
+/// Label with the job's name, on what belongs to a job.
+pub const JOB_LABEL: &str = "hks.hexabase.ai/job";
 /// Label with the database's name, on what belongs to a database.
 pub const DATABASE_LABEL: &str = "hks.hexabase.ai/database";
+/// Label with the cache's name, on what belongs to a cache.
+pub const CACHE_LABEL: &str = "hks.hexabase.ai/cache";
+/// Label on the pods of a blue/green app, by which its Services tell one version from the other.
+pub const SLOT_LABEL: &str = "hks.hexabase.ai/slot";
 /// Annotation with a digest of the rendered object: it tells a dropped field from one that others own.
 pub const HASH_ANNOTATION: &str = "hks.hexabase.ai/hash";
+/// Annotation on what holds data: `delete` allows that it goes when it leaves the file.
+pub const ON_DELETE_ANNOTATION: &str = "hks.hexabase.ai/on-delete";
+/// Annotation on the Deployment of a blue/green app: for how many seconds it stays after the switch to the next one.
+pub const KEEP_ANNOTATION: &str = "hks.hexabase.ai/keep-seconds";
 /// The recommended label by which hks finds its objects, and its value.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "hks");
 
@@ -31,14 +49,33 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "hks");
 pub struct Context {
     /// The project: the one namespace of the Stack.
     pub namespace: String,
+    /// The branch that is followed; environments are chosen by it.
+    pub branch: String,
+    /// The environment that is meant, whatever the branch is.
+    pub environment: Option<String>,
     /// Generated hosts end with this, such as `apps.example.com`; may carry a port, which is left out of Ingress hosts.
     pub domain: String,
     /// `http` or `https`.
     pub scheme: String,
     /// `ingressClassName`, or the cluster's default.
     pub ingress_class: Option<String>,
-    /// Image of PostgreSQL; `{version}` stands for the major version.
-    pub postgres_image: String,
+    /// What that class can do.
+    pub edge: Edge,
+    /// Images that hks itself brings.
+    pub images: Images,
+}
+
+/// Images that hks itself brings; `{version}` stands for the major version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Images {
+    /// `PostgreSQL`.
+    pub postgres: String,
+    /// Redis.
+    pub redis: String,
+    /// Valkey.
+    pub valkey: String,
+    /// `PgBouncer`, without version.
+    pub pgbouncer: String,
 }
 
 /// A part of a deployment; stages are applied and watched one after the other.
@@ -46,23 +83,29 @@ pub struct Context {
 pub enum Stage {
     /// Pods that prove that new images can be pulled, before any data is touched.
     Preflight,
-    /// Secrets, databases and their volumes.
+    /// Secrets, databases, caches and their volumes.
     Databases,
-    /// Apps, their Services and public hosts.
-    Apps,
+    /// Apps, their Services and public hosts: two stages for each wave of `dependsOn`, in the second of which traffic is
+    /// switched to what the first has made ready.
+    Apps(u16),
+    /// Jobs of this release.
+    Jobs,
 }
 
 impl Stage {
-    /// All stages, in order.
-    pub const ALL: [Stage; 3] = [Stage::Preflight, Stage::Databases, Stage::Apps];
-
     /// The stage in words, for progress.
     pub fn title(self) -> &'static str {
         match self {
             Stage::Preflight => "pulling images",
             Stage::Databases => "databases",
-            Stage::Apps => "apps",
+            Stage::Apps(_) => "apps",
+            Stage::Jobs => "jobs",
         }
+    }
+
+    /// Whether its objects are part of what the project is made to be, and not only of the way there.
+    pub fn lasts(self) -> bool {
+        !matches!(self, Stage::Preflight | Stage::Jobs)
     }
 }
 
@@ -73,6 +116,13 @@ pub enum Recipe {
     Random(usize),
     /// Public text.
     Text(String),
+    /// The value of a key of another Secret of the project, taken once.
+    Copied {
+        /// Name of the Secret.
+        secret: String,
+        /// Its key.
+        key: &'static str,
+    },
     /// Text and other keys of the same Secret, in order.
     Composed(Vec<Ingredient>),
 }
@@ -82,7 +132,7 @@ pub enum Recipe {
 pub enum Ingredient {
     /// Literal text.
     Text(&'static str),
-    /// The value of another key.
+    /// The value of another key; it can stand in a URL.
     Key(&'static str),
 }
 
@@ -97,6 +147,8 @@ pub struct Object {
     pub body: Value,
     /// For Secrets: how each key's value is made.
     pub recipe: BTreeMap<String, Recipe>,
+    /// Later stages wait only until its pods run, not until they are ready. In the end, all must be ready.
+    pub started_is_enough: bool,
 }
 
 impl Object {
@@ -111,10 +163,10 @@ impl Object {
     }
 }
 
-/// Whether an object (rendered or live) belongs to a database: its volume, server, credentials.
+/// Whether an object (rendered or live) holds data or belongs to what does: volumes; servers and credentials of databases.
 pub fn holds_data(key: &ObjectKey, body: &Value) -> bool {
-    matches!(key.kind, Kind::PersistentVolumeClaim | Kind::StatefulSet)
-        || (key.kind == Kind::Secret && body["metadata"]["labels"][DATABASE_LABEL].is_string())
+    let database = body["metadata"]["labels"][DATABASE_LABEL].is_string();
+    key.kind == Kind::PersistentVolumeClaim || (matches!(key.kind, Kind::StatefulSet | Kind::Secret) && database)
 }
 
 /// What an app is, for people.
@@ -135,8 +187,19 @@ pub struct PublicUrl {
     pub name: String,
     /// Such as `https://todo-shop.apps.example.com`.
     pub url: String,
-    /// Path that answers when the app is ready.
-    pub check: String,
+    /// Paths that answer when it is live: one for each app behind it.
+    pub checks: Vec<String>,
+}
+
+/// A key of a Secret that somebody must have set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needed {
+    /// The Secret.
+    pub object: ObjectKey,
+    /// Its name in the file.
+    pub secret: String,
+    /// The key.
+    pub key: String,
 }
 
 /// Everything that a Stack is in its project at a revision.
@@ -152,8 +215,12 @@ pub struct Manifest {
     pub urls: Vec<PublicUrl>,
     /// Apps in order of name.
     pub apps: Vec<AppSummary>,
-    /// Names of the databases' StatefulSets.
+    /// Names of the databases' `StatefulSets`.
     pub databases: Vec<String>,
+    /// What somebody must have set before.
+    pub needed: Vec<Needed>,
+    /// What the ingress class can't do: the Ingress and why.
+    pub impossible: Vec<(ObjectKey, String)>,
     /// Timeouts and drift policy.
     pub deploy: Deploy,
 }
@@ -163,7 +230,17 @@ impl Manifest {
     pub fn empty(stack: StackName, revision: Revision) -> Self {
         let deploy =
             Deploy { timeout: Duration::from_mins(15), capacity_wait: Duration::from_mins(30), drift: Drift::Correct };
-        Self { stack, revision, objects: vec![], urls: vec![], apps: vec![], databases: vec![], deploy }
+        Self {
+            stack,
+            revision,
+            objects: vec![],
+            urls: vec![],
+            apps: vec![],
+            databases: vec![],
+            needed: vec![],
+            impossible: vec![],
+            deploy,
+        }
     }
 
     /// The object named `key`.
@@ -171,123 +248,74 @@ impl Manifest {
         self.objects.iter().find(|object| object.key == *key)
     }
 
-    /// Whether both describe the same objects, whatever their revisions are.
+    /// Whether both describe the same objects, whatever their revisions are. Jobs of a release carry its revision in their
+    /// names, and only what they do counts.
     pub fn same_objects(&self, other: &Self) -> bool {
-        self.objects == other.objects && self.deploy == other.deploy && self.urls == other.urls
+        let lasting =
+            |manifest: &Self| manifest.objects.iter().filter(|o| o.stage.lasts()).cloned().collect::<Vec<_>>();
+        let jobs = |manifest: &Self| {
+            let jobs = manifest.objects.iter().filter(|o| o.stage == Stage::Jobs);
+            jobs.map(|job| job.body["spec"].clone()).collect::<Vec<_>>()
+        };
+        lasting(self) == lasting(other)
+            && jobs(self) == jobs(other)
+            && self.deploy == other.deploy
+            && self.urls == other.urls
+            && self.needed == other.needed
     }
 }
 
 /// Renders `spec` as of `revision`.
 pub fn render(spec: &Spec, revision: &Revision, context: &Context) -> Manifest {
     let names = Names { spec, revision, context };
-    let mut objects = vec![];
+    let (mut objects, mut needed, mut impossible) = (vec![], vec![], vec![]);
     for (name, secret) in &spec.secrets {
-        objects.push(env::generated(&names, name, secret));
+        match secret {
+            Secret::Generated(keys) => objects.push(env::generated(&names, name, keys)),
+            Secret::Set(keys) => needed.extend(keys.iter().map(|key| Needed {
+                object: ObjectKey::new(Kind::Secret, names.object(name)),
+                secret: name.clone(),
+                key: key.clone(),
+            })),
+            Secret::Existing(_) => {}
+        }
     }
     for (name, database) in &spec.databases {
         objects.extend(database::objects(&names, name, database));
     }
+    for (name, cache) in &spec.caches {
+        objects.extend(cache::objects(&names, name, cache));
+    }
+    let mut apps = vec![];
     for (name, app) in &spec.apps {
-        objects.extend(app::objects(&names, name, app));
+        let rendered = app::objects(&names, name, app);
+        apps.push(AppSummary {
+            name: name.clone(),
+            deployment: rendered.deployment,
+            image: names.text(&app.program.image),
+        });
+        objects.extend(rendered.objects);
+    }
+    for (name, job) in &spec.jobs {
+        objects.extend(job::objects(&names, name, job));
     }
     for (name, entry) in &spec.ingress {
-        objects.push(ingress::object(&names, name, entry));
+        let (made, refused) = ingress::objects(&names, name, entry);
+        objects.extend(made);
+        impossible.extend(refused);
     }
     objects.sort_by(|a, b| (a.stage, &a.key).cmp(&(b.stage, &b.key)));
-    let apps = spec.apps.iter().map(|(name, app)| AppSummary {
-        name: name.clone(),
-        deployment: names.object(name),
-        image: names.text(&app.image),
-    });
+    // apps with equal certificates share one object
+    objects.dedup_by(|a, b| a.key == b.key);
     Manifest {
         stack: spec.name.clone(),
         revision: revision.clone(),
         urls: spec.ingress.iter().map(|(name, entry)| ingress::url(&names, name, entry)).collect(),
-        apps: apps.collect(),
+        apps,
         databases: spec.databases.keys().map(|name| names.object(name)).collect(),
+        needed,
+        impossible,
         deploy: spec.deploy.clone(),
         objects,
     }
-}
-
-/// Composes names and public text.
-struct Names<'a> {
-    spec: &'a Spec,
-    revision: &'a Revision,
-    context: &'a Context,
-}
-
-impl Names<'_> {
-    /// `<stack>-<name>`, the name of the objects of app or database `name`.
-    fn object(&self, name: &str) -> String {
-        format!("{}-{name}", self.spec.name)
-    }
-
-    /// The labels of an object; `component` is `(label, name)` of the app or database it belongs to.
-    fn labels(&self, component: Option<(&str, &str)>) -> Value {
-        let mut labels = json!({
-            MANAGED_BY.0: MANAGED_BY.1,
-            "app.kubernetes.io/part-of": self.spec.name.as_str(),
-            STACK_LABEL: self.spec.name.as_str(),
-        });
-        if let Some((label, name)) = component {
-            labels["app.kubernetes.io/name"] = json!(name);
-            labels[label] = json!(name);
-        }
-        labels
-    }
-
-    /// The immutable selector of a component's pods.
-    fn selector(&self, label: &str, name: &str) -> Value {
-        json!({ STACK_LABEL: self.spec.name.as_str(), label: name })
-    }
-
-    /// Finishes an object: adds apiVersion, kind, name, labels and the digest.
-    fn finish(&self, stage: Stage, key: ObjectKey, component: Option<(&str, &str)>, mut body: Value) -> Object {
-        body["apiVersion"] = json!(key.kind.api_version());
-        body["kind"] = json!(key.kind.to_string());
-        body["metadata"] = json!({ "name": key.name, "labels": self.labels(component) });
-        let digest = digest::digest(&digest::SHA256, body.to_string().as_bytes());
-        body["metadata"]["annotations"] = json!({ HASH_ANNOTATION: hex::encode(&digest.as_ref()[..8]) });
-        Object { key, stage, body, recipe: BTreeMap::new() }
-    }
-}
-
-/// Pods that pull `images`, one each: their command does not exist, so all that they can do is to be pulled.
-pub fn pull_pods<'a>(
-    stack: &StackName,
-    images: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
-) -> impl Iterator<Item = Object> {
-    images.into_iter().map(move |(image, pull_secret)| {
-        let id = hex::encode(&digest::digest(&digest::SHA256, image.as_bytes()).as_ref()[..5]);
-        let key = ObjectKey::new(Kind::Pod, format!("hks-pull-{stack}-{id}"));
-        let body = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": key.name,
-                "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
-                "annotations": { HASH_ANNOTATION: id },
-            },
-            "spec": {
-                "restartPolicy": "Never",
-                "automountServiceAccountToken": false,
-                "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 0,
-                "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } },
-                "imagePullSecrets": pull_secret.map(|name| json!([{ "name": name }])).unwrap_or(json!([])),
-                "containers": [{
-                    "name": "pull",
-                    "image": image,
-                    "command": ["/hks-only-pulls-this-image"],
-                    "resources": {
-                        "requests": { "cpu": "10m", "memory": "16Mi" },
-                        "limits": { "cpu": "10m", "memory": "16Mi" },
-                    },
-                    "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-                }],
-            },
-        });
-        Object { key, stage: Stage::Preflight, body, recipe: BTreeMap::new() }
-    })
 }

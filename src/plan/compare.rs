@@ -63,12 +63,17 @@ fn walk(field: &str, wanted: &Value, live: Option<&Value>, found: &mut Vec<Diffe
 
 /// The field that tells the elements of a list of objects apart, if one does for all of them.
 fn list_key(items: &[Value]) -> Option<&'static str> {
-    let names = |key: &&str| !items.is_empty() && items.iter().all(|item| item.get(*key).is_some());
+    let names = |key: &&str| {
+        let values: Vec<_> = items.iter().filter_map(|item| item.get(*key)).collect();
+        // several files of one volume share its name
+        let unique = values.iter().enumerate().all(|(at, value)| !values[..at].contains(value));
+        !items.is_empty() && values.len() == items.len() && unique
+    };
     LIST_KEYS.into_iter().find(|key| names(key))
 }
 
 fn is_quantity(field: &str) -> bool {
-    field.contains(".requests.") || field.contains(".limits.")
+    field.contains(".requests.") || field.contains(".limits.") || field.ends_with(".sizeLimit")
 }
 
 /// An amount such as `5Gi`, if it is one.

@@ -8,7 +8,9 @@ pub use compare::Difference;
 pub use live::{Live, Note, stack_of, uid};
 
 use crate::ident::{Kind, ObjectKey};
-use crate::manifest::{HASH_ANNOTATION, Manifest, Object, Stage, holds_data, pull_pods};
+use crate::manifest::{
+    HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, Stage, holds_data, pull_pods,
+};
 use compare::quantity;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,8 +69,12 @@ pub struct Plan {
     pub discard: Vec<ObjectKey>,
     /// Owned objects with data that the manifest no longer contains; they stay.
     pub retain: Vec<ObjectKey>,
+    /// Versions of blue/green apps that the manifest no longer contains, and for how many seconds each stays.
+    pub retire: Vec<(ObjectKey, i64)>,
     /// Why the plan can't be carried out.
     pub refusals: Vec<Refusal>,
+    /// Secrets whose keys somebody has to set before the plan can be carried out.
+    pub missing: Vec<Needed>,
 }
 
 impl Plan {
@@ -85,7 +91,7 @@ impl Plan {
     /// Counts of objects to create, to change and to delete.
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |want: fn(&Action) -> bool| {
-            let apart = self.steps.iter().filter(|step| step.object.stage != Stage::Preflight);
+            let apart = self.steps.iter().filter(|step| step.object.stage.lasts());
             apart.filter(|step| want(&step.action)).count()
         };
         let changed = count(|action| matches!(action, Action::Change(_)));
@@ -104,12 +110,19 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
         }
         plan.steps.push(step);
     }
+    plan.refusals.extend(manifest.impossible.iter().cloned().map(|(key, message)| Refusal { key, message }));
+    let unset =
+        |needed: &&Needed| live.get(&needed.object).is_none_or(|secret| secret["data"].get(&needed.key).is_none());
+    plan.missing = manifest.needed.iter().filter(unset).cloned().collect();
     plan.steps.splice(0..0, preflight(manifest, live, &plan.steps));
 
     let wanted: BTreeSet<_> = plan.steps.iter().map(|step| &step.object.key).collect();
     for owned in inventory.iter().filter(|owned| !wanted.contains(&owned.key)) {
         let Some(current) = live.get(&owned.key) else { continue };
-        if !holds_data(&owned.key, current) {
+        let keep = kept_for(current);
+        if keep > 0 {
+            plan.retire.push((owned.key.clone(), keep));
+        } else if !holds_data(&owned.key, current) || may_go(current) {
             plan.prune.push(owned.key.clone());
         } else if owned.settled {
             plan.retain.push(owned.key.clone());
@@ -120,11 +133,22 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
     plan
 }
 
+/// For how many seconds the old version of a blue/green app stays.
+fn kept_for(current: &Value) -> i64 {
+    let seconds = current["metadata"]["annotations"][KEEP_ANNOTATION].as_str().and_then(|seconds| seconds.parse().ok());
+    seconds.unwrap_or(0)
+}
+
+/// The file said of this data that it may go with its database.
+fn may_go(current: &Value) -> bool {
+    current["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete"
+}
+
 fn step(object: &Object, current: Option<&Value>) -> Step {
     let mut step = Step { object: object.clone(), action: Action::Create, strip: false, irreversible: None };
     let Some(current) = current else { return step };
-    // what a pod is can't change: a live one by this name pulls the same image
-    if object.key.kind == Kind::Pod {
+    // what a Pod or Job is can't change, and the name of a ConfigMap tells what is in it
+    if matches!(object.key.kind, Kind::Pod | Kind::Job | Kind::ConfigMap) {
         step.action = Action::Keep;
         return step;
     }
@@ -144,6 +168,10 @@ fn step(object: &Object, current: Option<&Value>) -> Step {
     }
     if let Some((from, to)) = storage_change(object, current) {
         step.irreversible = Some(format!("storage {from} → {to} can't be undone"));
+    }
+    // The autoscaler decides, but a field that hks owned and then leaves out would fall back to 1.
+    if object.key.kind == Kind::Deployment && object.body["spec"].get("replicas").is_none() {
+        step.object.body["spec"]["replicas"] = current["spec"]["replicas"].clone();
     }
     step.action = if found.is_empty() { Action::Keep } else { Action::Change(found) };
     step
@@ -165,14 +193,23 @@ fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
         return refuse(format!("storage can't shrink from {from} to {to}; set it back to {from} or more"));
     }
     if object.key.kind == Kind::StatefulSet {
-        let data = |body: &Value| {
+        let variable = |body: &Value, name: &str| {
             let env = body["spec"]["template"]["spec"]["containers"][0]["env"].as_array();
-            env.and_then(|env| env.iter().find(|entry| entry["name"] == "PGDATA"))
-                .and_then(|entry| entry["value"].as_str().map(str::to_owned))
+            let entry = env.and_then(|env| env.iter().find(|entry| entry["name"] == name));
+            entry.and_then(|entry| entry["value"].as_str().map(str::to_owned))
         };
-        if let (Some(wanted), Some(live)) = (data(&object.body), data(current))
-            && wanted != live
-        {
+        let changed = |name: &str| {
+            let (live, wanted) = (variable(current, name)?, variable(&object.body, name)?);
+            (live != wanted).then_some((live, wanted))
+        };
+        for (name, key) in [("HKS_NAME", "name"), ("HKS_USER", "user")] {
+            if let Some((live, wanted)) = changed(name) {
+                return refuse(format!(
+                    "`{key}` can't change from `{live}` to `{wanted}`; set it back, or make a new database and copy the data"
+                ));
+            }
+        }
+        if let Some((live, wanted)) = changed("PGDATA") {
             let major = |path: &str| path.split('/').nth(4).unwrap_or_default().to_owned();
             let (from, to) = (major(&live), major(&wanted));
             return refuse(format!(
@@ -196,7 +233,7 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
         let images = containers.into_iter().flatten().filter_map(|container| container["image"].as_str());
         images.map(str::to_owned).collect::<Vec<_>>()
     };
-    let workload = |kind| matches!(kind, Kind::Deployment | Kind::StatefulSet);
+    let workload = |kind| matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::Job);
     let known: BTreeSet<_> =
         live.objects.iter().filter(|(key, _)| workload(key.kind)).flat_map(|(_, o)| images(o)).collect();
     let mut new = BTreeSet::new();

@@ -118,6 +118,26 @@ pub enum Cause {
         /// Why, and what to do.
         message: String,
     },
+    /// A job of the release did not end well.
+    JobFailed {
+        /// The job.
+        job: String,
+        /// Its last pod.
+        pod: String,
+        /// What Kubernetes said.
+        message: String,
+        /// The last log lines.
+        log: String,
+    },
+    /// Keys of a secret are not set yet; nothing was touched. It goes on by itself once they are.
+    SecretMissing {
+        /// The Stack.
+        stack: String,
+        /// The secret's name in the file.
+        secret: String,
+        /// The keys.
+        keys: Vec<String>,
+    },
     /// Something outside of the commit did not answer until the deadline.
     Unavailable {
         /// What, and how it failed.
@@ -165,6 +185,8 @@ impl Cause {
             | Cause::NotReady { .. }
             | Cause::Configuration { .. }
             | Cause::Refused { .. }
+            | Cause::JobFailed { .. }
+            | Cause::SecretMissing { .. }
             | Cause::Requested { .. } => true,
             Cause::ImagePullTimeout { .. }
             | Cause::Capacity { .. }
@@ -193,6 +215,8 @@ impl Cause {
             Cause::UrlNotLive { .. } => "url_not_live",
             Cause::Rejected { .. } => "rejected",
             Cause::Refused { .. } => "refused",
+            Cause::JobFailed { .. } => "job_failed",
+            Cause::SecretMissing { .. } => "secret_missing",
             Cause::Unavailable { .. } => "unavailable",
             Cause::Requested { .. } => "requested",
         }
@@ -202,7 +226,7 @@ impl Cause {
     pub fn log_source(&self) -> Option<(&str, bool)> {
         match self {
             Cause::CrashLoop { pod, .. } => Some((pod, true)),
-            Cause::NotReady { pod, .. } if !pod.is_empty() => Some((pod, false)),
+            Cause::NotReady { pod, .. } | Cause::JobFailed { pod, .. } if !pod.is_empty() => Some((pod, false)),
             _ => None,
         }
     }
@@ -210,7 +234,7 @@ impl Cause {
     /// The same cause with the log lines that explain it.
     #[must_use]
     pub fn with_log(mut self, lines: String) -> Self {
-        if let Cause::CrashLoop { log, .. } | Cause::NotReady { log, .. } = &mut self {
+        if let Cause::CrashLoop { log, .. } | Cause::NotReady { log, .. } | Cause::JobFailed { log, .. } = &mut self {
             *log = lines;
         }
         self
@@ -251,6 +275,15 @@ impl fmt::Display for Cause {
             Cause::UrlNotLive { url, message } => write!(f, "{url} does not answer: {message}"),
             Cause::Rejected { object, message } => write!(f, "{object} was rejected: {message}"),
             Cause::Refused { object, message } => write!(f, "{object}: {message}"),
+            Cause::JobFailed { job, message, log, .. } => write!(f, "job {job} failed: {message}{}", last(log)),
+            Cause::SecretMissing { stack, secret, keys } => {
+                let key = keys.first().map(String::as_str).unwrap_or_default();
+                write!(
+                    f,
+                    "{} of secret `{secret}` is not set; run `hks secret set {stack} {secret} {key}`",
+                    keys.join(", ")
+                )
+            }
             Cause::Unavailable { message } => write!(f, "{message}"),
             Cause::Requested { by } => write!(f, "rollback requested by {by}"),
         }

@@ -8,7 +8,7 @@ pub mod text;
 pub use cause::{Cause, Resource};
 
 use crate::ident::{Kind, ObjectKey};
-use crate::manifest::{APP_LABEL, DATABASE_LABEL, Object};
+use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, Object};
 use crate::plan::{Live, uid};
 use serde_json::Value;
 
@@ -62,10 +62,11 @@ pub fn progress<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) 
 /// The app or database that an object belongs to, for people.
 pub fn component(body: &Value) -> (String, bool) {
     let label = |name: &str| body["metadata"]["labels"][name].as_str().map(str::to_owned);
-    match label(DATABASE_LABEL) {
-        Some(name) => (name, true),
-        None => (label(APP_LABEL).unwrap_or_else(|| "image check".into()), false),
+    if let Some(name) = label(DATABASE_LABEL) {
+        return (name, true);
     }
+    let others = [APP_LABEL, CACHE_LABEL, JOB_LABEL].into_iter().find_map(label);
+    (others.unwrap_or_else(|| "image check".into()), false)
 }
 
 /// The progress of one object.
@@ -79,8 +80,43 @@ pub fn of_object(object: &Object, live: &Live) -> Progress {
         Kind::Deployment => deployment(&who, current, live),
         Kind::StatefulSet => stateful_set(&who, current, live),
         Kind::Pod => pod::pulled(&who, &object.key, current, live),
+        Kind::Job => job(&who, current, live),
         Kind::PersistentVolumeClaim => claim(&who, &object.key, current, live),
         _ => Progress::Ready,
+    }
+}
+
+/// Whether something that only has to be started is: a pod of it runs.
+pub fn started(object: &Object, live: &Live) -> bool {
+    let Some(current) = live.get(&object.key).filter(|current| !unobserved(current)) else { return false };
+    let sets = live.owned_by(Kind::ReplicaSet, uid(current));
+    let mut pods = sets.flat_map(|(_, set)| live.owned_by(Kind::Pod, uid(set)));
+    pods.any(|(_, pod)| pod::runs(pod))
+}
+
+/// A job of the release: it must end well.
+fn job(who: &Who, current: &Value, live: &Live) -> Progress {
+    let condition = |kind: &str| {
+        let conditions = current["status"]["conditions"].as_array();
+        conditions.and_then(|all| all.iter().find(|c| c["type"] == kind && c["status"] == "True"))
+    };
+    if condition("Complete").is_some() {
+        return Progress::Ready;
+    }
+    let pods = || live.owned_by(Kind::Pod, uid(current));
+    if let Some(failed) = condition("Failed") {
+        let newest = pods().max_by_key(|(_, pod)| pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default());
+        return Progress::Failed(Cause::JobFailed {
+            job: who.component.clone(),
+            pod: newest.map(|(key, _)| key.name.clone()).unwrap_or_default(),
+            message: failed["message"].as_str().unwrap_or("it failed").to_owned(),
+            log: String::new(),
+        });
+    }
+    let seen = pods().map(|(key, pod)| pod::ending_well(who, key, pod, live)).reduce(Progress::worse);
+    match seen {
+        Some(Progress::Ready) | None => who.progressing("the job has not ended yet"),
+        Some(other) => other,
     }
 }
 

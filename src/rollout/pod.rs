@@ -47,6 +47,27 @@ pub(super) fn pulled(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> Pr
     container(who, key, pod, status, live).unwrap_or_else(|| progressing(who, key, phase(pod), None))
 }
 
+/// Progress of a pod that should run and end; what it does is its own affair, and the Job counts how often it fails.
+pub(super) fn ending_well(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> Progress {
+    if let Some(progress) = unplaced(who, pod, live) {
+        return progress;
+    }
+    let ran = |status: &&Value| {
+        ["state", "lastState"].iter().any(|state| status[*state]["terminated"].is_object())
+            || status["state"]["running"].is_object()
+    };
+    let waiting = statuses(pod).find(|status| !ran(status));
+    match waiting.and_then(|status| container(who, key, pod, status, live)) {
+        Some(progress) => progress,
+        None => progressing(who, key, phase(pod), None),
+    }
+}
+
+/// A container of the pod runs.
+pub(super) fn runs(pod: &Value) -> bool {
+    !is_ending(pod) && statuses(pod).any(|status| status["state"]["running"].is_object())
+}
+
 /// The pod takes traffic.
 pub(super) fn is_ready(pod: &Value) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition["status"] == "True")

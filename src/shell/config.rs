@@ -1,6 +1,7 @@
 //! The daemon's configuration file: which repositories go where. It is YAML, and its JSON Schema is printed by
 //! `hks schema --config`.
 
+use crate::manifest::{self, Edge};
 use crate::shell::target::{self, Host};
 use anyhow::{Context as _, Result, bail};
 use schemars::JsonSchema;
@@ -35,6 +36,9 @@ pub struct Config {
     /// `ingressClassName` of public hosts; without it the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress_class: Option<String>,
+    /// What that class understands; told from its name unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_kind: Option<IngressKind>,
     /// Whether public URLs are probed before a deployment counts as done. Switch it off where the daemon can't reach them.
     #[serde(default = "defaults::yes")]
     pub probe_urls: bool,
@@ -59,17 +63,66 @@ pub enum Scheme {
     Https,
 }
 
-/// Images that hks itself brings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What an ingress class understands besides hosts, paths and certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum IngressKind {
+    /// Nothing that is known.
+    Plain,
+    /// Traefik.
+    Traefik,
+    /// The annotations `nginx.ingress.kubernetes.io/…`.
+    Nginx,
+}
+
+impl IngressKind {
+    /// The kind of the class, told from its name where it is not given.
+    pub fn edge(given: Option<Self>, class: Option<&str>) -> Edge {
+        let by_name = |part: &str| class.is_some_and(|class| class.contains(part));
+        match given {
+            Some(Self::Traefik) => Edge::Traefik,
+            Some(Self::Nginx) => Edge::Nginx,
+            None if by_name("nginx") => Edge::Nginx,
+            None if by_name("traefik") => Edge::Traefik,
+            Some(Self::Plain) | None => Edge::Plain,
+        }
+    }
+}
+
+/// Images that hks itself brings; `{version}` stands for the major version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, clap::Args)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Images {
-    /// PostgreSQL; `{version}` stands for the major version.
+    /// Image of PostgreSQL; `{version}` stands for the major version.
+    #[arg(long = "postgres-image", env = "HKS_POSTGRES_IMAGE", default_value = defaults::POSTGRES)]
     pub postgres: String,
+    /// Image of Redis; `{version}` stands for the major version.
+    #[arg(long = "redis-image", env = "HKS_REDIS_IMAGE", default_value = defaults::REDIS)]
+    pub redis: String,
+    /// Image of Valkey; `{version}` stands for the major version.
+    #[arg(long = "valkey-image", env = "HKS_VALKEY_IMAGE", default_value = defaults::VALKEY)]
+    pub valkey: String,
+    /// Image of `PgBouncer`.
+    #[arg(long = "pgbouncer-image", env = "HKS_PGBOUNCER_IMAGE", default_value = defaults::PGBOUNCER)]
+    pub pgbouncer: String,
 }
 
 impl Default for Images {
     fn default() -> Self {
-        Self { postgres: "docker.io/library/postgres:{version}".into() }
+        Self {
+            postgres: defaults::POSTGRES.into(),
+            redis: defaults::REDIS.into(),
+            valkey: defaults::VALKEY.into(),
+            pgbouncer: defaults::PGBOUNCER.into(),
+        }
+    }
+}
+
+impl Images {
+    /// As rendering takes them.
+    pub fn rendered(&self) -> manifest::Images {
+        let Self { postgres, redis, valkey, pgbouncer } = self.clone();
+        manifest::Images { postgres, redis, valkey, pgbouncer }
     }
 }
 
@@ -104,6 +157,9 @@ pub struct Git {
     /// The branch that is followed.
     #[serde(default = "defaults::branch")]
     pub branch: String,
+    /// Follows the newest tag that fits this pattern instead of a branch, such as `v*`: the highest version among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// Which files are Stacks, as a glob.
     #[serde(default = "defaults::path")]
     pub path: String,
@@ -278,6 +334,9 @@ impl Config {
             if globset::Glob::new(&source.git.path).is_err() {
                 bail!("source {name}: path {:?} is not a glob", source.git.path);
             }
+            if source.git.tag.as_ref().is_some_and(|tag| globset::Glob::new(tag).is_err()) {
+                bail!("source {name}: tag {:?} is not a pattern", source.git.tag.as_deref().unwrap_or_default());
+            }
             let url = &source.git.url;
             if url.starts_with("http://") && source.git.password.is_some() && !is_loopback(url) {
                 bail!("source {name}: a password would travel in the clear to {url}; use https");
@@ -308,6 +367,11 @@ pub fn schema() -> serde_json::Value {
 }
 
 mod defaults {
+    pub(super) const POSTGRES: &str = "docker.io/library/postgres:{version}";
+    pub(super) const REDIS: &str = "docker.io/library/redis:{version}";
+    pub(super) const VALKEY: &str = "docker.io/valkey/valkey:{version}";
+    pub(super) const PGBOUNCER: &str = "ghcr.io/cloudnative-pg/pgbouncer:1.26.0";
+
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::path::PathBuf;
     use std::time::Duration;

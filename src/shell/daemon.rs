@@ -227,7 +227,7 @@ struct Route {
     secrets: Vec<Hidden>,
     kick: Arc<Notify>,
     url: String,
-    reference: String,
+    reference: globset::GlobMatcher,
 }
 
 impl Routes {
@@ -245,7 +245,11 @@ impl Routes {
         if secrets.is_empty() {
             return;
         }
-        let reference = format!("refs/heads/{}", source.git.branch);
+        let reference = match &source.git.tag {
+            Some(pattern) => format!("refs/tags/{pattern}"),
+            None => format!("refs/heads/{}", globset::escape(&source.git.branch)),
+        };
+        let Ok(reference) = globset::Glob::new(&reference).map(|glob| glob.compile_matcher()) else { return };
         let route = Route { secrets, kick, url: plain(&source.git.url), reference };
         self.by_source.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), route);
     }
@@ -272,7 +276,7 @@ impl Hooks for Routes {
     fn follows(&self, source: &str, full_name: &str, clone_urls: &[String], git_ref: &str) -> bool {
         let matches = |route: &Route| {
             let same = clone_urls.iter().any(|url| plain(url) == route.url);
-            git_ref == route.reference
+            route.reference.is_match(git_ref)
                 && (same || (!full_name.is_empty() && route.url.ends_with(&format!("/{full_name}"))))
         };
         self.with(source, matches).unwrap_or(false)

@@ -1,8 +1,10 @@
 //! Reading the files that a person names.
 
+use crate::spec::{self, Document, Files, MAX_FILE};
 use anyhow::{Context as _, Result};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The file at `path`, or standard input for `-`.
 ///
@@ -16,6 +18,37 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         return Ok(bytes);
     }
     std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// An hks.yaml with the other files that it names, which lie below the root of its repository, or beside it where there is
+/// none.
+#[expect(clippy::disallowed_methods, reason = "the file adapter")]
+pub fn document(path: &Path, source: Vec<u8>) -> Document {
+    let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let repository = git2::Repository::discover(beside).ok().and_then(|found| found.workdir().map(Path::to_owned));
+    let root = repository.unwrap_or_else(|| beside.to_owned());
+    let mut files = Files::default();
+    for name in spec::files_of(&source) {
+        let file = name.strip_prefix('/').map_or_else(|| beside.join(&name), |rooted| root.join(rooted));
+        let inside = file.canonicalize().ok().zip(root.canonicalize().ok());
+        match inside {
+            None => {}
+            Some((file, root)) if !file.starts_with(&root) => {
+                files.refuse(&name, format!("`{name}` leads out of the repository"));
+            }
+            Some((file, _)) => {
+                // one byte more than is allowed tells that it is too long
+                let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
+                let mut bytes = vec![];
+                let opened = std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes));
+                match opened {
+                    Ok(_) => files.add(&name, bytes),
+                    Err(error) => files.refuse(&name, format!("`{name}` can't be read: {error}")),
+                }
+            }
+        }
+    }
+    Document { files: Arc::new(files), ..Document::new(path.display().to_string(), source) }
 }
 
 /// The files that `paths` mean: a file itself, a folder's `hks.yaml` files at any depth, hidden folders left out.

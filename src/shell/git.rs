@@ -4,7 +4,7 @@
 use crate::ident::Revision;
 use crate::machine::{Commit, Content};
 use crate::shell::config::Hidden;
-use crate::spec::MAX_BYTES;
+use crate::spec::{self, Document, Files, MAX_BYTES, MAX_FILE};
 use git2::{
     CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
     RemoteCallbacks, Repository, TreeWalkMode, TreeWalkResult,
@@ -26,8 +26,8 @@ const HEAD: &str = "refs/hks/head";
 pub struct Remote {
     /// URL or path.
     pub url: String,
-    /// Branch.
-    pub branch: String,
+    /// What is followed.
+    pub follows: Follows,
     /// User name.
     pub username: Option<String>,
     /// Password or token.
@@ -38,12 +38,24 @@ pub struct Remote {
     pub host_keys: Vec<String>,
 }
 
+/// What of a repository is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Follows {
+    /// The head of a branch.
+    Branch(String),
+    /// The highest version among the tags that fit a glob.
+    Tag(String),
+}
+
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// The branch is not there (any more).
     #[error("branch {0} does not exist in the repository; nothing is deleted")]
     NoBranch(String),
+    /// No tag fits (any more).
+    #[error("no tag of the repository fits {0}; nothing is deleted")]
+    NoTag(String),
     /// The credentials are not accepted. They are not tried again until they change.
     #[error("the repository refuses the credentials of {0}; correct them, they are tried again when they change")]
     Refused(String),
@@ -85,7 +97,7 @@ impl Mirror {
     }
 
     /// Brings the mirror up to date and tells the newest commit. Where nothing is new, this is one small request.
-    pub fn fetch(&self) -> Result<Revision, GitError> {
+    pub fn fetch(&self) -> Result<(Revision, Option<String>), GitError> {
         let repository = self.open().or_else(|_| {
             // a mirror that was torn by a crash is worth nothing and quickly made again
             let _ = remove(&self.folder);
@@ -105,31 +117,31 @@ impl Mirror {
             }
             self.error(&error)
         };
-        let wanted = {
+        let (wanted, id) = {
             let callbacks = self.callbacks(&refused, &stranger);
             let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), None).map_err(explain)?;
-            let name = format!("refs/heads/{}", self.remote.branch);
             let heads = connection.list().map_err(|error| self.error(&error))?;
-            let found = heads.iter().find(|head| head.name() == name).map(git2::RemoteHead::oid);
-            found.ok_or_else(|| GitError::NoBranch(self.remote.branch.clone()))?
+            self.remote.follows.among(heads.iter().map(|head| (head.name(), head.oid())))?
         };
         let known = repository.refname_to_id(HEAD).ok();
-        if known != Some(wanted) {
+        if known != Some(id) {
             let mut options = FetchOptions::new();
             options.remote_callbacks(self.callbacks(&refused, &stranger));
             // libgit2's local transport knows no shallow fetch
             if !is_local(&self.remote.url) {
                 options.depth(1);
             }
-            let spec = format!("+refs/heads/{}:{HEAD}", self.remote.branch);
+            let spec = format!("+{wanted}:{HEAD}");
             remote.fetch(&[&spec], Some(&mut options), None).map_err(explain)?;
         }
-        let head = repository.refname_to_id(HEAD).map_err(|error| self.error(&error))?;
-        Ok(Revision::new(head.to_string()))
+        let head = repository.find_reference(HEAD).and_then(|head| head.peel_to_commit());
+        let head = head.map_err(|error| self.error(&error))?.id();
+        let tag = wanted.strip_prefix("refs/tags/").map(str::to_owned);
+        Ok((Revision::new(head.to_string()), tag))
     }
 
     /// The Stacks of a commit in the order of their paths.
-    pub fn stacks(&self, revision: &Revision) -> Result<Vec<StackFile>, GitError> {
+    pub fn stacks(&self, revision: &Revision, tag: Option<&str>) -> Result<Vec<StackFile>, GitError> {
         let read = || -> Result<Vec<StackFile>, git2::Error> {
             let repository = self.open()?;
             let tree = repository.find_commit(Oid::from_str(revision.as_str())?)?.tree()?;
@@ -145,8 +157,9 @@ impl Mirror {
             })?;
             let files = found.into_iter().map(|(path, id, mode)| {
                 let path: Arc<str> = path.into();
-                let content = content(&repository, &path, id, mode);
-                Ok(StackFile { path, id: id.to_string(), content: content? })
+                let mut content = content(&repository, &path, id, mode)?;
+                let others = others(&repository, &tree, &mut content, tag)?;
+                Ok(StackFile { path, id: format!("{id}{others}{}", tag.unwrap_or_default()), content })
             });
             files.collect()
         };
@@ -166,7 +179,8 @@ impl Mirror {
             }
             let commit = repository.revparse_single(short)?.peel_to_commit()?;
             let entry = commit.tree()?.get_path(Path::new(path))?;
-            let content = content(&repository, &path.into(), entry.id(), entry.filemode())?;
+            let mut content = content(&repository, &path.into(), entry.id(), entry.filemode())?;
+            others(&repository, &commit.tree()?, &mut content, None)?;
             Ok(Commit { revision: Revision::new(commit.id().to_string()), content })
         };
         read().map_err(|error| self.error(&error))
@@ -260,7 +274,66 @@ fn content(repository: &Repository, path: &Arc<str>, id: Oid, mode: i32) -> Resu
         let (size, most) = (size / 1024, MAX_BYTES / 1024);
         return unusable(format!("{path} has {size} KiB, at most {most} are read; make it smaller"));
     }
-    Ok(Content::File { path: Arc::clone(path), source: repository.find_blob(id)?.content().into() })
+    Ok(Content::File(Document::new(Arc::clone(path), repository.find_blob(id)?.content())))
+}
+
+/// Adds the other files that an hks.yaml names, and says which versions of them these are.
+fn others(
+    repository: &Repository,
+    tree: &git2::Tree<'_>,
+    content: &mut Content,
+    tag: Option<&str>,
+) -> Result<String, git2::Error> {
+    let Content::File(document) = content else { return Ok(String::new()) };
+    document.tag = tag.map(str::to_owned);
+    let (mut files, mut versions) = (Files::default(), String::new());
+    for name in spec::files_of(&document.source) {
+        let Ok(entry) = tree.get_path(Path::new(&spec::resolve(&document.path, &name))) else { continue };
+        versions.push_str(&entry.id().to_string());
+        let plain = matches!(entry.filemode() & 0o170_000, 0o100_000);
+        let (size, _) = repository.odb()?.read_header(entry.id())?;
+        if !plain {
+            files.refuse(&name, format!("`{name}` is not a plain file"));
+        } else if size > MAX_FILE {
+            files.refuse(&name, format!("`{name}` has {} KiB", size.div_ceil(1024)));
+        } else {
+            files.add(&name, repository.find_blob(entry.id())?.content().to_vec());
+        }
+    }
+    document.files = Arc::new(files);
+    Ok(versions)
+}
+
+impl Follows {
+    /// The reference that is followed, and what it points at now.
+    fn among<'h>(&self, heads: impl Iterator<Item = (&'h str, Oid)>) -> Result<(String, Oid), GitError> {
+        match self {
+            Follows::Branch(branch) => {
+                let name = format!("refs/heads/{branch}");
+                let found = heads.into_iter().find(|(head, _)| *head == name);
+                found.map(|(name, id)| (name.to_owned(), id)).ok_or_else(|| GitError::NoBranch(branch.clone()))
+            }
+            Follows::Tag(pattern) => {
+                let none = || GitError::NoTag(pattern.clone());
+                let glob = Glob::new(pattern).map_err(|_| none())?.compile_matcher();
+                let fits = |(name, id): (&'h str, Oid)| {
+                    // `^{}` is what an annotated tag points at
+                    let tag = name.strip_prefix("refs/tags/").filter(|tag| !tag.ends_with("^{}"))?;
+                    glob.is_match(tag).then(|| (version(tag), name.to_owned(), id))
+                };
+                let found = heads.filter_map(fits).max_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+                found.map(|(_, name, id)| (name, id)).ok_or_else(none)
+            }
+        }
+    }
+}
+
+/// The version in a tag such as `v1.2.3` or `app-1.2`; a tag without one is the lowest.
+fn version(tag: &str) -> Option<semver::Version> {
+    let digits = tag.find(|c: char| c.is_ascii_digit())?;
+    let text = tag.get(digits..)?;
+    let padded = [text.to_owned(), format!("{text}.0"), format!("{text}.0.0")];
+    padded.iter().find_map(|text| semver::Version::parse(text).ok())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the mirror is a folder of this adapter")]

@@ -158,19 +158,21 @@ impl reqwest::dns::Resolve for Resolver {
 /// Whether all addresses are live; else the first one that is not, and what came instead.
 pub async fn probe(http: &reqwest::Client, urls: &[PublicUrl]) -> Result<(), (String, String)> {
     for url in urls {
-        answers(http, url).await.map_err(|message| (url.url.clone(), message))?;
+        for check in &url.checks {
+            let address = format!("{}{check}", url.url);
+            answers(http, &address).await.map_err(|message| (address, message))?;
+        }
     }
     Ok(())
 }
 
 /// Gateway errors mean that the route or its backend is not there yet. So does a 404 of the ingress controller: it is told
 /// from an app's own 404 by asking for a host that has no route.
-async fn answers(http: &reqwest::Client, url: &PublicUrl) -> Result<(), String> {
-    let address = format!("{}{}", url.url, url.check);
-    let (status, body) = get(http, &address, None).await?;
+async fn answers(http: &reqwest::Client, address: &str) -> Result<(), String> {
+    let (status, body) = get(http, address, None).await?;
     match status {
         502..=504 => Err(format!("status {status} from the ingress controller")),
-        404 => match get(http, &address, Some("no-route.hks.invalid")).await {
+        404 => match get(http, address, Some("no-route.hks.invalid")).await {
             Ok(unrouted) if unrouted == (status, body) => Err("the ingress controller has no route to it yet".into()),
             _ => Ok(()),
         },

@@ -44,11 +44,11 @@ struct Store {
 }
 
 /// What is watched besides events.
-const WATCHED: [Kind; 11] = Kind::ALL;
+const WATCHED: [Kind; 15] = Kind::ALL;
 
 /// The API resource of a kind.
 pub fn resource(kind: Kind) -> ApiResource {
-    let version = GroupVersionKind::gvk(kind.group(), "v1", &kind.to_string());
+    let version = GroupVersionKind::gvk(kind.group(), kind.version(), &kind.to_string());
     ApiResource::from_gvk_with_plural(&version, kind.plural())
 }
 

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::Error;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -14,13 +15,17 @@ use std::collections::BTreeMap;
 /// URL-safe, so that a password can stand in any URL, shell word or SQL string unquoted. 64 characters: 6 bits each.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+/// What stands in a URL as it is (RFC 3986, unreserved characters).
+const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Creates the Secret, or adds the keys that are missing. Existing values are never changed.
 pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Result<DynamicObject, Error> {
     let name = step.object.key.name.as_str();
     let mut found = api.get_opt(name).await?;
+    let copied = copied(api, &step.object.recipe).await?;
     if found.is_none() {
         let mut body = body.clone();
-        body["data"] = Value::Object(values(&step.object.recipe, &Map::new())?);
+        body["data"] = Value::Object(values(&step.object.recipe, &Map::new(), &copied)?);
         let new: DynamicObject = serde_json::from_value(body).map_err(Error::SerdeError)?;
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
         match api.create(&params, &new).await {
@@ -31,14 +36,38 @@ pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Resu
     }
     let existing = found.map(|found| found.data["data"].clone()).unwrap_or_default();
     let existing = existing.as_object().cloned().unwrap_or_default();
-    let data = values(&step.object.recipe, &existing)?;
+    let data = values(&step.object.recipe, &existing, &copied)?;
     let patch = json!({ "metadata": body["metadata"], "data": data });
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     api.patch(name, &params, &Patch::Merge(&patch)).await
 }
 
+/// What the recipe takes from other Secrets of the project, by key.
+async fn copied(
+    api: &Api<DynamicObject>,
+    recipe: &BTreeMap<String, Recipe>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut found = BTreeMap::new();
+    for (name, how) in recipe {
+        let Recipe::Copied { secret, key } = how else { continue };
+        let other = api.get_opt(secret).await?;
+        let value = other.as_ref().and_then(|other| other.data["data"][*key].as_str());
+        let value = value.and_then(|text| STANDARD.decode(text).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
+        let value = value.filter(|value| !value.trim().is_empty()).ok_or_else(|| {
+            let message = format!("the Secret {secret} has no key `{key}` with a text; make it, then push again");
+            Error::Api(Box::new(kube::core::Status::failure(&message, "NotFound").with_code(404)))
+        })?;
+        found.insert(name.clone(), value.trim().to_owned());
+    }
+    Ok(found)
+}
+
 /// Base64 values of the keys of `recipe` that `existing` does not have.
-fn values(recipe: &BTreeMap<String, Recipe>, existing: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
+fn values(
+    recipe: &BTreeMap<String, Recipe>,
+    existing: &Map<String, Value>,
+    copied: &BTreeMap<String, String>,
+) -> Result<Map<String, Value>, Error> {
     let mut plain: BTreeMap<&str, String> = BTreeMap::new();
     for (key, value) in existing {
         let bytes = value.as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
@@ -48,6 +77,7 @@ fn values(recipe: &BTreeMap<String, Recipe>, existing: &Map<String, Value>) -> R
         let value = match how {
             Recipe::Random(length) => random(*length)?,
             Recipe::Text(text) => text.clone(),
+            Recipe::Copied { .. } => copied.get(key).cloned().unwrap_or_default(),
             Recipe::Composed(_) => continue,
         };
         plain.entry(key).or_insert(value);
@@ -58,11 +88,17 @@ fn values(recipe: &BTreeMap<String, Recipe>, existing: &Map<String, Value>) -> R
             Recipe::Composed(parts) => parts
                 .iter()
                 .map(|part| match part {
-                    Ingredient::Text(text) => *text,
-                    Ingredient::Key(key) => plain.get(key).map(String::as_str).unwrap_or_default(),
+                    Ingredient::Text(text) => (*text).to_owned(),
+                    // all that is composed are URLs, and a password of somebody else's may hold any character
+                    Ingredient::Key(key) => {
+                        let value = plain.get(key).map(String::as_str).unwrap_or_default();
+                        utf8_percent_encode(value, URL_PART).to_string()
+                    }
                 })
                 .collect(),
-            Recipe::Random(_) | Recipe::Text(_) => plain.get(key.as_str()).cloned().unwrap_or_default(),
+            Recipe::Random(_) | Recipe::Text(_) | Recipe::Copied { .. } => {
+                plain.get(key.as_str()).cloned().unwrap_or_default()
+            }
         };
         missing.insert(key.clone(), STANDARD.encode(value).into());
     }
@@ -91,13 +127,25 @@ mod tests {
             ("password".to_owned(), Recipe::Random(32)),
             ("url".to_owned(), Recipe::Composed(vec![Ingredient::Text("x://"), Ingredient::Key("password")])),
         ]);
-        let first = values(&recipe, &Map::new())?;
+        let none = BTreeMap::new();
+        let first = values(&recipe, &Map::new(), &none)?;
         assert_eq!(decode(&first["password"]).len(), 32);
         assert_eq!(decode(&first["url"]), format!("x://{}", decode(&first["password"])));
         let mut kept = first.clone();
         kept.remove("url");
-        assert_eq!(values(&recipe, &kept)?, Map::from_iter([("url".to_owned(), first["url"].clone())]));
-        assert_eq!(values(&recipe, &first)?, Map::new());
+        assert_eq!(values(&recipe, &kept, &none)?, Map::from_iter([("url".to_owned(), first["url"].clone())]));
+        assert_eq!(values(&recipe, &first, &none)?, Map::new());
+        Ok(())
+    }
+
+    #[test]
+    fn a_copied_password_can_stand_in_a_url() -> Result<(), Error> {
+        let recipe = BTreeMap::from([
+            ("password".to_owned(), Recipe::Copied { secret: "own".into(), key: "password" }),
+            ("url".to_owned(), Recipe::Composed(vec![Ingredient::Text("x://"), Ingredient::Key("password")])),
+        ]);
+        let made = values(&recipe, &Map::new(), &BTreeMap::from([("password".to_owned(), "a/b:c@d".to_owned())]))?;
+        assert_eq!((decode(&made["password"]), decode(&made["url"])), ("a/b:c@d".into(), "x://a%2Fb%3Ac%40d".into()));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::shell::board::{Board, SourceView};
 use crate::shell::clock;
 use crate::shell::config::{self, Config, Scheme};
 use crate::shell::forge::{ForgeConfig, Poster};
-use crate::shell::git::{GitError, Mirror, Remote, StackFile, local_folder, public_url};
+use crate::shell::git::{Follows, GitError, Mirror, Remote, StackFile, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
 use crate::shell::project::Project;
 use crate::shell::statuses::Statuses;
@@ -83,7 +83,7 @@ pub fn start(
         view: SourceView {
             name: name.into(),
             url: public_url(&source.git.url),
-            branch: source.git.branch.clone(),
+            branch: source.git.tag.clone().unwrap_or_else(|| source.git.branch.clone()),
             ..SourceView::default()
         },
         actors: BTreeMap::new(),
@@ -213,8 +213,9 @@ impl Follower {
         let known = self.view.head.clone();
         let work = Arc::clone(&mirror);
         let mut fetch = tokio::task::spawn_blocking(move || {
-            let revision = work.fetch()?;
-            let stacks = if known.as_ref() == Some(&revision) { None } else { Some(work.stacks(&revision)?) };
+            let (revision, tag) = work.fetch()?;
+            let known = known.as_ref() == Some(&revision);
+            let stacks = if known { None } else { Some(work.stacks(&revision, tag.as_deref())?) };
             Ok::<_, GitError>((revision, stacks))
         });
         let fetched = if let Ok(fetched) = tokio::time::timeout(SLOW, &mut fetch).await {
@@ -252,7 +253,10 @@ impl Follower {
         };
         Ok(Remote {
             url: git.url.clone(),
-            branch: git.branch.clone(),
+            follows: match &git.tag {
+                Some(pattern) => Follows::Tag(pattern.clone()),
+                None => Follows::Branch(git.branch.clone()),
+            },
             username: git.username.clone(),
             password: read(&git.password).await?,
             ssh_key: read(&git.ssh_key).await?,
@@ -366,6 +370,7 @@ impl Follower {
 fn watch_refs(folder: &Path, tell: impl notify::EventHandler) -> notify::Result<notify::RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(tell)?;
     watcher.watch(&folder.join("refs").join("heads"), RecursiveMode::Recursive)?;
+    watcher.watch(&folder.join("refs").join("tags"), RecursiveMode::Recursive)?;
     // packed-refs lies beside it
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
     Ok(watcher)
@@ -375,19 +380,22 @@ fn watch_refs(folder: &Path, tell: impl notify::EventHandler) -> notify::Result<
 pub fn context(config: &Config, source: &config::Source) -> Context {
     Context {
         namespace: source.namespace.clone(),
+        branch: source.git.branch.clone(),
+        environment: None,
         domain: source.domain.clone().unwrap_or_else(|| config.domain.clone()),
         scheme: match config.scheme {
             Scheme::Http => "http".into(),
             Scheme::Https => "https".into(),
         },
         ingress_class: config.ingress_class.clone(),
-        postgres_image: config.images.postgres.clone(),
+        edge: config::IngressKind::edge(config.ingress_kind, config.ingress_class.as_deref()),
+        images: config.images.rendered(),
     }
 }
 
 fn name_of(content: &Content) -> Option<StackName> {
     match content {
-        Content::File { source, .. } => spec::name_of(source),
+        Content::File(document) => spec::name_of(&document.source),
         Content::Missing | Content::Unusable { .. } => None,
     }
 }
@@ -396,8 +404,8 @@ fn why_nameless(file: &StackFile) -> String {
     match &file.content {
         Content::Unusable { message } => message.clone(),
         Content::Missing => format!("{} is gone", file.path),
-        Content::File { source, .. } => {
-            let first = spec::parse(source, &file.path).err().and_then(|found| found.into_iter().next());
+        Content::File(document) => {
+            let first = spec::parse(&document.source, &file.path).err().and_then(|found| found.into_iter().next());
             first.map_or_else(|| format!("{}: no name", file.path), |diagnostic| diagnostic.to_string())
         }
     }

@@ -1,0 +1,84 @@
+//! `hks job`: runs a job that is declared, from the very template that hks keeps for it.
+
+use super::output::{BAD, GOOD, Out};
+use super::{ClusterArgs, UNHEALTHY};
+use crate::shell::clock;
+use anyhow::{Context as _, Result, bail};
+use futures::TryStreamExt as _;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, LogParams, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Lines of the log that are shown of a run that failed.
+const LINES: i64 = 20;
+
+/// Runs a job now; waits for its end unless `detach` is said.
+pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterArgs, out: Out) -> Result<ExitCode> {
+    let client = cluster.connect().await?;
+    let name = format!("{stack}-{job}");
+    let schedules: Api<CronJob> = Api::namespaced(client.clone(), &cluster.namespace);
+    let found = schedules.get_opt(&name).await.with_context(|| format!("failed to read CronJob {name}"))?;
+    let Some(schedule) = found else {
+        bail!(
+            "failed to run {job}: {stack} has no such job in {}; only `run: manual` and `schedule` can be run",
+            cluster.namespace
+        );
+    };
+    let template = schedule.spec.as_ref().map(|spec| spec.job_template.clone()).unwrap_or_default();
+    // as `kubectl create job --from` does, so that the history limits count this run too
+    let owner = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "name": name, "uid": schedule.uid().unwrap_or_default(), "controller": true,
+    });
+    let labels = template.metadata.and_then(|metadata| metadata.labels).unwrap_or_default();
+    let run: Job = serde_json::from_value(json!({
+        "metadata": {
+            "name": format!("{name}-{}", clock::now().as_second()),
+            "labels": labels,
+            "annotations": { "cronjob.kubernetes.io/instantiate": "manual" },
+            "ownerReferences": [owner],
+        },
+        "spec": template.spec,
+    }))?;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &cluster.namespace);
+    let made = jobs.create(&PostParams::default(), &run).await.with_context(|| format!("failed to run {job}"))?;
+    let made = made.name_any();
+    if detach {
+        out.print(&if out.json { json!({ "job": made }).to_string() } else { format!("{made} runs") });
+        return Ok(ExitCode::SUCCESS);
+    }
+    out.say(&format!("… {made} runs"));
+    let config = watcher::Config::default().fields(&format!("metadata.name={made}"));
+    let mut changes = Box::pin(watcher(jobs, config).default_backoff().applied_objects());
+    let worked = loop {
+        let Some(job) = changes.try_next().await? else { bail!("failed to follow {made}") };
+        let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
+        let is = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
+        if is("Complete") || is("Failed") {
+            break is("Complete");
+        }
+    };
+    let log = if worked { String::new() } else { log(&client, &cluster.namespace, &made).await };
+    if out.json {
+        out.print(&json!({ "job": made, "succeeded": worked, "log": log }).to_string());
+    } else if worked {
+        out.print(&format!("{GOOD}✓{GOOD:#} {made} succeeded"));
+    } else {
+        out.print(&format!("{BAD}✗{BAD:#} {made} failed\n{log}"));
+    }
+    Ok(if worked { ExitCode::SUCCESS } else { ExitCode::from(UNHEALTHY) })
+}
+
+/// The last lines of the job's newest pod.
+async fn log(client: &kube::Client, namespace: &str, job: &str) -> String {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let found = pods.list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"))).await;
+    let newest =
+        found.ok().and_then(|pods| pods.items.into_iter().max_by_key(|pod| pod.creation_timestamp().map(|t| t.0)));
+    let Some(pod) = newest else { return String::new() };
+    let params = LogParams { tail_lines: Some(LINES), ..LogParams::default() };
+    pods.logs(&pod.name_any(), &params).await.unwrap_or_default()
+}

@@ -1,0 +1,94 @@
+//! `hks secret`: the values that somebody must set. They come from standard input or a file, and are never shown.
+
+use super::ClusterArgs;
+use super::output::{BAD, GOOD, Out};
+use crate::ident::StackName;
+use crate::manifest::{MANAGED_BY, STACK_LABEL};
+use crate::shell::files;
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The field manager of values that people set: hks itself owns none of them.
+const MANAGER: &str = "hks-secret";
+
+/// Sets one key. Pods that use it take the new value when they start.
+pub(super) async fn set(
+    stack: &str,
+    secret: &str,
+    key: &str,
+    file: Option<&Path>,
+    cluster: &ClusterArgs,
+    out: Out,
+) -> Result<ExitCode> {
+    let Some(stack) = StackName::new(stack) else { bail!("failed to set {key}: {stack:?} is not the name of a Stack") };
+    if file.is_none() && std::io::stdin().is_terminal() {
+        out.say("type the value, then Ctrl-D");
+    }
+    let bytes = files::read(file.unwrap_or(Path::new("-")))?;
+    let text = String::from_utf8(bytes).context("failed to read the value: it is not text")?;
+    let value = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    if value.is_empty() {
+        bail!("failed to set {key}: the value is empty");
+    }
+    let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, &cluster.namespace);
+    let name = format!("{stack}-{secret}");
+    let found = secrets.get_opt(&name).await.with_context(|| format!("failed to read Secret {name}"))?;
+    if let Some(found) = found {
+        let labels = found.metadata.labels.unwrap_or_default();
+        if labels.get(STACK_LABEL).map(String::as_str) != Some(stack.as_str()) {
+            bail!("failed to set {key}: the Secret {name} exists and does not belong to the Stack {stack}");
+        }
+    }
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": name, "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() } },
+        "type": "Opaque",
+        "stringData": { key: value },
+    });
+    // a merge keeps the keys that are there already; a Secret that is not there yet is made by the apply
+    let exists = secrets.get_metadata_opt(&name).await.with_context(|| format!("failed to read Secret {name}"))?;
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let written = match exists {
+        Some(_) => secrets.patch(&name, &params, &Patch::Merge(&body)).await,
+        None => secrets.patch(&name, &params, &Patch::Apply(&body)).await,
+    };
+    written.with_context(|| format!("failed to write Secret {name}"))?;
+    if out.json {
+        out.print(&json!({ "secret": name, "key": key }).to_string());
+    } else {
+        out.print(&format!("{GOOD}✓{GOOD:#} {key} of {secret} is set; running pods take it when they start again"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists secrets and the names of their keys.
+pub(super) async fn list(stack: &str, cluster: &ClusterArgs, out: Out) -> Result<ExitCode> {
+    let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, &cluster.namespace);
+    let params = ListParams::default().labels(&format!("{}={},{STACK_LABEL}={stack}", MANAGED_BY.0, MANAGED_BY.1));
+    let found = secrets.list(&params).await.context("failed to list secrets")?;
+    let keys = |secret: Secret| {
+        let name = secret.metadata.name.unwrap_or_default();
+        let keys: Vec<String> = secret.data.into_iter().flatten().map(|(key, _)| key).collect();
+        (name.strip_prefix(&format!("{stack}-")).map_or(name.clone(), str::to_owned), keys)
+    };
+    let found: BTreeMap<String, Vec<String>> = found.items.into_iter().map(keys).collect();
+    if out.json {
+        out.print(&serde_json::to_string_pretty(&found)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if found.is_empty() {
+        out.say(&format!("{BAD}no secrets{BAD:#} of {stack} in {}", cluster.namespace));
+    }
+    for (name, keys) in found {
+        out.print(&format!("{name}: {}", keys.join(", ")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
