@@ -57,17 +57,59 @@ image_build() {
 image_push() {
   local stamp="$KIT_STATE/stamps/image-${3//[\/:]/-}"
   [[ "$(cat "$stamp" 2>/dev/null)" == "$2" ]] && registry_has "$3" && return
-  skopeo copy -q --dest-tls-verify=false "oci:$KIT_CACHE/images/$1-$2:image" "docker://$REGISTRY/$3"
+  registry_put "$KIT_CACHE/images/$1-$2:image" "$3"
+  printf '%s\n' "$2" | write_file "$stamp"
+}
+
+# registry_put LAYOUT:IMAGE REPOSITORY:TAG
+registry_put() {
+  skopeo copy -q --dest-tls-verify=false "oci:$1" "docker://$REGISTRY/$2"
   # A plain name stays while its content changes: the node must not serve it from its own store.
   if daemon_alive containerd; then
-    ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io images rm "$REGISTRY/$3" || true
+    ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io images rm "$REGISTRY/$2" || true
   fi
-  printf '%s\n' "$2" | write_file "$stamp"
 }
 
 registry_has() {
   curl -sf -o /dev/null --max-time 5 --noproxy '*' --head -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
     "http://$REGISTRY/v2/${1%:*}/manifests/${1##*:}"
+}
+
+# A family is images that differ in nothing but their configuration: one layer, made and kept once, under many plain
+# names. family_NAME prints a line for each: REPOSITORY:TAG, and what `umoci config` is given for it.
+family_up() {
+  local name base key
+  for name in "$@"; do
+    base=$(image_key "$name")
+    key=$({ echo "$base"; declare -f family_build; "family_$name"; } | hash_text)
+    family_build "$name" "$base" "$key"
+    family_push "$name" "$key"
+  done
+}
+
+family_build() {
+  local layout="$KIT_CACHE/images/family-$1-$3" work reference options
+  [[ -d "$layout" ]] && return
+  image_build "$1" "$2"
+  work=$(scratch "family-$1")
+  cp -r "$KIT_CACHE/images/$1-$2" "$work/oci"
+  while read -r reference options; do
+    # shellcheck disable=SC2086 # several words
+    umoci config --image "$work/oci:image" --tag "$reference" $options
+  done < <("family_$1")
+  mv "$work/oci" "$layout"
+  remove_tree "$work"
+}
+
+# The stamp is written after the last, which then speaks for all.
+family_push() {
+  local stamp="$KIT_STATE/stamps/family-$1" references reference
+  mapfile -t references < <("family_$1" | cut -d' ' -f1)
+  [[ "$(cat "$stamp" 2>/dev/null)" == "$2" ]] && registry_has "${references[-1]}" && return
+  for reference in "${references[@]}"; do
+    registry_put "$KIT_CACHE/images/family-$1-$2:$reference" "$reference"
+  done
+  printf '%s\n' "$2" | write_file "$stamp"
 }
 
 # root_base ROOT: certificates, users, a temporary folder; what a static program expects to find

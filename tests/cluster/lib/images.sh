@@ -114,30 +114,119 @@ debian_mirror() {
   echo "$mirror"
 }
 
-image_hexabase-web-1_inputs() { app_inputs 1.0.0; }
+# ---- Redis and PgBouncer: Debian's programs with the libraries they need, and a shell -----------
+
+REDIS_UID=999 # as the widely used image
+PGBOUNCER_UID=998
+
+image_servers_inputs() {
+  declare -f servers_unpack servers_copy
+  echo $REDIS_UID $PGBOUNCER_UID
+  deb_version busybox-static
+}
+image_servers() {
+  local debian="${1%/root}/debian"
+  servers_unpack "$debian" redis-server,redis-tools,pgbouncer
+  root_base "$1"
+  root_shell "$1"
+  servers_copy "$debian" "$1" /usr/bin/redis-server /usr/bin/redis-cli /usr/sbin/pgbouncer
+  printf '%s:x:%s:%s::/:/bin/sh\n' redis $REDIS_UID $REDIS_UID pgbouncer $PGBOUNCER_UID $PGBOUNCER_UID >>"$1/etc/passwd"
+  printf '%s:x:%s:\n' redis $REDIS_UID pgbouncer $PGBOUNCER_UID >>"$1/etc/group"
+  install -d -m 1777 -o $REDIS_UID -g $REDIS_UID "$1/data" # any user may run it, on a volume or without one
+  config+=(--config.env PATH=/usr/sbin:/usr/bin:/bin)
+}
+
+family_servers() {
+  echo "redis:7 --config.cmd redis-server --config.user $REDIS_UID:$REDIS_UID --config.workingdir /data --config.exposedports 6379/tcp"
+  echo "pgbouncer:1 --config.cmd pgbouncer --config.user $PGBOUNCER_UID:$PGBOUNCER_UID --config.exposedports 6432/tcp"
+}
+
+# servers_unpack FOLDER PACKAGE,...: these and what they depend on, unpacked and nothing more: no package's script is run
+servers_unpack() {
+  local archive
+  debootstrap --foreign --variant=minbase --include="$2" bookworm "$1" "$(debian_mirror)"
+  for archive in "$1"/var/cache/apt/archives/*.deb; do
+    chroot "$1" dpkg-deb --fsys-tarfile "${archive#"$1"}" | tar -x --keep-directory-symlink -C "$1"
+  done
+}
+
+# servers_copy FROM TO PROGRAM...: and the shared libraries they are linked with, as files without links
+servers_copy() {
+  local from=$1 to=$2 libraries
+  shift 2
+  libraries=$(chroot "$from" ldd "$@" | grep -oP '(?<=\s)/\S+(?= \()' | sort -u)
+  # shellcheck disable=SC2086 # several paths
+  chroot "$from" tar -ch --hard-dereference "$@" $libraries | tar -x -C "$to"
+}
+
+# ---- applications, made of Rust ------------------------------------------------------------------
+
+image_hexabase-web-1_inputs() { app_inputs "$APP_DIR" "$(declare -f image_app)"; }
 image_hexabase-web-1() { image_app "$1" 1.0.0; }
 
-image_hexabase-web-2_inputs() { app_inputs 2.0.0; }
+image_hexabase-web-2_inputs() { app_inputs "$APP_DIR" "$(declare -f image_app)"; }
 image_hexabase-web-2() { image_app "$1" 2.0.0; }
-
-app_inputs() {
-  declare -f image_app app_build
-  echo "$1"
-  rustc --version
-  (cd "$APP_DIR" && find Cargo.toml Cargo.lock .cargo src -type f -print0 | sort -z | xargs -0 sha256sum)
-}
 
 image_app() {
   root_base "$1"
-  app_build "$2"
-  cp "$KIT_CACHE/cargo-target/x86_64-unknown-linux-gnu/release/hexabase-web" "$1/"
+  APP_VERSION="$2" app_build "$APP_DIR" "$1/hexabase-web"
   config+=(--config.entrypoint /hexabase-web --config.user 65532:65532 --config.exposedports 8080/tcp)
 }
 
-# From inside of its folder, where its own .cargo/config.toml asks for a static program.
+image_standin_inputs() { app_inputs "$STANDIN_DIR"; }
+image_standin() {
+  root_base "$1"
+  mkdir -p "$1"/app "$1"/commands/{aio,hugmedo,pipe,koiki}
+  app_build "$STANDIN_DIR" "$1/app/standin"
+  ln -s standin "$1/app/worker"
+  ln -s /app/standin "$1/commands/hugmedo/pnpm"
+  ln -s /app/standin "$1/commands/pipe/npm"
+  ln -s /app/standin "$1/commands/koiki/uvicorn"
+  ln -s /app/standin "$1/commands/koiki/docker-entrypoint.sh"
+  config+=(--config.entrypoint /app/standin --config.user 65532:65532)
+}
+
+# REPOSITORY ROLE PORT, and what differs from the others
+STANDINS=(
+  "aio/backend aio-api 8080 --config.workingdir /app"
+  "aio/frontend aio-frontend 3000"
+  "aio/keycloak aio-keycloak 8080"
+  "aio/jaeger aio-jaeger 16686 --config.exposedports 4317/tcp --config.exposedports 4318/tcp"
+  "hugmedo/web hugmedo-web 3000"
+  "hugmedo/mobile hugmedo-mobile 3100"
+  "hugmedo/api hugmedo-api 3000"
+  "hugmedo/chat hugmedo-chat 3000"
+  "hugmedo/ohr hugmedo-ohr 3000"
+  "pipe/api pipe-api 3000"
+  "koiki/koiki-fw koiki-fw 8000 --config.entrypoint docker-entrypoint.sh"
+  "koiki/koiki-frontend koiki-frontend 3000"
+)
+
+# A command is found by its name only in images of the system that has it.
+family_standin() {
+  local version repository role port options
+  for version in 1.0.0 2.0.0; do
+    while read -r repository role port options; do
+      echo "$repository:$version --config.env APP_VERSION=$version --config.env STANDIN_ROLE=$role" \
+        "--config.env PATH=/commands/${repository%%/*} --config.exposedports $port/tcp $options"
+    done < <(printf '%s\n' "${STANDINS[@]}")
+  done
+}
+
+# app_inputs FOLDER [TEXT]...
+app_inputs() {
+  declare -f app_build
+  rustc --version
+  (cd "$1" && find Cargo.toml Cargo.lock .cargo src -type f -print0 | sort -z | xargs -0 sha256sum)
+  shift
+  printf '%s\n' "$@"
+}
+
+# app_build FOLDER TARGET: from inside of the folder, where its own .cargo/config.toml asks for a static program
 app_build() (
-  cd "$APP_DIR" || return
+  cd "$1" || return
   unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
-  APP_VERSION="$1" CARGO_TARGET_DIR="$KIT_CACHE/cargo-target" \
+  CARGO_TARGET_DIR="$KIT_CACHE/cargo-target" \
     "${POLITE[@]}" cargo build --release --locked --jobs "$KIT_JOBS" --target x86_64-unknown-linux-gnu
+  cp "$KIT_CACHE/cargo-target/x86_64-unknown-linux-gnu/release/$(basename "$2")" "$2"
 )

@@ -11,6 +11,7 @@ KIT_LOCK=/run/hks-kit.lock
 GO_MODULES="$KIT_DIR/go"
 MANIFESTS="$KIT_DIR/manifests"
 APP_DIR="$KIT_DIR/../../examples/hexabase/app"
+STANDIN_DIR="$KIT_DIR/../standin"
 
 RUN_DIR="$KIT_STATE/run"
 LOG_DIR="$KIT_STATE/log"
