@@ -10,10 +10,9 @@
     reason = "a measurement"
 )]
 
+mod pure;
 mod support;
 
-use hks::shell::connection::Place;
-use hks::shell::target::{Host, VCluster};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
@@ -22,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime};
-use support::{World, kit, sample, until};
+use support::{World, client, kit, sample, until};
 
 /// Stacks in the repository of the push measurement.
 const STACKS: usize = 100;
@@ -31,21 +30,6 @@ const ROUNDS: usize = 20;
 
 /// A Deployment as a watch saw it: when, name, word, replicas.
 type Sight = (Instant, String, String, i32);
-
-fn client() -> (tokio::runtime::Runtime, kube::Client) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let kit = kit();
-    let place = Place {
-        host: Host { kubeconfig: Some(kit.kubeconfig.clone()), context: None },
-        vcluster: kit
-            .vcluster
-            .as_ref()
-            .map(|name| VCluster { name: name.clone(), namespace: format!("vcluster-{name}") }),
-        namespace: "default".into(),
-    };
-    let client = runtime.block_on(place.connect()).unwrap();
-    (runtime, client)
-}
 
 /// Watches the Deployments of a project from beside.
 fn watch(runtime: &tokio::runtime::Runtime, api: Api<Deployment>) -> Mutex<Receiver<Sight>> {
@@ -265,4 +249,95 @@ fn rollback() {
         added.push(ended.duration_since(ready.unwrap()).unwrap_or_default());
     }
     println!("{:#}", json!({"verdict_to_restored": figures(restored), "added_to_readiness": figures(added)}));
+}
+
+/// Reading and rendering, without a cluster.
+#[test]
+#[ignore = "a measurement: just bench spec"]
+fn spec() {
+    use hks::{manifest, spec};
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let context = pure::context();
+    let revision = hks::ident::Revision::new("0123456789abcdef0123456789abcdef01234567");
+    let read = |name: &str| {
+        let path = root.join(name).join("hks.yaml");
+        hks::shell::files::document(&path, std::fs::read(&path).unwrap())
+    };
+    let once = |document: &spec::Document| {
+        let spec = spec::read(&document.source, "hks.yaml", &document.files, spec::Selection::Any).unwrap().unwrap();
+        manifest::render(&spec, &revision, &context).objects.len()
+    };
+    let names = ["aio", "hexabase", "hugmedo", "koiki", "pipe", "reference"];
+    let documents: Vec<_> = names.iter().map(|name| read(name)).collect();
+    let mut examples = BTreeMap::new();
+    for (name, document) in names.iter().zip(&documents) {
+        once(document);
+        let mut times: Vec<f64> = (0..50).map(|_| milliseconds(|| once(document))).collect();
+        times.sort_by(f64::total_cmp);
+        examples.insert(*name, json!({ "bytes": document.source.len(), "objects": once(document), "medianMs": times[25], "maxMs": times[49] }));
+    }
+    let thousand = milliseconds(|| (0..1000).map(|index| once(&documents[index % documents.len()])).sum());
+    let small = milliseconds(|| (0..1000).map(|_| once(&documents[1])).sum());
+    let hostile: BTreeMap<&str, Value> = hostile().into_iter().map(|(name, source)| {
+        let before = resident();
+        let time = milliseconds(|| spec::parse(source.as_bytes(), "hks.yaml").err().map_or(0, |found| found.len()));
+        (name, json!({ "bytes": source.len(), "ms": time, "moreMiB": (peak().saturating_sub(before)) as f64 / 1024.0 }))
+    }).collect();
+    println!(
+        "{}",
+        json!({
+            "examples": examples, "thousandStacksMs": { "examples in turn": thousand, "hexabase": small }, "hostile": hostile,
+        })
+    );
+}
+
+fn milliseconds(work: impl FnOnce() -> usize) -> f64 {
+    let start = Instant::now();
+    std::hint::black_box(work());
+    start.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Files of 256 KiB that try to cost more than they should.
+fn hostile() -> Vec<(&'static str, String)> {
+    let head = "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {name: a}\n";
+    let most = hks::spec::MAX_BYTES;
+    let fill = |text: &str| {
+        let mut all = head.to_owned();
+        while all.len() + text.len() < most {
+            all.push_str(text);
+        }
+        all
+    };
+    let apps = (0..).map(|i| format!("  a{i}: {{image: 'a:1'}}\n")).take(11_000).collect::<String>();
+    let laughs: String = (1..10)
+        .map(|i| format!("x-{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(",")))
+        .collect::<Vec<_>>()
+        .concat();
+    vec![
+        ("comments", fill("# x\n")),
+        ("apps", format!("{head}apps:\n{apps}")),
+        ("wrong keys", (0..20_000).map(|i| format!("k{i}: 1\n")).collect::<Vec<_>>().concat()),
+        ("references", format!("{head}apps: {{web: {{image: 'a:1', env: {{A: '{}'}}}}}}\n", "${x}".repeat(60_000))),
+        ("deep", "[".repeat(most - 1)),
+        ("laughs", format!("{head}x-0: &a0 [x]\n{laughs}")),
+        ("bytes", "\u{7f}é".repeat(80_000)),
+    ]
+}
+
+/// Resident memory of this process, and the most that it ever was, in KiB.
+fn resident() -> u64 {
+    status("VmRSS:")
+}
+
+fn peak() -> u64 {
+    // the kernel starts counting anew: proc(5), clear_refs
+    let peak = status("VmHWM:");
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    peak
+}
+
+fn status(line: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let found = text.lines().find_map(|text| text.strip_prefix(line));
+    found.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

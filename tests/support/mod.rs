@@ -4,10 +4,16 @@
 //! has its own namespace, folder and port, and takes them away again, also after a failed test; worlds of runs that were
 //! killed are taken away by the next run.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "tests")]
 #![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unused_self, reason = "tests")]
 
+mod ask;
+
+pub use ask::{Client, get_json, request};
+
+use hks::shell::connection::Place;
+use hks::shell::target::{Host, VCluster};
 use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -131,6 +137,8 @@ pub struct World {
     daemon: Option<Child>,
     /// Address of its endpoint.
     pub address: String,
+    /// The branch that is pushed to and followed.
+    pub branch: &'static str,
     /// Further lines of the source in the configuration, indented by four.
     pub extra: String,
 }
@@ -147,6 +155,7 @@ impl World {
             folder: tempfile::tempdir().expect("a folder"),
             daemon: None,
             address: String::new(),
+            branch: "main",
             extra: String::new(),
         };
         let made = kubectl_on(kit, &["create", "namespace", &world.namespace]);
@@ -191,7 +200,7 @@ impl World {
     pub fn push(&self, message: &str) -> String {
         self.git(&self.work(), &["add", "-A"]);
         self.git(&self.work(), &["commit", "--quiet", "--allow-empty", "-m", message]);
-        self.git(&self.work(), &["push", "--quiet", "--force", "origin", "main"]);
+        self.git(&self.work(), &["push", "--quiet", "--force", "origin", &format!("HEAD:{}", self.branch)]);
         self.git(&self.work(), &["rev-parse", "HEAD"])
     }
 
@@ -216,7 +225,8 @@ impl World {
         std::fs::create_dir_all(&home).expect("a folder");
         let text = format!(
             "cluster: test\nlisten: 127.0.0.1:0\ndataDir: {home}/data\ndomain: {domain}\nkubeconfig: {kubeconfig}\n\
-             images: {{postgres: \"{registry}/postgres:{{version}}\"}}\nsources:\n  main:\n    namespace: {namespace}\n{target}\
+             images: {{postgres: \"{registry}/postgres:{{version}}\", redis: \"{registry}/redis:{{version}}\", pgbouncer: \
+             \"{registry}/pgbouncer:1\"}}\nsources:\n  main:\n    namespace: {namespace}\n{target}\
              {extra}    git:\n{git}",
             home = home.display(),
             domain = kit.domain,
@@ -233,7 +243,7 @@ impl World {
 
     /// The configuration for the world's own repository.
     pub fn local_config(&self, folder: &str) -> PathBuf {
-        self.config(folder, &format!("      url: {}\n", self.remote().display()))
+        self.config(folder, &format!("      url: {}\n      branch: {}\n", self.remote().display(), self.branch))
     }
 
     /// Starts the daemon.
@@ -326,6 +336,11 @@ impl World {
 
     /// Runs hks in the project.
     pub fn hks(&self, args: &[&str]) -> Output {
+        self.hks_with(args, "")
+    }
+
+    /// Runs hks in the project with this on its standard input.
+    pub fn hks_with(&self, args: &[&str], input: &str) -> Output {
         let kit = kit();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hks"));
         // what the person at this machine has set is none of the test's business
@@ -338,11 +353,29 @@ impl World {
             .env("HKS_KUBECONFIG", &kit.kubeconfig)
             .env("HKS_NAMESPACE", &self.namespace)
             .env("HKS_DOMAIN", &kit.domain)
+            .env("HKS_REDIS_IMAGE", format!("{}/redis:{{version}}", kit.registry))
+            .env("HKS_PGBOUNCER_IMAGE", format!("{}/pgbouncer:1", kit.registry))
             .env("HKS_POSTGRES_IMAGE", format!("{}/postgres:{{version}}", kit.registry));
         if let Some(vcluster) = &kit.vcluster {
             command.env("HKS_VCLUSTER", vcluster);
         }
-        command.output().expect("hks runs")
+        let file = self.folder.path().join("input");
+        std::fs::write(&file, input).expect("written");
+        command.stdin(File::open(&file).expect("readable")).output().expect("hks runs")
+    }
+
+    /// Copies a folder of the project's examples to the root of the repository.
+    pub fn copy_example(&self, name: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+        let copied = Command::new("cp").arg("-r").arg(folder.join(".")).arg(self.work()).status().expect("cp runs");
+        assert!(copied.success(), "{} can't be copied", folder.display());
+    }
+
+    /// Replaces a text in hks.yaml, which must be there, and pushes.
+    pub fn push_change(&self, from: &str, to: &str) -> String {
+        let text = std::fs::read_to_string(self.work().join("hks.yaml")).expect("hks.yaml");
+        assert!(text.contains(from), "hks.yaml has no {from:?}");
+        self.push_stack(&text.replace(from, to))
     }
 
     /// Everything in the project but what Kubernetes puts into each namespace and what hks keeps of its own.
@@ -415,70 +448,20 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// One runtime and HTTP client for all requests of a test process.
-fn http() -> &'static (tokio::runtime::Runtime, reqwest::Client) {
-    static HTTP: OnceLock<(tokio::runtime::Runtime, reqwest::Client)> = OnceLock::new();
-    HTTP.get_or_init(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        (runtime.expect("a runtime"), hks::shell::inspect::http_client().expect("a client"))
-    })
-}
-
-/// GETs JSON; nothing if there is no answer or another one.
-pub fn get_json(url: &str) -> Option<Value> {
-    let (runtime, client) = http();
-    runtime.block_on(async { client.get(url).send().await.ok()?.json().await.ok() })
-}
-
-/// Sends a request; status and text of the answer.
-pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
-    let (runtime, client) = http();
-    runtime.block_on(async {
-        let mut request = client.request(method.parse().expect("a method"), url).body(body.to_owned());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        match request.send().await {
-            Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
-            Err(error) => (0, format!("{error:?}")),
-        }
-    })
-}
-
-/// Asks a URL 50 times a second until dropped, and counts what went wrong.
-pub struct Client {
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    thread: Option<std::thread::JoinHandle<(u64, Vec<String>)>>,
-}
-
-impl Client {
-    /// Starts asking.
-    pub fn start(url: &str) -> Self {
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (until, url) = (std::sync::Arc::clone(&stop), url.to_owned());
-        let thread = std::thread::spawn(move || {
-            let (mut asked, mut failed) = (0, vec![]);
-            let mut next = Instant::now();
-            while !until.load(std::sync::atomic::Ordering::Relaxed) {
-                let (status, text) = request("GET", &url, &[], "");
-                asked += 1;
-                if status != 200 {
-                    failed.push(format!("{status} {text}"));
-                }
-                next += Duration::from_millis(20);
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            }
-            (asked, failed)
-        });
-        Self { stop, thread: Some(thread) }
-    }
-
-    /// Stops; tells how often it asked and what failed.
-    pub fn stop(mut self) -> (u64, Vec<String>) {
-        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        self.thread.take().expect("running").join().expect("the client ends")
-    }
+/// A client of the cluster that Stacks are deployed to, and what it runs on.
+pub fn client() -> (tokio::runtime::Runtime, kube::Client) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let kit = kit();
+    let place = Place {
+        host: Host { kubeconfig: Some(kit.kubeconfig.clone()), context: None },
+        vcluster: kit
+            .vcluster
+            .as_ref()
+            .map(|name| VCluster { name: name.clone(), namespace: format!("vcluster-{name}") }),
+        namespace: "default".into(),
+    };
+    let client = runtime.block_on(place.connect()).unwrap();
+    (runtime, client)
 }
 
 /// The sample app with a database and a public URL, at a version.
