@@ -71,16 +71,47 @@ fn valid_files_parse() {
 
 #[test]
 fn invalid_files_say_why() {
-    let mut all = Vec::new();
+    let (mut all, mut valid) = (Vec::new(), Vec::new());
     for path in fixtures("invalid") {
         let source = fs::read(&path).unwrap();
         let found = spec::parse(&source, "hks.yaml").err().unwrap_or_default();
-        assert!(!found.is_empty(), "{} is valid", path.display());
+        if found.is_empty() {
+            valid.push(path);
+            continue;
+        }
         all.extend(found.clone());
         expect(&path.with_extension("expected"), &one_line_each(&found));
     }
+    assert_eq!(valid, Vec::<PathBuf>::new(), "these are valid");
     let complaints: Vec<String> = all.iter().filter_map(complaint).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// The same mistakes through the command line, and as the commit status that the forge gets.
+#[test]
+fn invalid_files_are_told_everywhere() {
+    let folder = root().join("tests/fixtures/spec/invalid");
+    let mut count = 0;
+    for path in fixtures("invalid") {
+        count += 1;
+        let found = spec::parse(&fs::read(&path).unwrap(), "hks.yaml").unwrap_err();
+        let first = found[0].to_string();
+        let cause = hks::rollout::Cause::InvalidSpec { count: found.len(), first: first.clone() };
+        let status = hks::report::rejected(&cause);
+        assert!(
+            status.chars().count() <= hks::report::MAX_DESCRIPTION && status.contains(&found[0].message),
+            "{status}"
+        );
+    }
+    assert!(count >= 120, "only {count} files");
+    let command = || std::process::Command::new(env!("CARGO_BIN_EXE_hks"));
+    let one = folder.join("app-replicas-text.yaml");
+    let told = command().arg("validate").arg(&one).output().unwrap();
+    assert_eq!(told.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("`replicas` must be a whole number"), "{told:?}");
+    let all = command().args(["validate", "-o", "json"]).args(fixtures("invalid")).output().unwrap();
+    let told: Vec<Value> = serde_json::from_slice(&all.stdout).unwrap();
+    assert!(all.status.code() == Some(3) && told.len() >= count, "{} mistakes", told.len());
 }
 
 /// What is wrong with the form of a diagnostic.

@@ -127,6 +127,7 @@ impl Reader<'_> {
             let same = |d: &Diagnostic| (d.code, &d.path, &d.message) == (found.code, &found.path, &found.message);
             if !report.found.iter().any(same) {
                 found.path = format!("{} in environment {}", found.path, environment.name);
+                found.message = format!("{} (in `{}`)", found.message, environment.name);
                 report.found.push(found);
             }
         }

@@ -207,7 +207,7 @@ fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wro
         _ => return Err(not_a_reference(raw, &keys)),
     };
     if site == Site::Public && reference.is_secret() {
-        let message = format!("`${{{}}}` is a secret value, and this is not", bounded(raw));
+        let message = format!("`${{{}}}` is a secret value, and a file is not", bounded(raw));
         return Err((Code::MisplacedReference, message, "pass it through `env`".into()));
     }
     Ok(Some(Part::Ref(reference)))

@@ -50,7 +50,9 @@ pub(super) fn check(value: &mut Value, report: &mut Report<'_>) -> Broken {
 fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mut Vec<Path>, broken: &mut Broken) {
     let path = keys(error.instance_path().as_str());
     let definition = definition(error.schema_path().as_str());
-    let name = path.last().map_or("the file", String::as_str);
+    // an item of a list is called by the list
+    let named = path.iter().rev().find(|key| key.parse::<usize>().is_err());
+    let name = named.map_or("the file", String::as_str);
     let remove = |path: &Path, removals: &mut Vec<Path>, broken: &mut Broken| {
         removals.push(path.clone());
         broken.0.push(path.clone());
@@ -109,12 +111,13 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
             report.value(Code::WrongType, &path, &message, &help);
             remove(&path, removals, broken);
         }
-        Kind::Constant { expected_value } if expected_value.is_boolean() => {
+        Kind::Enum { options } if **options == serde_json::json!([true]) => {
+            let name = short(name);
             report.value(
                 Code::UnknownValue,
                 &path,
-                &format!("`{}` is not `{expected_value}`", short(name)),
-                &format!("write `{expected_value}`"),
+                &format!("`{name}` can only be `true`"),
+                "write `true`, or remove it",
             );
             remove(&path, removals, broken);
         }
@@ -199,7 +202,9 @@ fn unknown_key(key: &str, near: Option<&str>, known: &[String]) -> String {
     match near {
         Some(near) => format!("did you mean `{near}`?"),
         // more of them would not fit into a commit status
-        None if known.len() > 8 => "remove it, or see `hks explain` for what may stand here".to_owned(),
+        None if known.join(", ").len() > MOST_LISTED => {
+            "remove it, or see `hks explain` for what may stand here".to_owned()
+        }
         None => format!("remove it; known here: {}", known.join(", ")),
     }
 }
@@ -233,6 +238,7 @@ fn expected(kind: &TypeKind) -> &'static str {
         TypeKind::Single(JsonType::Object) => "a mapping",
         TypeKind::Single(JsonType::Array) => "a list",
         TypeKind::Single(JsonType::Integer) => "a whole number",
+        TypeKind::Single(JsonType::Boolean) => "`true` or `false`",
         TypeKind::Single(_) => "text",
         TypeKind::Multiple(types) if types.contains(JsonType::Boolean) => "text, a number or a boolean",
         TypeKind::Multiple(_) => "text or a number",
@@ -267,6 +273,7 @@ fn wrong_type(actual: &Value, expected: &str, name: &str, definition: &str, writ
         (Value::Array(_), "a mapping", _) => "write `name: …` below it instead of `- …`".to_owned(),
         (_, "a mapping", _) => "write keys below it".to_owned(),
         (_, "a list", _) => "write a list, such as `[\"serve\", \"--verbose\"]`".to_owned(),
+        (Value::String(_), "`true` or `false`", _) => "write `true` or `false`, without quotes".to_owned(),
         (Value::Number(_), "a whole number", _) => "leave out the fraction".to_owned(),
         _ => format!("write {expected}"),
     };
@@ -274,7 +281,8 @@ fn wrong_type(actual: &Value, expected: &str, name: &str, definition: &str, writ
 }
 
 fn unknown_value(path: &Path, actual: &Value, options: &[&str], report: &mut Report<'_>) {
-    let name = path.last().map(String::as_str).unwrap_or_default();
+    let named = path.iter().rev().find(|key| key.parse::<usize>().is_err());
+    let name = named.map(String::as_str).unwrap_or_default();
     let actual = actual.as_str().unwrap_or_default();
     let message = if harmless(actual) {
         format!("unknown value `{actual}` of `{name}`")
@@ -286,10 +294,17 @@ fn unknown_value(path: &Path, actual: &Value, options: &[&str], report: &mut Rep
     let help = match (options, near) {
         ([only], _) => format!("write `{only}`"),
         (_, Some(near)) => format!("did you mean `{near}`?"),
+        // more of them would not fit into a commit status
+        _ if options.join(", ").len() > MOST_LISTED => {
+            format!("write {}, …; see `hks explain`", options.iter().take(4).copied().collect::<Vec<_>>().join(", "))
+        }
         _ => format!("write one of {}", options.join(", ")),
     };
     report.value(Code::UnknownValue, path, &message, &help);
 }
+
+/// A longer list is cut: with it, the message would not fit into a commit status.
+const MOST_LISTED: usize = 70;
 
 /// A longer text is not repeated: with it, the message would not fit into a commit status.
 const MAX_SHOWN: usize = 30;
@@ -384,12 +399,15 @@ fn bad_text(definition: &str, name: &str, text: &str) -> (Code, String, &'static
         ),
         "Cron" => (
             Code::InvalidCron,
-            format!("{shown} is not a schedule of five fields"),
+            "not a schedule of five fields".to_owned(),
             "write minute, hour, day, month and weekday, such as `0 3 * * *`",
         ),
-        "TimeZone" => {
-            (Code::UnknownValue, format!("{shown} is not a time zone"), "write one such as `Asia/Tokyo`, or `UTC`")
-        }
+        "TimeZone" => (Code::UnknownValue, "not a time zone".to_owned(), "write one such as `Asia/Tokyo`, or `UTC`"),
+        "ImageParam" => (
+            Code::InvalidImage,
+            "not a tag of an image".to_owned(),
+            "use letters, digits, `_`, `.` and `-`, at most 128 of them",
+        ),
         "GitPattern" => (
             Code::InvalidName,
             format!("{shown} is not the name of a branch or tag"),
@@ -451,7 +469,9 @@ fn out_of_range(kind: &Kind, name: &str) -> (String, String) {
         Kind::Maximum { limit } => (format!("`{name}` is too large"), format!("write at most {limit}")),
         Kind::MinLength { .. } => (format!("`{name}` is an empty text"), "give it a value".to_owned()),
         Kind::MaxLength { limit } => (format!("`{name}` is too long"), format!("write at most {limit} characters")),
-        Kind::MinProperties { .. } => (format!("`{name}` is empty"), "add at least one entry".to_owned()),
+        Kind::MinProperties { .. } | Kind::MinItems { .. } => {
+            (format!("`{name}` is empty"), "add at least one entry".to_owned())
+        }
         Kind::MaxItems { limit } => (format!("`{name}` is too long"), format!("write at most {limit} items")),
         _ => (format!("`{name}` is not allowed"), "see the JSON Schema of hks.yaml".to_owned()),
     }

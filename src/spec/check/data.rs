@@ -98,12 +98,12 @@ impl Check<'_, '_> {
             bytes(&size.0, &below(at, &["persistence", "size"]), self.report).map(Amount::canonical)
         });
         let (engine, version) = (wire.engine?, wire.version?.major());
-        let (engine, known) = match engine {
-            wire::CacheEngine::Redis => (CacheEngine::Redis, 6..=8),
-            wire::CacheEngine::Valkey => (CacheEngine::Valkey, 7..=9),
+        let (engine, title, known) = match engine {
+            wire::CacheEngine::Redis => (CacheEngine::Redis, "Redis", 6..=8),
+            wire::CacheEngine::Valkey => (CacheEngine::Valkey, "Valkey", 7..=9),
         };
         if !known.contains(&version) {
-            let message = format!("there is no version {version} of it");
+            let message = format!("there is no {title} {version}");
             let help = format!("write \"{}\" to \"{}\"", known.start(), known.end());
             self.report.value(Code::UnknownValue, &below(at, &["version"]), &message, &help);
             return None;

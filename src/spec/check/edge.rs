@@ -66,6 +66,9 @@ impl Check<'_, '_> {
         });
         let mut networks = vec![];
         for (index, cidr) in wire.allow.iter().enumerate() {
+            if self.is_broken(&below(&at, &["allow", &index.to_string()])) {
+                continue;
+            }
             if let Some(network) = network(&cidr.0) {
                 networks.push(network);
             } else {
@@ -168,7 +171,7 @@ impl Check<'_, '_> {
         each(&wire.0, |name, value| {
             let at = below(at, &[name]);
             if OURS.contains(&name.to_lowercase().as_str()) {
-                self.report.key(Code::ReservedKey, &at, &format!("HTTP itself sets `{name}`"), "remove it");
+                self.report.key(Code::ReservedKey, &at, &format!("`{name}` is set by HTTP itself"), "remove it");
                 return None;
             }
             if let Some(kind) = credential::find(&value.0) {
@@ -185,6 +188,9 @@ impl Check<'_, '_> {
         let mut origins = vec![];
         for (index, origin) in wire.origins.iter().enumerate() {
             let at = below(at, &["origins", &index.to_string()]);
+            if self.is_broken(&at) {
+                return None;
+            }
             let template = self.template(&origin.0, &at, Site::Known)?;
             let text: String =
                 template.0.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { "" }).collect();

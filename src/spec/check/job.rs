@@ -124,7 +124,7 @@ fn cron_complaint(cron: &str) -> Option<(String, &'static str)> {
         });
         if !right {
             return Some((
-                format!("`{text}` is not a {name}"),
+                format!("`{text}` can't stand for the {name}"),
                 "write minute, hour, day, month and weekday, such as `0 3 * * *`",
             ));
         }
