@@ -5,6 +5,7 @@
 
 mod cluster;
 mod deploy;
+mod init;
 mod job;
 mod local;
 mod output;
@@ -76,6 +77,8 @@ enum Color {
 enum Command {
     /// Follow repositories and deploy what is pushed, until stopped.
     Run(Box<RunArgs>),
+    /// Write a first hks.yaml, from a few questions or from a compose file.
+    Init(init::InitArgs),
     /// Check hks.yaml files; all mistakes are told at once.
     Validate {
         /// Files, folders, or `-`.
@@ -315,6 +318,7 @@ async fn run(command: Command, out: Out) -> Result<ExitCode> {
             daemon::run(&origin(*args)).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Init(args) => init::init(&args, out),
         Command::Validate { paths } => local::validate(&paths, out),
         Command::Render(args) => {
             local::render(&args.path, &args.render.context(&args.namespace, args.environment.as_deref()), out)

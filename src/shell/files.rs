@@ -20,6 +20,17 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))
 }
 
+/// Writes a file that must not be there yet.
+///
+/// # Errors
+/// Names the file.
+pub fn write_new(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let file = std::fs::File::options().write(true).create_new(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
 /// An hks.yaml with the other files that it names, which lie below the root of its repository, or beside it where there is
 /// none.
 #[expect(clippy::disallowed_methods, reason = "the file adapter")]

@@ -138,6 +138,11 @@ pub fn is_empty(source: &[u8]) -> bool {
     source.len() <= MAX_BYTES && std::str::from_utf8(source).is_ok_and(place::is_empty)
 }
 
+/// Whether a text holds a credential that hks.yaml refuses.
+pub fn is_credential(text: &str) -> bool {
+    credential::find(text).is_some()
+}
+
 /// Every code of a diagnostic with its meaning, in the order of the checks.
 pub fn explain_codes() -> &'static [(&'static str, &'static str)] {
     diagnostic::MEANINGS
