@@ -103,6 +103,20 @@ fn hugmedo() {
 }
 
 #[test]
+fn hexabase() {
+    let mut world = World::new("hexabase");
+    world.copy_example("hexabase");
+    let view = deployed(&mut world, "todo");
+    let public = url(&view, 0);
+    assert_eq!(request("GET", &format!("{public}/ready"), &[], "").0, 200);
+    let sha = world.push_change("    replicas: 2", "    replicas: 1");
+    world.settled("todo", &sha);
+    assert_eq!(world.kubectl(&["get", "deployment", "todo-web", "-o", "jsonpath={.spec.replicas}"]), "1");
+    let budget = world.try_kubectl(&["get", "poddisruptionbudget", "todo-web"]);
+    assert!(!budget.status.success(), "one pod needs no budget");
+}
+
+#[test]
 fn pipe() {
     let mut world = world("pipe");
     let view = deployed(&mut world, "pipe");

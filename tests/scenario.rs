@@ -4,51 +4,25 @@
 //! Commands: `push SHA KIND` a commit (kinds: see [`file`]); `run` answers every request until nothing is left to do;
 //! `answer` answers only the next one; `fail transient|final` lets the next one fail; `pass TIME` lets time pass;
 //! `crash` loses all but the cluster, and the source is slow; `fetch` gives the newest commit again; `touch` changes an object as a stranger; `delete KIND/NAME` deletes one;
-//! `room none|enough` takes or gives room in the node pool; `tables` puts a table into every database.
+//! `room none|enough` takes or gives room in the node pool; `tables` puts a table into every database; `set NAME KEY` sets a key of a
+//! Secret as a person.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 mod pure;
 
 use hks::ident::{Kind, ObjectKey, Revision, StackName};
-use hks::machine::{Commit, Content, Effect, Event, Fault, Machine, Rest, State, Toward};
+use hks::machine::{Commit, Effect, Event, Fault, Machine, Rest, State, Toward};
 use hks::plan::Live;
 use hks::record::Record;
-use hks::spec::Document;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use pure::context;
+use pure::simulated::{file, live};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
-
-/// The hks.yaml of a kind: `v1`, `v2` (web changes), `nodb` (v1 without its database), `bad` (web's image is missing),
-/// `badfirst` (the same beside a database), `empty`, `gone`, `broken`, `big` (asks for more room).
-fn file(kind: &str) -> Content {
-    let text = |database: bool, tag: &str| {
-        let database = if database { "databases: {main: {engine: postgres, version: \"16\"}}\n" } else { "" };
-        let env = if database.is_empty() { "" } else { ", env: {URL: \"${databases.main.url}\"}" };
-        format!(
-            "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: todo}}\n{database}apps:\n  web: {{image: \
-             \"web:{tag}\", ports: {{http: 80}}{env}}}\ningress: {{public: {{paths: {{/: web}}}}}}\ndeploy: {{timeout: 10m, capacity: \
-             {{wait: 30m}}}}\n"
-        )
-    };
-    let text = match kind {
-        "v1" => text(true, "1"),
-        "v2" => text(true, "2"),
-        "bad" => text(true, "missing"),
-        "nodb" => text(false, "1"),
-        "big" => text(false, "big"),
-        "broken" => "kind: [".to_owned(),
-        "empty" => "# nothing\n".to_owned(),
-        "gone" => return Content::Missing,
-        other => panic!("no kind {other}"),
-    };
-    Content::File(Document::new("hks.yaml", text.into_bytes()))
-}
 
 /// A cluster that does what it is told, and a machine on it.
 struct Sim {
@@ -83,79 +57,8 @@ impl Sim {
         }
     }
 
-    /// The cluster's controllers: what they would have made of the objects by now.
-    fn live(&self) -> Live {
-        let mut all = self.objects.clone();
-        for (key, object) in &self.objects {
-            match key.kind {
-                Kind::Deployment => all.extend(self.rollout(key, object)),
-                Kind::StatefulSet => {
-                    let status = json!({"observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
-                    all.get_mut(key).unwrap()["status"] = status;
-                }
-                Kind::Pod => {
-                    let status = Self::container(object["spec"]["containers"][0]["image"].as_str().unwrap(), true);
-                    all.get_mut(key).unwrap()["status"] = status;
-                    all.get_mut(key).unwrap()["spec"]["nodeName"] = json!("n");
-                }
-                _ => {}
-            }
-        }
-        Live { objects: all.into_iter().map(|(key, object)| (key, Arc::new(object))).collect(), events: vec![] }
-    }
-
-    fn container(image: &str, pull_only: bool) -> Value {
-        let missing = json!({"waiting": {"reason": "ErrImagePull", "message": format!("{image}: not found")}});
-        let state = match (image.contains("missing"), pull_only) {
-            (true, _) => missing,
-            (false, true) => json!({"terminated": {"reason": "StartError"}}),
-            (false, false) => json!({"running": {}}),
-        };
-        let ready = if image.contains("missing") { "False" } else { "True" };
-        json!({
-            "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}],
-            "containerStatuses": [{"name": "web", "image": image, "state": state}],
-        })
-    }
-
-    fn rollout(&self, key: &ObjectKey, object: &Value) -> Vec<(ObjectKey, Value)> {
-        let image = object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
-        let full = image.contains("big") && !self.room;
-        let good = !image.contains("missing") && !full;
-        let mut deployment = object.clone();
-        deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("1");
-        let replicas = object["spec"]["replicas"].as_i64().unwrap();
-        let ready = if good { replicas } else { 0 };
-        deployment["status"] = json!({
-            "observedGeneration": 1, "updatedReplicas": replicas, "replicas": replicas, "availableReplicas": ready,
-        });
-        let owner = |uid: &Value| json!([{"uid": uid, "controller": true}]);
-        let labels = object["metadata"]["labels"].clone();
-        let set = json!({"metadata": {
-            "name": "set", "uid": "set", "labels": labels, "ownerReferences": owner(&object["metadata"]["uid"]),
-            "annotations": {"deployment.kubernetes.io/revision": "1"},
-        }});
-        let mut pod = json!({
-            "metadata": {"name": "pod", "uid": "pod", "labels": labels, "ownerReferences": owner(&json!("set"))},
-            "spec": {"nodeName": "n", "containers": [{"name": "web", "image": image, "resources": {"requests": {"cpu": "9", "memory": "1Gi"}}}]},
-            "status": Self::container(image, false),
-        });
-        if full {
-            let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: none";
-            pod["spec"].as_object_mut().unwrap().remove("nodeName");
-            pod["status"] = json!({"conditions": [
-                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message},
-            ]});
-        }
-        vec![
-            (key.clone(), deployment),
-            (ObjectKey::new(Kind::ReplicaSet, "set"), set),
-            (ObjectKey::new(Kind::Pod, "pod"), pod),
-        ]
-    }
-
     fn take(&mut self, event: Event) {
-        let live = self.live();
+        let live = live(&self.objects, self.room);
         for effect in self.machine.step(event, &live, self.now).0 {
             self.log.push(describe(&effect));
             if !matches!(effect, Effect::Report(_)) {
@@ -311,6 +214,12 @@ impl Sim {
                 self.take(Event::Observed);
             }
             ["tables"] => self.tables = true,
+            ["set", name, key] => {
+                let labels = json!({"app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "todo"});
+                let secret = json!({"metadata": {"name": name, "labels": labels}, "data": {*key: Live::HIDDEN}});
+                self.objects.insert(ObjectKey::new(Kind::Secret, *name), secret);
+                self.take(Event::Observed);
+            }
             ["rollback", revision, kind] => {
                 let to = Commit { revision: Revision::new(*revision), content: file(kind) };
                 self.take(Event::RollBack { to, by: "a test".into() });

@@ -159,14 +159,11 @@ impl Wants<'_> {
         let tls = ingress.tls.as_ref();
         let traefik = edge == Edge::Traefik;
         let wanted = [
-            ("`headers`", !policy.headers.is_empty()),
-            ("`requestHeaders`", !policy.request_headers.is_empty()),
             ("`cors`", policy.cors.is_some()),
             ("`redirects`", self.redirect.is_some()),
             ("`maxBodySize`", ingress.max_body_size.is_some()),
             ("`rateLimit`", ingress.rate_limit.is_some()),
             ("`allow`", !ingress.allow.is_empty()),
-            ("`tls.minVersion`", tls.is_some_and(|tls| tls.min_version.is_some())),
             // both have the entry point for HTTP send clients on, or not, for all hosts alike; Traefik serves a router
             // with TLS by HTTPS only
             ("`tls.redirect: true`", tls.is_some_and(|tls| tls.redirect) && !traefik),

@@ -108,12 +108,9 @@ impl Reader<'_> {
         let broken = violation::check(&mut value, &mut own);
         let stack = typed(value);
         let spec = stack.and_then(|stack| {
-            let mut params = texts(&stack.params.0, &root(&["params"]), &own);
-            params.extend(texts(
-                &environment.wire.params.0,
-                &root(&["environments", environment.name, "params"]),
-                &own,
-            ));
+            let mut params = values(&stack.params.0, &root(&["params"]), &mut own);
+            let at = root(&["environments", environment.name, "params"]);
+            params.extend(texts(&environment.wire.params.0, &at, &own));
             let tag = match self.selection {
                 Selection::For { tag, .. } if environment.wire.tag.is_some() => tag.or(Some(SOME)),
                 _ => environment.wire.tag.as_ref().map(|_| SOME),

@@ -55,12 +55,13 @@ pub(super) fn names_host(repository: &str) -> bool {
 
 /// Whether `text` is a DNS name in lower case.
 pub(super) fn is_host(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(crate::ident::is_label)
+    text.len() <= 253 && text.split('.').all(crate::ident::is_label) && text.parse::<core::net::IpAddr>().is_err()
 }
 
+/// A registry may be at an address without a name.
 fn is_host_port(text: &str) -> bool {
     let (host, port) = text.split_once(':').map_or((text, None), |(h, p)| (h, Some(p)));
-    is_host(host) && port.is_none_or(|p| p.parse::<u16>().is_ok())
+    (is_host(host) || host.parse::<core::net::Ipv4Addr>().is_ok()) && port.is_none_or(|p| p.parse::<u16>().is_ok())
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`

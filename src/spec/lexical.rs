@@ -137,10 +137,6 @@ text! {
     HeaderName, 100, "^[A-Za-z0-9][A-Za-z0-9-]*$", ["X-Frame-Options"]
 }
 text! {
-    /// Value of an HTTP header; printable ASCII, without `"`, `\` and `$`.
-    HeaderValue, 1000, "^[ !#%-\\[\\]-~]*$", ["DENY"]
-}
-text! {
     /// An HTTP method.
     Method, 20, "^[A-Z]+$", ["GET"]
 }
@@ -149,7 +145,7 @@ text! {
     Cidr, 50, "^([0-9]{1,3}(\\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9a-fA-F:]+(/[0-9]{1,3})?)$", ["203.0.113.0/24"]
 }
 text! {
-    /// A site that may call: scheme, host and port, or `*`. May hold references to `params`, `env` and `project`.
+    /// A site that may call: scheme, host and port, or `*`. May hold references to `params` and `env`.
     Origin, 300, "^[^ ,\"]+$", ["https://app.example.com"]
 }
 

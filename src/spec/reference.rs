@@ -77,6 +77,10 @@ pub(super) fn template(
     scope: &Scope<'_>,
     report: &mut Report<'_>,
 ) -> Option<Template> {
+    if text.contains('\0') {
+        report.value(Code::WrongType, path, "a NUL character can't be passed on", "remove it");
+        return None;
+    }
     let Some(pieces) = template::split(text) else {
         let message = "a reference is not closed: `${` without `}`";
         report.inside(Code::InvalidReference, path, "${", message, "add `}`, or write `$${` for a literal `${`");
@@ -105,7 +109,17 @@ pub(super) fn template(
             },
         }
     }
-    wrong.is_empty().then(|| Template(joined(parts)))
+    if !wrong.is_empty() {
+        return None;
+    }
+    let template = Template(joined(parts));
+    // what a parameter says may complete one
+    if let Some(kind) = credential::find(&shape(&template, |_| credential::REFERENCE.to_string())) {
+        let message = format!("{kind} in plain text");
+        report.value(Code::PlaintextCredential, path, &message, "refer to `${databases.…}` or `${secrets.…}` instead");
+        return None;
+    }
+    Some(template)
 }
 
 /// Neighbouring texts as one: what a parameter says is text like any other.

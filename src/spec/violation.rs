@@ -61,29 +61,15 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
         broken.0.push(path.clone());
     };
     match error.kind() {
-        Kind::AdditionalProperties { unexpected } => {
-            let known = known_keys(error);
-            for key in unexpected {
-                let at = below(&path, &[key]);
-                let near = suggest::nearest(key, known.iter().map(String::as_str));
-                if let Some(near) = near {
-                    broken.0.push(below(&path, &[near]));
-                }
-                report.key(
-                    Code::UnknownKey,
-                    &at,
-                    &format!("unknown key `{}`", short(key)),
-                    &unknown_key(key, near, &known),
-                );
-                removals.push(at);
-            }
-        }
+        Kind::AdditionalProperties { unexpected } => unknown_keys(error, &path, unexpected, report, removals, broken),
         Kind::PropertyNames { error } => {
             let key = error.instance().as_str().unwrap_or_default();
             let at = below(&path, &[key]);
             let (code, message, help) = bad_text(self::definition(error.schema_path().as_str()), "name", key);
             report.key(code, &at, &message, help);
         }
+        // a key that was spelt wrong is told once
+        Kind::Required { property } if misspelt(error, property.as_str().unwrap_or_default()) => {}
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
             let message = if path.is_empty() {
@@ -155,6 +141,31 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
     }
 }
 
+/// Keys that the language does not have: told, and taken out of the file.
+fn unknown_keys(
+    error: &ValidationError<'_>,
+    path: &Path,
+    unexpected: &[String],
+    report: &mut Report<'_>,
+    removals: &mut Vec<Path>,
+    broken: &mut Broken,
+) {
+    let known = known_keys(error);
+    for (index, key) in unexpected.iter().enumerate() {
+        let at = below(path, &[key]);
+        if index >= MOST_TOLD {
+            removals.push(at);
+            continue;
+        }
+        let near = suggest::nearest(key, known.iter().map(String::as_str));
+        if let Some(near) = near {
+            broken.0.push(below(path, &[near]));
+        }
+        report.key(Code::UnknownKey, &at, &format!("unknown key `{}`", short(key)), &unknown_key(key, near, &known));
+        removals.push(at);
+    }
+}
+
 /// The keys of a JSON pointer.
 fn keys(pointer: &str) -> Path {
     pointer.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).collect()
@@ -172,32 +183,44 @@ fn known_keys(error: &ValidationError<'_>) -> Vec<String> {
     properties.map(|p| p.keys().cloned().collect()).unwrap_or_default()
 }
 
+/// What other languages call what this one calls otherwise.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("environment", "env"),
+    ("services", "apps"),
+    ("entrypoint", "command"),
+    ("scale", "replicas"),
+    ("instances", "replicas"),
+    ("scaling", "autoscaling"),
+    ("hpa", "autoscaling"),
+    ("depends_on", "dependsOn"),
+    ("cmd", "command"),
+    ("environments", "env"),
+    ("cron", "schedule"),
+    ("domain", "host"),
+    ("redis", "caches"),
+    ("postgres", "databases"),
+    ("volumeMounts", "volumes"),
+    ("mountPath", "mount"),
+    ("healthcheck", "probes"),
+    ("healthCheck", "probes"),
+    ("hostname", "host"),
+    ("volume", "storage"),
+    ("name", "repository"),
+    ("memoryLimit", "limits"),
+];
+
+/// Whether what is missing stands there under a name that is nearly right.
+fn misspelt(error: &ValidationError<'_>, missing: &str) -> bool {
+    let parent = error.schema_path().as_str().strip_suffix("/required").unwrap_or_default();
+    let known = SCHEMA.pointer(&format!("{parent}/properties"));
+    let there = error.instance().as_object().into_iter().flat_map(|map| map.keys());
+    let mut unknown = there.filter(|key| known.is_none_or(|known| known.get(key.as_str()).is_none()));
+    unknown.any(|key| {
+        suggest::nearest(key, [missing]).is_some() || SYNONYMS.iter().any(|(other, k)| other == key && *k == missing)
+    })
+}
+
 fn unknown_key(key: &str, near: Option<&str>, known: &[String]) -> String {
-    /// What other languages call what this one calls otherwise.
-    const SYNONYMS: &[(&str, &str)] = &[
-        ("environment", "env"),
-        ("services", "apps"),
-        ("entrypoint", "command"),
-        ("scale", "replicas"),
-        ("instances", "replicas"),
-        ("scaling", "autoscaling"),
-        ("hpa", "autoscaling"),
-        ("depends_on", "dependsOn"),
-        ("cmd", "command"),
-        ("environments", "env"),
-        ("cron", "schedule"),
-        ("domain", "host"),
-        ("redis", "caches"),
-        ("postgres", "databases"),
-        ("volumeMounts", "volumes"),
-        ("mountPath", "mount"),
-        ("healthcheck", "probes"),
-        ("healthCheck", "probes"),
-        ("hostname", "host"),
-        ("volume", "storage"),
-        ("name", "repository"),
-        ("memoryLimit", "limits"),
-    ];
     let has = |k: &str| known.iter().any(|known| known == k);
     if let Some((_, synonym)) = SYNONYMS.iter().find(|(other, k)| *other == key && has(k)) {
         return format!("did you mean `{synonym}`?");
@@ -217,8 +240,8 @@ fn missing_key(key: &str) -> &'static str {
         "apiVersion" => "add `apiVersion: hks.hexabase.ai/v1`",
         "kind" => "add `kind: Stack`",
         "metadata" | "name" => "add `metadata: {name: …}`",
-        "engine" => "add `engine: postgres`",
-        "version" => "add the major version, such as `version: \"16\"`",
+        "engine" => "add the kind of server, such as `engine: postgres` or `engine: redis`",
+        "version" => "add the major version in quotes, such as `version: \"16\"`",
         "image" => "add `image: repository:tag`",
         "server" => "add the host, such as `server: registry.example/team`",
         "repository" => "add the repository of the image, without tag",
@@ -305,6 +328,9 @@ fn unknown_value(path: &Path, actual: &Value, options: &[&str], report: &mut Rep
     };
     report.value(Code::UnknownValue, path, &message, &help);
 }
+
+/// More unknown keys of one mapping are not told one by one: the file is of another kind.
+const MOST_TOLD: usize = 100;
 
 /// A longer list is cut: with it, the message would not fit into a commit status.
 const MOST_LISTED: usize = 70;

@@ -47,13 +47,5 @@ pub(super) fn realise(wants: &Wants<'_>) -> Realised {
         set("nginx.ingress.kubernetes.io/ssl-redirect", tls.redirect.to_string());
         set("nginx.ingress.kubernetes.io/force-ssl-redirect", tls.redirect.to_string());
     }
-    let impossible = [
-        // only by snippets, which are off since v1.9 because tenants could run code in the controller with them
-        ("`headers`", !wants.policy.headers.is_empty()),
-        ("`requestHeaders`", !wants.policy.request_headers.is_empty()),
-        // a setting of the controller as a whole
-        ("`tls.minVersion`", ingress.tls.as_ref().is_some_and(|tls| tls.min_version.is_some())),
-    ];
-    let impossible = impossible.into_iter().filter(|(_, wanted)| *wanted).map(|(key, _)| key).collect();
-    Realised { annotations, impossible }
+    Realised { annotations, impossible: vec![] }
 }

@@ -18,6 +18,7 @@ impl Check<'_, '_> {
     /// The address of an app that runs elsewhere.
     pub(super) fn external(&mut self, name: &str, wire: &wire::App) -> Option<String> {
         let address = wire.external.as_ref()?;
+        self.innocent(&root(&["apps", name, "external"]), &address.0);
         if wire.image.is_some() || wire.from.is_some() {
             return None;
         }
@@ -132,6 +133,12 @@ impl Check<'_, '_> {
                 let message = "`port` means nothing beside `exec`";
                 self.report.key(Code::Contradiction, &below(&at, &["port"]), message, "remove it");
             }
+            for (index, word) in wire.exec.iter().enumerate() {
+                let at = below(&at, &["exec", &index.to_string()]);
+                if !self.innocent(&at, word) || !self.literal(&at, word) {
+                    return None;
+                }
+            }
             Some(HealthCheck::Exec(wire.exec.clone()))
         } else {
             None
@@ -224,6 +231,11 @@ impl Check<'_, '_> {
             .stabilization
             .as_ref()
             .map(|given| duration(Some(given), 0, &(0..=HOUR), &below(at, &["stabilization"]), self.report).ok_or(()));
+        if wire.period.is_some() && wire.pods.is_none() {
+            let message = "`period` means nothing without `pods`";
+            self.report.key(Code::Contradiction, &below(at, &["period"]), message, "add `pods`, or remove it");
+            return None;
+        }
         let period = duration(wire.period.as_ref(), MINUTE, &(1..=30 * MINUTE), &below(at, &["period"]), self.report);
         let pods = wire.pods.map(|pods| Some((pods, period?)));
         Some(Some(Scaling { stabilization: stabilization.transpose().ok()?, pods: pods.flatten() }))
@@ -274,8 +286,10 @@ impl Check<'_, '_> {
     }
 
     fn volumes(&mut self, at: &Path, wire: &wire::App) -> Option<BTreeMap<String, Volume>> {
+        let inherited = wire.from.as_ref().and_then(|from| self.stack.apps.0.get(&from.0));
+        let inherited = inherited.into_iter().flat_map(|base| base.files.0.keys());
         let mut mounts: BTreeMap<String, String> =
-            wire.files.0.keys().map(|path| (path.clone(), "a file".into())).collect();
+            wire.files.0.keys().chain(inherited).map(|path| (path.clone(), "a file".into())).collect();
         each(&wire.volumes.0, |name, volume| {
             let at = below(at, &["volumes", name]);
             let mount = &volume.mount.as_ref()?.0;

@@ -6,7 +6,7 @@ use super::super::place::Path;
 use super::super::quantity::{Amount, Bytes};
 use super::super::report::below;
 use super::super::resources::{self, bytes, resources};
-use super::super::{credential, wire};
+use super::super::wire;
 use super::{Check, each};
 
 /// Server parameters that would take the server out of the hands of hks.
@@ -24,6 +24,9 @@ const OURS: [&str; 12] = [
     "unix_socket_permissions",
     "superuser_reserved_connections",
 ];
+
+/// The largest cache: more than the memory of any machine that it could run on.
+const MAX_CACHE: u64 = 1 << 40;
 
 /// What a cache server needs besides its data: buffers of clients, fragmentation, copies on write.
 const CACHE_OVERHEAD: u64 = 32 << 20;
@@ -44,11 +47,7 @@ impl Check<'_, '_> {
                 return None;
             }
             let value = self.report.places.text(&at)?.to_owned();
-            if let Some(kind) = credential::find(&value) {
-                self.report.value(Code::PlaintextCredential, &at, &format!("{kind} in plain text"), "remove it");
-                return None;
-            }
-            Some(value)
+            (self.innocent(&at, &value) && self.literal(&at, &value)).then_some(value)
         });
         let mut extensions: Vec<String> = wire.extensions.iter().map(|extension| extension.0.clone()).collect();
         extensions.sort_unstable();
@@ -108,7 +107,12 @@ impl Check<'_, '_> {
             self.report.value(Code::UnknownValue, &below(at, &["version"]), &message, &help);
             return None;
         }
-        let max_memory = u64::try_from(max?.size()).ok()?;
+        let max_memory = max?.size();
+        let Some(max_memory) = u64::try_from(max_memory).ok().filter(|bytes| *bytes <= MAX_CACHE) else {
+            let help = "write at most 1Ti";
+            self.report.value(Code::InvalidQuantity, &below(at, &["maxMemory"]), "more than a cache can have", help);
+            return None;
+        };
         let limit = max_memory.saturating_add(max_memory / 2).saturating_add(CACHE_OVERHEAD);
         // whole mebibytes, as people write them
         let mebibytes = |bytes: u64| format!("{}Mi", bytes.div_ceil(1 << 20));

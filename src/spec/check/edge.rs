@@ -1,30 +1,16 @@
 //! Public hosts.
 
 use super::super::diagnostic::Code;
-use super::super::model::{Certificate, Cors, Ingress, Part, Policy, Protocol, Target, Template, Tls};
+use super::super::model::{Certificate, Cors, Ingress, Part, Policy, Port, Protocol, Target, Template, Tls};
 use super::super::place::Path;
 use super::super::quantity::Amount;
 use super::super::reference::{Site, shape};
 use super::super::report::{below, root};
 use super::super::resources::{bytes, duration};
-use super::super::{credential, image, wire};
+use super::super::{image, wire};
 use super::app::ports_of;
 use super::{Check, DAY, HOUR, each};
 use std::collections::BTreeMap;
-
-/// Headers that the ingress controller or HTTP itself sets.
-const OURS: [&str; 10] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "upgrade",
-    "keep-alive",
-    "te",
-    "trailer",
-    "x-forwarded-for",
-    "x-real-ip",
-];
 
 impl Check<'_, '_> {
     pub(super) fn ingress(&mut self, name: &str, wire: &wire::Ingress) -> Option<Ingress> {
@@ -33,10 +19,10 @@ impl Check<'_, '_> {
             Some(host) => self.host(&below(&at, &["host"]), host).map(Some),
             None => Some(None),
         };
-        let common = self.policy(&at, &wire.headers, &wire.request_headers, wire.cors.as_ref());
+        let common = self.policy(&at, wire.cors.as_ref());
         let maintenance = wire.maintenance.as_ref().map(|app| {
             let at = below(&at, &["maintenance"]);
-            self.port_of(&at, &at, &app.0, None)
+            self.port_of(&at, &at, &app.0, None).filter(|(app, port)| self.speaks_http(&at, app, port))
         });
         let paths = each(&wire.paths.0, |prefix, target| {
             let at = below(&at, &["paths", prefix]);
@@ -57,7 +43,8 @@ impl Check<'_, '_> {
                 self.report.value(Code::UnknownValue, &below(&at, &["code"]), &message, "write 301, 302, 307 or 308");
                 return None;
             }
-            Some((redirect.to.as_ref()?.0.clone(), code))
+            let to = &redirect.to.as_ref()?.0;
+            self.innocent(&below(&at, &["to"]), to).then(|| (to.clone(), code))
         });
         let tls = wire.tls.as_ref().map(|tls| self.tls(&below(&at, &["tls"]), tls));
         let max_body_size = wire.max_body_size.as_ref().map(|size| {
@@ -110,32 +97,27 @@ impl Check<'_, '_> {
             wire::Target::App(app) => (&app.0, at.clone(), &empty),
             wire::Target::Parts(parts) => (&parts.app.as_ref()?.0, below(at, &["app"]), parts),
         };
-        let own = self.policy(at, &parts.headers, &parts.request_headers, parts.cors.as_ref());
+        let own = self.policy(at, parts.cors.as_ref());
         let (app, port) = self.port_of(at, &named, app, parts.port.as_ref())?;
-        if port.protocol == Protocol::Udp || port.protocol == Protocol::Tcp {
-            let message = format!("the port `{}` of `{app}` does not speak HTTP", port.name);
-            let help = "name another port, or leave out its `protocol`";
-            self.report.value(Code::UnknownPort, &named, &message, help);
+        let named = if parts.port.is_some() { below(at, &["port"]) } else { named };
+        if !self.speaks_http(&named, &app, &port) {
             return None;
         }
-        let own = own?;
-        let mut policy = common.clone();
-        policy.headers.extend(own.headers);
-        policy.headers.retain(|_, value| !value.is_empty());
-        policy.request_headers.extend(own.request_headers);
-        policy.request_headers.retain(|_, value| !value.is_empty());
-        policy.cors = own.cors.or(policy.cors);
+        let policy = Policy { cors: own?.cors.or_else(|| common.cors.clone()) };
         Some(Target { app, port: port.name, grpc: port.protocol == Protocol::Grpc, policy })
     }
 
+    fn speaks_http(&mut self, at: &Path, app: &str, port: &Port) -> bool {
+        if !matches!(port.protocol, Protocol::Udp | Protocol::Tcp) {
+            return true;
+        }
+        let message = format!("the port `{}` of `{app}` does not speak HTTP", port.name);
+        self.report.value(Code::UnknownPort, at, &message, "name another port, or leave out its `protocol`");
+        false
+    }
+
     /// The app `app` and its port.
-    fn port_of(
-        &mut self,
-        at: &Path,
-        named: &Path,
-        app: &str,
-        port: Option<&wire::PortName>,
-    ) -> Option<(String, super::super::model::Port)> {
+    fn port_of(&mut self, at: &Path, named: &Path, app: &str, port: Option<&wire::PortName>) -> Option<(String, Port)> {
         let Some(target) = self.stack.apps.0.get(app) else {
             self.unknown_app(named, app);
             return None;
@@ -150,36 +132,9 @@ impl Check<'_, '_> {
         Some((app.to_owned(), port))
     }
 
-    fn policy(
-        &mut self,
-        at: &Path,
-        headers: &wire::Map<wire::HeaderName, wire::HeaderValue>,
-        request_headers: &wire::Map<wire::HeaderName, wire::HeaderValue>,
-        cors: Option<&wire::Cors>,
-    ) -> Option<Policy> {
-        let headers = self.headers(&below(at, &["headers"]), headers);
-        let request_headers = self.headers(&below(at, &["requestHeaders"]), request_headers);
+    fn policy(&mut self, at: &Path, cors: Option<&wire::Cors>) -> Option<Policy> {
         let cors = cors.map(|cors| self.cors(&below(at, &["cors"]), cors).ok_or(())).transpose();
-        Some(Policy { headers: headers?, request_headers: request_headers?, cors: cors.ok()? })
-    }
-
-    fn headers(
-        &mut self,
-        at: &Path,
-        wire: &wire::Map<wire::HeaderName, wire::HeaderValue>,
-    ) -> Option<BTreeMap<String, String>> {
-        each(&wire.0, |name, value| {
-            let at = below(at, &[name]);
-            if OURS.contains(&name.to_lowercase().as_str()) {
-                self.report.key(Code::ReservedKey, &at, &format!("`{name}` is set by HTTP itself"), "remove it");
-                return None;
-            }
-            if let Some(kind) = credential::find(&value.0) {
-                self.report.value(Code::PlaintextCredential, &at, &format!("{kind} in plain text"), "remove it");
-                return None;
-            }
-            Some(value.0.clone())
-        })
+        Some(Policy { cors: cors.ok()? })
     }
 
     fn cors(&mut self, at: &Path, wire: &wire::Cors) -> Option<Cors> {
@@ -195,8 +150,9 @@ impl Check<'_, '_> {
             let text: String =
                 template.0.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { "" }).collect();
             let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
-            let host = bare.split_once(':').map_or(bare, |(host, _)| host);
-            if text != "*" && !image::is_host(host) {
+            let (host, port) = bare.split_once(':').map_or((bare, None), |(host, port)| (host, Some(port)));
+            let wrong = !image::is_host(host) || port.is_some_and(|port| port.parse::<u16>().is_err());
+            if text != "*" && wrong {
                 let message = format!("`{text}` is not a site");
                 self.report.value(
                     Code::InvalidHost,
@@ -233,11 +189,7 @@ impl Check<'_, '_> {
             (None, Some(secret)) => Certificate::Secret(secret.0.clone()),
             (None, None) => Certificate::Default,
         };
-        let min_version = wire.min_version.map(|version| match version {
-            wire::TlsVersion::V12 => "1.2",
-            wire::TlsVersion::V13 => "1.3",
-        });
-        Some(Tls { certificate, min_version, redirect: wire.redirect.unwrap_or(true) })
+        Some(Tls { certificate, redirect: wire.redirect.unwrap_or(true) })
     }
 
     fn host(&mut self, at: &Path, text: &str) -> Option<Template> {

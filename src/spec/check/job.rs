@@ -72,14 +72,14 @@ impl Check<'_, '_> {
             return None;
         }
         let zone = wire.timezone.as_ref().map_or("UTC", |zone| zone.0.as_str());
-        if jiff::tz::TimeZone::get(zone).is_err() {
+        // Kubernetes tells capitals from small letters
+        let known = jiff::tz::TimeZone::get(zone).ok();
+        let canonical = known.as_ref().and_then(|zone| zone.iana_name()).unwrap_or_default();
+        if canonical != zone {
             let message = format!("there is no time zone `{zone}`");
-            self.report.value(
-                Code::UnknownValue,
-                &below(&at, &["timezone"]),
-                &message,
-                "write one such as `Asia/Tokyo`",
-            );
+            let near = format!("did you mean `{canonical}`?");
+            let help = if canonical.is_empty() { "write one such as `Asia/Tokyo`" } else { &near };
+            self.report.value(Code::UnknownValue, &below(&at, &["timezone"]), &message, help);
             return None;
         }
         Some(When::Scheduled {
@@ -98,7 +98,7 @@ impl Check<'_, '_> {
 /// What is wrong with a schedule. The grammar of its characters has been checked.
 fn cron_complaint(cron: &str) -> Option<(String, &'static str)> {
     const FIELDS: [(&str, u32, u32); 5] =
-        [("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7)];
+        [("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 6)];
     const NAMES: [&str; 19] = [
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun", "mon", "tue", "wed",
         "thu", "fri", "sat",
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn schedules() {
-        for good in ["0 3 * * *", "*/15 0-6 1,15 jan-mar MON", "@daily", "59 23 31 12 7"] {
+        for good in ["0 3 * * *", "*/15 0-6 1,15 jan-mar MON", "@daily", "59 23 31 12 0"] {
             assert_eq!(cron_complaint(good), None, "{good}");
         }
         for bad in [
@@ -146,7 +146,7 @@ mod tests {
             "0 24 * * *",
             "0 0 0 * *",
             "0 0 * 13 *",
-            "0 0 * * 8",
+            "0 0 * * 7",
             "*/0 * * * *",
             "5-1 * * * *",
             "0 0 * mon *",

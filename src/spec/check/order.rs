@@ -4,7 +4,7 @@ use super::super::diagnostic::Code;
 use super::super::report::{below, root};
 use super::super::{suggest, wire};
 use super::Check;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The wave of each app, and whether those that wait for it only want it started.
 pub(super) type Waves = BTreeMap<String, (u8, bool)>;
@@ -22,28 +22,24 @@ impl Check<'_, '_> {
                 }
             }
         }
+        if let Some(circle) = circle(&edges) {
+            let (first, second) =
+                (circle.first().copied().unwrap_or_default(), circle.get(1).copied().unwrap_or_default());
+            let message = match circle.as_slice() {
+                [_] => format!("`{first}` waits for itself"),
+                all => format!("{} wait for each other", all.join(", ")),
+            };
+            let next = if second.is_empty() { first } else { second };
+            let at = root(&["apps", first, "dependsOn", &format!("apps.{next}")]);
+            self.report.key(Code::DependencyCycle, &at, &message, "take one of the dependencies away");
+            return Waves::new();
+        }
         let mut waves: BTreeMap<&str, u8> = stack.apps.0.keys().map(|name| (name.as_str(), 0)).collect();
-        // without a cycle, the longest chain has fewer links than there are apps
-        for round in 0..=waves.len() {
-            let mut moved = None;
+        // without a circle, the longest chain has fewer links than there are apps
+        for _ in 0..=waves.len() {
             for (name, other, _) in &edges {
                 let least = waves.get(other.as_str()).map_or(0, |wave| wave.saturating_add(1));
-                if let Some(wave) = waves.get_mut(name)
-                    && *wave < least
-                {
-                    *wave = least;
-                    moved = Some((*name, other));
-                }
-            }
-            match moved {
-                None => break,
-                Some((name, other)) if round == stack.apps.0.len() || waves.get(name) == Some(&u8::MAX) => {
-                    let at = root(&["apps", name, "dependsOn", &format!("apps.{other}")]);
-                    let message = format!("`{name}` and `{other}` wait for each other");
-                    self.report.key(Code::DependencyCycle, &at, &message, "take one of the dependencies away");
-                    break;
-                }
-                Some(_) => {}
+                waves.entry(name).and_modify(|wave| *wave = least.max(*wave));
             }
         }
         let wave = |name: &str| {
@@ -71,4 +67,25 @@ impl Check<'_, '_> {
         }
         false
     }
+}
+
+/// Apps of which each waits for the next, and the last for the first.
+fn circle<'e>(edges: &'e [(&str, String, wire::Condition)]) -> Option<Vec<&'e str>> {
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    for (start, ..) in edges {
+        let mut open = vec![vec![*start]];
+        while let Some(path) = open.pop() {
+            let here = path.last().copied().unwrap_or_default();
+            if !done.insert(here) && path.len() > 1 {
+                continue;
+            }
+            for (_, other, _) in edges.iter().filter(|(name, ..)| *name == here) {
+                if let Some(at) = path.iter().position(|name| name == other) {
+                    return path.get(at..).map(<[&str]>::to_vec);
+                }
+                open.push(path.iter().copied().chain([other.as_str()]).collect());
+            }
+        }
+    }
+    None
 }

@@ -29,6 +29,11 @@ impl Check<'_, '_> {
         Self: 'w,
     {
         let Some(from) = &wire.from else { return Some(name) };
+        if from.0 == name {
+            let message = format!("`{name}` takes its image from itself");
+            self.report.value(Code::UnknownApp, &below(at, &["from"]), &message, "name another app, or write `image`");
+            return None;
+        }
         let found = self.stack.apps.0.contains_key(&from.0);
         let at = below(at, &["from"]);
         if !found {
@@ -94,6 +99,17 @@ impl Check<'_, '_> {
             .filter_map(|key| Some((key, self.report.places.text(&below(&at, &["annotations", key]))?.to_owned())));
         let written = written.collect();
         let annotations = self.free(&at, "annotations", written);
+        let user = &wire.security;
+        if user.run_as_non_root == Some(true) && user.run_as_user == Some(0) {
+            let message = "user 0 is root, which `runAsNonRoot` refuses";
+            self.report.value(
+                Code::Contradiction,
+                &below(&at, &["security", "runAsUser"]),
+                message,
+                "keep one of them",
+            );
+            return None;
+        }
         let (image, pull_secret) = image?;
         own?;
         more?;
@@ -236,9 +252,26 @@ impl Check<'_, '_> {
             let help = "write it without `.` and `..`";
             self.report.key(Code::InvalidPath, at, &format!("`{path}` is not a plain absolute path"), help);
         }
-        if path == "/" || path.starts_with("/hks") || path.starts_with("/proc/") || path.starts_with("/sys/") {
+        let system = ["/proc", "/sys", "/dev", "/hks-certificates"];
+        if path == "/" || system.iter().any(|system| path == *system || path.starts_with(&format!("{system}/"))) {
             self.report.key(Code::InvalidPath, at, &format!("nothing can be put at `{path}`"), "choose another path");
         }
+    }
+
+    /// Whether a text holds no credential; says so if it does.
+    pub(super) fn innocent(&mut self, at: &Path, text: &str) -> bool {
+        let Some(kind) = credential::find(text) else { return true };
+        self.report.value(Code::PlaintextCredential, at, &format!("{kind} in plain text"), "keep it in a secret");
+        false
+    }
+
+    /// Whether a text holds no reference where none is looked up; says so if it does.
+    pub(super) fn literal(&mut self, at: &Path, text: &str) -> bool {
+        if !text.contains("${") {
+            return true;
+        }
+        self.report.value(Code::MisplacedReference, at, "nothing can be referred to here", "write the value itself");
+        false
     }
 
     fn trusted(
@@ -281,9 +314,9 @@ impl Check<'_, '_> {
                 );
                 return None;
             }
-            if let Some(kind) = credential::find(&value) {
-                let (at, message) = (below(owner, &[section, key]), format!("{kind} in plain text"));
-                self.report.value(Code::PlaintextCredential, &at, &message, "keep it in a secret");
+            if !self.innocent(&below(owner, &[section, key]), &value)
+                || !self.literal(&below(owner, &[section, key]), &value)
+            {
                 return None;
             }
             kept.insert(key.clone(), value);

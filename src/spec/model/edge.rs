@@ -43,10 +43,6 @@ pub struct Target {
 /// What is done with requests and answers of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Policy {
-    /// Headers of answers.
-    pub headers: BTreeMap<String, String>,
-    /// Headers of requests.
-    pub request_headers: BTreeMap<String, String>,
     /// Which other sites may call.
     pub cors: Option<Cors>,
 }
@@ -71,8 +67,6 @@ pub struct Cors {
 pub struct Tls {
     /// The Secret with the certificate; cert-manager's or somebody's.
     pub certificate: Certificate,
-    /// `1.2` or `1.3`.
-    pub min_version: Option<&'static str>,
     /// Sends clients from HTTP to HTTPS.
     pub redirect: bool,
 }

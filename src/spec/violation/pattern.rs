@@ -95,11 +95,6 @@ pub(super) fn bad_text(definition: &str, name: &str, text: &str) -> (Code, Strin
         "HeaderName" => {
             (Code::InvalidHeader, format!("{shown} cannot name an HTTP header"), "use letters, digits and `-`")
         }
-        "HeaderValue" => (
-            Code::InvalidHeader,
-            format!("the value of `{name}` can't stand in an HTTP header"),
-            "use printable ASCII without `\"`, `\\` and `$`",
-        ),
         "Method" => {
             (Code::InvalidHeader, format!("{shown} is not an HTTP method"), "write it in capitals, such as `GET`")
         }

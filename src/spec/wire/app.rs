@@ -196,7 +196,7 @@ pub struct Probe {
     /// TCP: that a connection can be made is enough. Always `true`.
     pub tcp: Option<Yes>,
     /// A command in the container that ends with 0 when all is well.
-    #[schemars(length(max = 100))]
+    #[schemars(length(min = 1, max = 100))]
     pub exec: Vec<String>,
     /// gRPC health checking protocol: the service that is asked for, `""` for the server as a whole.
     pub grpc: Option<ServiceName>,

@@ -1,9 +1,7 @@
 //! Public hosts as they are written.
 
 use super::PortName;
-use super::{
-    Cidr, Duration, HeaderName, HeaderValue, HttpUrl, Label, Map, Memory, Method, ObjectName, Origin, PathPrefix,
-};
+use super::{Cidr, Duration, HeaderName, HttpUrl, Label, Map, Memory, Method, ObjectName, Origin, PathPrefix};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -27,10 +25,6 @@ pub struct Ingress {
     /// Keeps connections open for an hour without traffic, for WebSocket and other long answers.
     #[schemars(extend("default" = false))]
     pub websocket: Option<bool>,
-    /// Headers of every answer, by name.
-    pub headers: Map<HeaderName, HeaderValue>,
-    /// Headers that are set on every request before an app gets it, by name.
-    pub request_headers: Map<HeaderName, HeaderValue>,
     /// Which other sites may call from a browser.
     pub cors: Option<Cors>,
     /// Largest request body.
@@ -44,7 +38,7 @@ pub struct Ingress {
     pub maintenance: Option<Label>,
 }
 
-/// What answers: an app by name, or with its port and its own headers.
+/// What answers: an app by name, or with its port and its own rules.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
@@ -62,15 +56,11 @@ pub struct TargetParts {
     pub app: Option<Label>,
     /// Name of its port; the first one unless given.
     pub port: Option<PortName>,
-    /// Headers of answers, besides those of the host; an empty text takes one of the host away.
-    pub headers: Map<HeaderName, HeaderValue>,
-    /// Headers that are set on requests, besides those of the host.
-    pub request_headers: Map<HeaderName, HeaderValue>,
     /// Which other sites may call, instead of what the host says.
     pub cors: Option<Cors>,
 }
 
-/// HTTPS: `auto`, a Secret, or neither and the certificate of the ingress controller.
+/// HTTPS, with a certificate of cert-manager, of a Secret, or, with neither, of the ingress controller.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Tls {
@@ -78,20 +68,9 @@ pub struct Tls {
     pub issuer: Option<ObjectName>,
     /// Name of a Secret of type `kubernetes.io/tls` that exists in the project.
     pub secret: Option<ObjectName>,
-    /// Oldest version of TLS that is spoken.
-    pub min_version: Option<TlsVersion>,
     /// Sends clients that come by HTTP to HTTPS.
     #[schemars(extend("default" = true))]
     pub redirect: Option<bool>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(inline)]
-pub enum TlsVersion {
-    #[serde(rename = "1.2")]
-    V12,
-    #[serde(rename = "1.3")]
-    V13,
 }
 
 /// Where clients are sent to.
@@ -111,7 +90,7 @@ pub struct Redirect {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["origins"]))]
 pub struct Cors {
-    /// Sites such as `https://app.example.com`, or `*` for all. May hold references to `params`, `env` and `project`.
+    /// Sites such as `https://app.example.com`, or `*` for all. May hold references to `params` and `env`.
     #[schemars(length(min = 1, max = 50))]
     pub origins: Vec<Origin>,
     /// Methods that may be used.

@@ -112,9 +112,10 @@ pub struct Amounts {
 #[serde(default, deny_unknown_fields)]
 pub struct Secret {
     /// Keys that hks makes, once and for all.
+    #[schemars(extend("minProperties" = 1))]
     pub generate: Map<KeyName, Key>,
     /// Keys that somebody sets with `hks secret set`; until then the Stack is not deployed.
-    #[schemars(length(max = 100))]
+    #[schemars(length(min = 1, max = 100))]
     pub keys: Vec<KeyName>,
     /// A Secret that others keep.
     pub from: Option<From>,
