@@ -276,3 +276,25 @@ fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
     let (status, _) = request("DELETE", &format!("{api}/repos/{}/{name}", forge.user), &headers, "");
     assert_eq!(status, 204);
 }
+
+#[test]
+fn data_goes_with_its_entry_where_the_file_says_so() {
+    let mut world = World::new("ondelete");
+    let small = "resources: {requests: {cpu: 20m, memory: 64Mi}, limits: {cpu: 300m, memory: 128Mi}}";
+    let parts = format!(
+        "databases:\n  old: {{engine: postgres, version: \"15\", storage: {{size: 64Mi}}, onDelete: delete, {small}}}\n\
+         caches:\n  queue: {{engine: redis, version: \"7\", maxMemory: 16Mi, persistence: {{size: 32Mi}}}}\n"
+    );
+    let sha = world.push_stack(&worker("gone", "1", "sleep 3600", &parts));
+    world.start();
+    world.settled("gone", &sha);
+    let table = ["exec", "gone-old-0", "--", "psql", "-U", "postgres", "-d", "app", "-c", "create table kept (x int)"];
+    world.kubectl(&table);
+    let sha = world.push_stack(&worker("gone", "1", "sleep 3600", ""));
+    world.settled("gone", &sha);
+    let left = world.objects();
+    assert!(!left.iter().any(|name| name.contains("gone-old")), "the database and its volume are gone: {left:?}");
+    // the volume of a cache stays, since nobody said otherwise; its server does not
+    let queue: Vec<_> = left.iter().filter(|name| name.contains("gone-queue")).collect();
+    assert_eq!(queue, ["persistentvolumeclaim/data-gone-queue"]);
+}

@@ -1,6 +1,7 @@
 //! One walk toward a release: check, save, apply and watch stage by stage, probe, prune, settle. Forward or back, it is
 //! the same line.
 
+use super::settle::asked;
 use super::{Effect, Fault, State, Turn};
 use crate::ident::{Kind, ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
@@ -220,7 +221,7 @@ impl Turn<'_> {
 
     /// Sends the request of the station, for the first time or again.
     pub(super) fn send(&mut self) {
-        let record = self.machine.record.clone();
+        let (record, live) = (self.machine.record.clone(), self.live);
         let Some(pass) = self.pass() else { return };
         pass.retry_at = None;
         let id = pass.id;
@@ -232,10 +233,7 @@ impl Turn<'_> {
             Station::Saving | Station::Settling => Effect::Save(id, Box::new(record)),
             Station::Applying => Effect::Apply(id, pass.plan.work(pass.stage).cloned().collect()),
             Station::Probing => Effect::Probe(id, pass.manifest.urls.clone()),
-            Station::Inspecting => {
-                let servers = pass.gone.iter().filter(|key| key.kind == Kind::StatefulSet);
-                Effect::Inspect(id, servers.map(|key| key.name.clone()).collect())
-            }
+            Station::Inspecting => Effect::Inspect(id, asked(&pass.gone, live)),
             Station::Pruning | Station::Unsticking => Effect::Delete(id, pass.gone.clone()),
             Station::Explaining(cause) => match cause.log_source() {
                 Some((pod, previous)) => Effect::Explain(id, pod.into(), previous),

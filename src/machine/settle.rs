@@ -27,13 +27,9 @@ impl Turn<'_> {
         // only the version that has just been replaced stays for a while
         let replaced = |key: &ObjectKey| baseline.as_ref().is_some_and(|baseline| baseline.get(key).is_some());
         pass.gone.extend(plan.retire.into_iter().map(|(key, _)| key).filter(|key| back || !replaced(key)));
-        let ready = |key: &&ObjectKey| {
-            let replicas = live.get(key).map(|object| &object["status"]["readyReplicas"]);
-            key.kind == Kind::StatefulSet && replicas.and_then(serde_json::Value::as_i64).unwrap_or(0) > 0
-        };
         if pass.gone.is_empty() {
             self.settle();
-        } else if pass.gone.iter().any(|key| ready(&key)) {
+        } else if !asked(&pass.gone, live).is_empty() {
             self.go(Station::Inspecting);
         } else {
             self.go(Station::Pruning);
@@ -115,6 +111,20 @@ impl Turn<'_> {
             self.rest(Rest::Held);
         }
     }
+}
+
+/// The servers, by `StatefulSet`, that are asked for tables before they go: those of databases that run, unless the file
+/// said that their data may go.
+pub(super) fn asked(gone: &[ObjectKey], live: &Live) -> Vec<String> {
+    let holds = |key: &&ObjectKey| {
+        live.get(key).is_some_and(|object| {
+            let database = object["metadata"]["labels"][DATABASE_LABEL].is_string();
+            let ready = object["status"]["readyReplicas"].as_i64().unwrap_or(0) > 0;
+            database && ready && !plan::may_go(object)
+        })
+    };
+    let servers = gone.iter().filter(|key| key.kind == Kind::StatefulSet).filter(holds);
+    servers.map(|key| key.name.clone()).collect()
 }
 
 /// How the jobs of a release ended, by name.

@@ -140,7 +140,7 @@ fn kept_for(current: &Value) -> i64 {
 }
 
 /// The file said of this data that it may go with its database.
-fn may_go(current: &Value) -> bool {
+pub fn may_go(current: &Value) -> bool {
     current["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete"
 }
 
