@@ -8,7 +8,27 @@ registry_up() {
   daemon_await 20 registry http_ok "http://$REGISTRY/v2/"
 }
 
+# Once more from nothing if need be: what a killed node left is not always found by looking for it.
 node_up() {
+  node_start
+  wait_until 90 "the node to be ready" node_ready && return
+  node_trouble
+  echo "starting the node anew"
+  daemons_stop 20 kube-proxy kubelet containerd
+  node_clean
+  node_start
+  wait_until 120 "the node to be ready" node_ready && return
+  node_trouble
+  return 1
+}
+
+node_trouble() {
+  kube get node "$NODE_NAME" -o 'jsonpath={range .status.conditions[*]}{.type}={.status}: {.message}{"\n"}{end}' || true
+  echo "the last words of kubelet:"
+  tail -n 12 "$LOG_DIR/kubelet.log"
+}
+
+node_start() {
   local bin
   bin=$(go_dir kubernetes)
   containerd_up
@@ -26,7 +46,6 @@ node_up() {
     --hostname-override "$NODE_NAME" --bind-address "$NODE_IP" --conntrack-max-per-core 0 \
     --healthz-bind-address "127.0.0.1:$PORT_PROXY_HEALTH" --metrics-bind-address "127.0.0.1:$PORT_PROXY_METRICS" \
     "${masquerade[@]}"
-  wait_until 60 "the node to be ready" node_ready
 }
 
 containerd_up() {
