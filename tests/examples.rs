@@ -66,6 +66,20 @@ fn aio() {
     ]);
     assert!(keys.contains("OPENAI_API_KEY"), "the worker has the environment of the api: {keys}");
     assert!(world.kubectl(&["get", "hpa", "aio-api", "-o", "jsonpath={.spec.maxReplicas}"]) == "6");
+    let worker = |view: &Value| {
+        let mut apps = view["apps"].as_array().into_iter().flatten();
+        apps.find(|app| app["name"] == "worker").cloned().unwrap_or_default()
+    };
+    // a new key reaches the pods by new pods, and is no drift
+    let pods = || {
+        world.kubectl(&["get", "pods", "-l", "hks.hexabase.ai/app=worker", "-o", "jsonpath={.items[*].metadata.name}"])
+    };
+    let before = pods();
+    let set = world.hks_with(&["secret", "set", "aio", "llm", "OPENAI_API_KEY"], "another-value\n");
+    assert!(set.status.success(), "{}", text(&set));
+    assert!(until(60, || !pods().contains(&before)), "the same pods: {before}");
+    let view = world.wait("aio", "at rest", 60, |view| view["state"] == "settled" && worker(view)["ready"] == 1);
+    assert!(view["driftCorrected"] == 0 && view["drift"] == serde_json::json!([]), "{view:#}");
     // a new version is one value
     let sha = world.push_change("tag: 1.0.0", "tag: 2.0.0");
     world.settled("aio", &sha);

@@ -4,7 +4,7 @@
 //! Commands: `push SHA KIND` a commit (kinds: see [`file`]); `run` answers every request until nothing is left to do;
 //! `answer` answers only the next one; `fail transient|final` lets the next one fail; `pass TIME` lets time pass;
 //! `crash` loses all but the cluster, and the source is slow; `fetch` gives the newest commit again; `touch` changes an object as a stranger; `delete KIND/NAME` deletes one;
-//! `room none|enough` takes or gives room in the node pool; `tables` puts a table into every database; `set NAME KEY` sets a key of a
+//! `room none|enough` takes or gives room in the node pool; `tables` puts a table into every database; `set NAME KEY TIME` sets a key of a
 //! Secret as a person.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
@@ -214,9 +214,11 @@ impl Sim {
                 self.take(Event::Observed);
             }
             ["tables"] => self.tables = true,
-            ["set", name, key] => {
+            ["set", name, key, time] => {
                 let labels = json!({"app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "todo"});
-                let secret = json!({"metadata": {"name": name, "labels": labels}, "data": {*key: Live::HIDDEN}});
+                let annotations = json!({"hks.hexabase.ai/secret-set": time});
+                let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
+                let secret = json!({"metadata": metadata, "data": {*key: Live::HIDDEN}});
                 self.objects.insert(ObjectKey::new(Kind::Secret, *name), secret);
                 self.take(Event::Observed);
             }

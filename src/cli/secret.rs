@@ -3,8 +3,8 @@
 use super::ClusterArgs;
 use super::output::{BAD, GOOD, Out};
 use crate::ident::StackName;
-use crate::manifest::{MANAGED_BY, STACK_LABEL};
-use crate::shell::files;
+use crate::manifest::{MANAGED_BY, SECRET_SET_ANNOTATION, STACK_LABEL};
+use crate::shell::{clock, files};
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// The field manager of values that people set: hks itself owns none of them.
 const MANAGER: &str = "hks-secret";
 
-/// Sets one key. Pods that use it take the new value when they start.
+/// Sets one key. The daemon sees the time in the annotation and makes the pods that use it anew.
 pub(super) async fn set(
     stack: &str,
     secret: &str,
@@ -49,7 +49,11 @@ pub(super) async fn set(
     let body = json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": { "name": name, "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() } },
+        "metadata": {
+            "name": name,
+            "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
+            "annotations": { SECRET_SET_ANNOTATION: format!("{:.3}", clock::now()) },
+        },
         "type": "Opaque",
         "stringData": { key: value },
     });
@@ -64,7 +68,9 @@ pub(super) async fn set(
     if out.json {
         out.print(&json!({ "secret": name, "key": key }).to_string());
     } else {
-        out.print(&format!("{GOOD}✓{GOOD:#} {key} of {secret} is set; running pods take it when they start again"));
+        out.print(&format!(
+            "{GOOD}✓{GOOD:#} {key} of {secret} is set; the apps that use it are started anew, pod by pod"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -326,7 +326,7 @@ impl Turn<'_> {
                 return self.go(Station::Pruning);
             }
         }
-        if pass.plan.steps.iter().any(|step| step.action != Action::Keep) {
+        if pass.plan.steps.iter().any(|step| step.action != Action::Keep && !step.renews()) {
             self.machine.drift_corrected += 1;
         }
         self.rest_again();

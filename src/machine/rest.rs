@@ -4,7 +4,7 @@ use super::pass::Toward;
 use super::{Commit, Content, Rest, State, Turn};
 use crate::ident::{ObjectKey, Revision};
 use crate::manifest::{Manifest, Needed};
-use crate::plan::{self, Action, Plan};
+use crate::plan::{self, Action, Plan, Step};
 use crate::record::{Deployment, Held, Outcome, Release};
 use crate::report::{self, Status};
 use crate::rollout::Cause;
@@ -210,19 +210,24 @@ impl Turn<'_> {
         if unfinished || rest == Rest::Suspended || rest == Rest::Fresh {
             return;
         }
-        let plan = plan::compare(&baseline, self.live, &self.machine.record.inventory);
+        let mut plan = plan::compare(&baseline, self.live, &self.machine.record.inventory);
         self.machine.drift = drift_of(&plan);
         self.retire(&plan);
+        let renewed = plan.steps.iter().any(Step::renews);
         if self.machine.drift.is_empty() {
             self.machine.drift_pause = None;
             let over = self.machine.retiring.values().any(|until| *until <= self.now);
-            return if over {
+            return if over || renewed {
                 self.enter(Toward::Restore, baseline, None, plan, self.now);
             };
         }
         self.machine.drift_pause = self.machine.drift_pause.filter(|until| *until > self.now);
         if baseline.deploy.drift == Drift::Report || self.machine.drift_pause.is_some() {
-            return;
+            // that somebody has set a secret is no drift
+            plan.steps.retain(Step::renews);
+            return if renewed && self.machine.drift_pause.is_none() {
+                self.enter(Toward::Restore, baseline, None, plan, self.now);
+            };
         }
         let recent = |begun: &Timestamp| self.now.duration_since(*begun) < FIGHT_WINDOW;
         self.machine.corrections.retain(recent);
@@ -316,7 +321,10 @@ fn drift_of(plan: &Plan) -> Vec<(ObjectKey, Vec<plan::Difference>)> {
     let steps = lasting.filter_map(|step| match &step.action {
         Action::Keep => None,
         Action::Create => Some((step.object.key.clone(), vec![])),
-        Action::Change(fields) => Some((step.object.key.clone(), fields.clone())),
+        Action::Change(fields) => {
+            let fields: Vec<_> = fields.iter().filter(|field| !field.is_of_a_secret()).cloned().collect();
+            (!fields.is_empty()).then(|| (step.object.key.clone(), fields))
+        }
     });
     steps.collect()
 }

@@ -41,6 +41,8 @@ pub const HASH_ANNOTATION: &str = "hks.hexabase.ai/hash";
 pub const ON_DELETE_ANNOTATION: &str = "hks.hexabase.ai/on-delete";
 /// Annotation on the Deployment of a blue/green app: for how many seconds it stays after the switch to the next one.
 pub const KEEP_ANNOTATION: &str = "hks.hexabase.ai/keep-seconds";
+/// Annotation with a time: on a Secret when somebody last set a key of it, on pods when that of their Secrets was.
+pub const SECRET_SET_ANNOTATION: &str = "hks.hexabase.ai/secret-set";
 /// The recommended label by which hks finds its objects, and its value.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "hks");
 

@@ -3,6 +3,7 @@
 //! The API server adds defaults and other controllers add fields of their own, so a live object may always hold more.
 //! Lists of objects are matched by the key that server-side apply merges them by; other lists are whole.
 
+use crate::manifest::SECRET_SET_ANNOTATION;
 use kube_quantity::ParsedQuantity;
 use serde_json::Value;
 
@@ -19,6 +20,13 @@ pub struct Difference {
 
 /// The keys by which the lists of the objects that hks writes are merged (`x-kubernetes-list-map-keys`).
 const LIST_KEYS: [&str; 5] = ["name", "mountPath", "containerPort", "port", "path"];
+
+impl Difference {
+    /// Whether it only tells that a secret was set.
+    pub fn is_of_a_secret(&self) -> bool {
+        self.field.starts_with("spec.template.metadata.annotations") && self.field.ends_with(SECRET_SET_ANNOTATION)
+    }
+}
 
 /// Differences of `live` from `wanted`, in the order of the fields.
 pub fn differences(wanted: &Value, live: &Value) -> Vec<Difference> {

@@ -9,7 +9,8 @@ pub use live::{Live, Note, stack_of, uid};
 
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{
-    HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, Stage, holds_data, pull_pods,
+    HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, SECRET_SET_ANNOTATION, Stage,
+    holds_data, pull_pods,
 };
 use compare::quantity;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,13 @@ pub struct Plan {
     pub missing: Vec<Needed>,
 }
 
+impl Step {
+    /// Whether pods are to be made anew since somebody has set a key of a secret that they use.
+    pub fn renews(&self) -> bool {
+        matches!(&self.action, Action::Change(fields) if fields.iter().any(Difference::is_of_a_secret))
+    }
+}
+
 impl Plan {
     /// Steps of `stage` that do something.
     pub fn work(&self, stage: Stage) -> impl Iterator<Item = &Step> {
@@ -104,7 +112,7 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
     let mut plan = Plan::default();
     for object in &manifest.objects {
         let current = live.get(&object.key);
-        let step = step(object, current);
+        let step = step(object, current, live);
         if let Some(current) = current {
             plan.refusals.extend(refusals(object, current));
         }
@@ -144,15 +152,21 @@ pub fn may_go(current: &Value) -> bool {
     current["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete"
 }
 
-fn step(object: &Object, current: Option<&Value>) -> Step {
+fn step(object: &Object, current: Option<&Value>, live: &Live) -> Step {
     let mut step = Step { object: object.clone(), action: Action::Create, strip: false, irreversible: None };
+    // pods read a value when they start: another template makes new ones
+    if object.key.kind == Kind::Deployment
+        && let Some(at) = secrets_set(&object.body, live)
+    {
+        step.object.body["spec"]["template"]["metadata"]["annotations"][SECRET_SET_ANNOTATION] = at.into();
+    }
     let Some(current) = current else { return step };
     // what a Pod or Job is can't change, and the name of a ConfigMap tells what is in it
     if matches!(object.key.kind, Kind::Pod | Kind::Job | Kind::ConfigMap) {
         step.action = Action::Keep;
         return step;
     }
-    let mut found = compare::differences(&object.body, current);
+    let mut found = compare::differences(&step.object.body, current);
     let dropped = current["metadata"]["annotations"][HASH_ANNOTATION] != *object.hash();
     if !dropped {
         found.retain(|difference| !difference.field.starts_with("metadata.annotations"));
@@ -175,6 +189,19 @@ fn step(object: &Object, current: Option<&Value>) -> Step {
     }
     step.action = if found.is_empty() { Action::Keep } else { Action::Change(found) };
     step
+}
+
+/// When somebody last set a key of the Secrets that the containers take values from.
+fn secrets_set<'a>(body: &Value, live: &'a Live) -> Option<&'a str> {
+    let containers = body["spec"]["template"]["spec"]["containers"].as_array();
+    let env = containers.into_iter().flatten().filter_map(|container| container["env"].as_array()).flatten();
+    let names = env.filter_map(|entry| entry["valueFrom"]["secretKeyRef"]["name"].as_str());
+    let set = names.filter_map(|name| {
+        let secret = live.get(&ObjectKey::new(Kind::Secret, name))?;
+        secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str()
+    });
+    // the same zone and precision everywhere: order of text is order of time
+    set.max()
 }
 
 /// Old and new size of a volume whose size changes.
@@ -242,5 +269,5 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
         new.extend(images(&object.body).into_iter().filter(|i| !known.contains(i)).map(|image| (image, secret)));
     }
     let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
-    pods.map(|pod| step(&pod, live.get(&pod.key))).collect()
+    pods.map(|pod| step(&pod, live.get(&pod.key), live)).collect()
 }

@@ -39,7 +39,10 @@ pub fn file(kind: &str) -> Content {
         "badjob" => {
             format!("{}jobs: {{smoke: {{run: postDeploy, app: web, command: [\"false\"]}}}}\n", text(false, "3"))
         }
-        "needs" => format!("{}secrets: {{mail: {{keys: [password]}}}}\n", text(false, "2")),
+        "needs" => format!(
+            "{}secrets: {{mail: {{keys: [password]}}}}\n",
+            text(false, "2").replace("{http: 80}", "{http: 80}, env: {PASSWORD: \"${secrets.mail.password}\"}")
+        ),
         "broken" => "kind: [".to_owned(),
         "empty" => "# nothing\n".to_owned(),
         "gone" => return Content::Missing,
