@@ -300,10 +300,15 @@ impl Turn<'_> {
     pub(super) fn next_stage(&mut self) {
         let Some(pass) = self.pass() else { return };
         let stages = pass.plan.steps.iter().map(|step| step.object.stage);
-        match stages.filter(|stage| *stage > pass.stage).min() {
+        let next = stages.filter(|stage| *stage > pass.stage).min();
+        let unproven = pass.toward == Toward::Forward
+            && !pass.manifest.urls.is_empty()
+            && pass.station != Station::Probing
+            && pass.stage != Stage::Jobs;
+        match next {
+            None | Some(Stage::Jobs) if unproven => self.go(Station::Probing),
             Some(next) => self.apply(next),
             None if pass.toward == Toward::Restore => self.restored(),
-            None if pass.toward == Toward::Forward && !pass.manifest.urls.is_empty() => self.go(Station::Probing),
             None => self.prune(),
         }
     }

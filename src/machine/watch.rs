@@ -101,7 +101,7 @@ impl Turn<'_> {
         }
         let Some(pass) = self.pass() else { return };
         match reply {
-            Ok(()) => self.prune(),
+            Ok(()) => self.next_stage(),
             Err((url, message)) if now.duration_since(pass.station_since) >= PROBE_PATIENCE => {
                 self.fail(Cause::UrlNotLive { url, message });
             }

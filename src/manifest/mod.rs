@@ -90,7 +90,7 @@ pub enum Stage {
     /// Apps, their Services and public hosts: two stages for each wave of `dependsOn`, in the second of which traffic is
     /// switched to what the first has made ready.
     Apps(u16),
-    /// Jobs of this release.
+    /// Jobs of this release, once the public addresses are live.
     Jobs,
 }
 
