@@ -91,6 +91,8 @@ pub enum Kind {
     CronJob,
     /// `networking.k8s.io/v1`
     Ingress,
+    /// `gateway.networking.k8s.io/v1`, where the cluster has it
+    HTTPRoute,
     /// `batch/v1`
     Job,
     /// `apps/v1`, only watched
@@ -103,7 +105,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which objects are created.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Secret,
         Kind::ConfigMap,
         Kind::PersistentVolumeClaim,
@@ -115,6 +117,7 @@ impl Kind {
         Kind::PodDisruptionBudget,
         Kind::CronJob,
         Kind::Ingress,
+        Kind::HTTPRoute,
         Kind::Job,
         Kind::ReplicaSet,
         Kind::Pod,
@@ -126,6 +129,7 @@ impl Kind {
         match self {
             Kind::Deployment | Kind::StatefulSet | Kind::ReplicaSet => "apps",
             Kind::Ingress | Kind::NetworkPolicy => "networking.k8s.io",
+            Kind::HTTPRoute => "gateway.networking.k8s.io",
             Kind::Lease => "coordination.k8s.io",
             Kind::HorizontalPodAutoscaler => "autoscaling",
             Kind::PodDisruptionBudget => "policy",
@@ -147,6 +151,7 @@ impl Kind {
             "policy" => "policy/v1",
             "apps" => "apps/v1",
             "networking.k8s.io" => "networking.k8s.io/v1",
+            "gateway.networking.k8s.io" => "gateway.networking.k8s.io/v1",
             "coordination.k8s.io" => "coordination.k8s.io/v1",
             _ => "v1",
         }
@@ -167,6 +172,7 @@ impl Kind {
             Kind::CronJob => "cronjobs",
             Kind::Job => "jobs",
             Kind::Ingress => "ingresses",
+            Kind::HTTPRoute => "httproutes",
             Kind::ReplicaSet => "replicasets",
             Kind::Pod => "pods",
             Kind::Lease => "leases",

@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::Value;
 use std::process::Output;
-use support::{Client, World, get_json, request, until};
+use support::{Client, World, get_json, kit, request, until};
 
 /// How long a first deployment of a whole system may take here, in seconds.
 const FIRST: u64 = 300;
@@ -148,6 +148,12 @@ fn pipe() {
 #[test]
 fn koiki() {
     let mut world = world("koiki");
+    if let Some(gateway) = &kit().gateway {
+        world.extra = format!("    gateway: {{name: {gateway}, http: web, https: websecure}}\n");
+    } else {
+        let headers = "{public: {websocket: null, headers: null, paths: {/_next/static: null}}}";
+        world.push_change("{public: {websocket: null}}", headers);
+    }
     let view = deployed(&mut world, "koiki");
     let public = url(&view, 0);
     // the company's authority beside the public ones

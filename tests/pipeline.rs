@@ -1,5 +1,6 @@
 //! The pure line from file to plan, as plain files: `tests/fixtures/pipeline/<case>/` holds `hks.yaml` and, where something is
-//! live already, `before.yaml` (the hks.yaml that made it); beside them the expected `manifest.yaml` and `plan.txt`.
+//! live already, `before.yaml` (the hks.yaml that made it); beside them the expected `manifest.yaml` and `plan.txt`. A file
+//! `edge` names what public hosts are made of.
 //! `UPDATE=1` writes the expected files anew.
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test of files")]
@@ -7,15 +8,24 @@
 mod pure;
 
 use hks::ident::{ObjectKey, Revision};
-use hks::manifest::{Context, Manifest, render};
+use hks::manifest::{Context, Edge, EdgeTls, Manifest, render};
 use hks::plan::{Action, Live, Owned, Plan, compare};
+use hks::spec::TlsVersion;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn manifest(path: &Path, revision: &str) -> Manifest {
-    let context = Context { scheme: "https".into(), ..pure::context() };
+    let edge = match fs::read_to_string(path.with_file_name("edge")).unwrap_or_default().trim() {
+        "traefik" => Edge::Traefik,
+        "nginx" => Edge::Nginx,
+        "gateway" => Edge::Gateway(pure::gateway()),
+        _ => Edge::Plain,
+    };
+    let options = [(TlsVersion::V1_3, "tls13@file".to_owned())];
+    let tls = EdgeTls { min_version: Some(TlsVersion::V1_2), options: options.into() };
+    let context = Context { scheme: "https".into(), edge, tls, ..pure::context() };
     let spec = hks::spec::parse(&fs::read(path).unwrap(), "hks.yaml").unwrap();
     render(&spec, &Revision::new(revision), &context)
 }

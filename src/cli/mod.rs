@@ -11,8 +11,10 @@ mod local;
 mod output;
 mod secret;
 
+use crate::manifest::EdgeTls;
 use crate::shell::config::{self, Config};
 use crate::shell::daemon::{self, Origin};
+use crate::spec::TlsVersion;
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use output::Out;
@@ -220,6 +222,11 @@ pub(crate) struct RenderArgs {
     /// What that class understands; told from its name unless given.
     #[arg(long, env = "HKS_INGRESS_KIND", value_enum)]
     ingress_kind: Option<config::IngressKind>,
+    /// No client gets in with a lower version of TLS than this, 1.2 or 1.3, whatever a host asks for.
+    #[arg(long, env = "HKS_TLS_MIN_VERSION", value_parser = config::tls_version)]
+    tls_min_version: Option<TlsVersion>,
+    #[command(flatten)]
+    gateway: Option<config::Gateway>,
     /// Public URLs begin with https.
     #[arg(long, env = "HKS_HTTPS")]
     https: bool,
@@ -374,8 +381,15 @@ fn origin(args: RunArgs) -> Origin {
         host_keys: vec![],
     };
     let target = args.cluster.target();
-    let source =
-        config::Source { git, target, namespace: args.cluster.namespace, domain: None, forge: None, webhook: None };
+    let source = config::Source {
+        git,
+        target,
+        namespace: args.cluster.namespace,
+        domain: None,
+        gateway: None,
+        forge: None,
+        webhook: None,
+    };
     Origin::Flags(Box::new(Config {
         cluster: "default".into(),
         listen: args.listen,
@@ -385,6 +399,8 @@ fn origin(args: RunArgs) -> Origin {
         scheme: if args.render.https { config::Scheme::Https } else { config::Scheme::Http },
         ingress_class: args.render.ingress_class,
         ingress_kind: args.render.ingress_kind,
+        ingress_tls: config::IngressTls { min_version: args.render.tls_min_version, ..config::IngressTls::default() },
+        gateway: args.render.gateway,
         probe_urls: !args.render.no_probe,
         images: args.render.images,
         kubeconfig: None,
@@ -409,7 +425,8 @@ impl RenderArgs {
             namespace: namespace.into(),
             branch: String::new(),
             environment: environment.map(str::to_owned),
-            edge: config::IngressKind::edge(self.ingress_kind, class),
+            edge: config::edge(self.gateway.as_ref(), self.ingress_kind, class),
+            tls: EdgeTls { min_version: self.tls_min_version, ..EdgeTls::default() },
             images: self.images.rendered(),
             domain: self.domain.clone(),
             scheme: if self.https { "https" } else { "http" }.into(),

@@ -297,6 +297,7 @@ impl Turn<'_> {
         self.look();
     }
 
+    /// The public addresses must be live before the jobs of the release, which may ask them.
     pub(super) fn next_stage(&mut self) {
         let Some(pass) = self.pass() else { return };
         let stages = pass.plan.steps.iter().map(|step| step.object.stage);

@@ -1,19 +1,22 @@
-//! Public hosts: Ingresses, and the URL that people get.
+//! Public hosts: Ingresses or routes of a Gateway, and the URL that people get.
 
+mod gateway;
 mod nginx;
 
+pub use gateway::Gateway;
+
 use super::names::{Names, digest};
-use super::{HASH_ANNOTATION, Object, PublicUrl, Stage};
+use super::{Context, HASH_ANNOTATION, Object, PublicUrl, Stage};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{Certificate, Check, Ingress, Policy, Target};
+use crate::spec::{Certificate, Check, Ingress, Policy, Target, TlsVersion};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The longest label of a host name (RFC 1035, section 2.3.4).
 const MAX_LABEL: usize = 63;
 
-/// What the ingress class can do besides what every class can: hosts, paths and certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What public hosts are made of, and what it can do besides what every class can: hosts, paths and certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Edge {
     /// Nothing that is known.
     #[default]
@@ -22,15 +25,27 @@ pub enum Edge {
     Traefik,
     /// The annotations `nginx.ingress.kubernetes.io/…`.
     Nginx,
+    /// Routes of the Gateway API instead of Ingresses.
+    Gateway(Gateway),
+}
+
+/// What the platform has set up for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeTls {
+    /// No client gets in with a lower version, whatever a host asks for.
+    pub min_version: Option<TlsVersion>,
+    /// The `TLSOptions` of Traefik by the lowest version that they let in, such as `tls13@file`.
+    pub options: BTreeMap<TlsVersion, String>,
 }
 
 impl Edge {
     /// For people.
-    fn title(self) -> &'static str {
+    fn title(&self) -> String {
         match self {
-            Edge::Plain => "this ingress class",
-            Edge::Traefik => "Traefik, without its own kinds of objects,",
-            Edge::Nginx => "the nginx ingress class",
+            Edge::Plain => "this ingress class".into(),
+            Edge::Traefik => "Traefik, without its own kinds of objects,".into(),
+            Edge::Nginx => "the nginx ingress class".into(),
+            Edge::Gateway(gateway) => format!("the Gateway {}/{}", gateway.namespace, gateway.name),
         }
     }
 }
@@ -96,9 +111,36 @@ struct Realised {
     impossible: Vec<&'static str>,
 }
 
-/// The objects of ingress `name`, and what the class can't do. Paths of equal policy share an object: annotations are for
-/// whole objects.
-pub(super) fn objects(names: &Names<'_>, name: &str, ingress: &Ingress) -> (Vec<Object>, Option<(ObjectKey, String)>) {
+/// What can't be carried out, and why.
+type Refused = (ObjectKey, String);
+
+fn missing(edge: &Edge, name: &str, key: ObjectKey, mut what: Vec<&str>) -> Option<Refused> {
+    what.sort_unstable();
+    what.dedup();
+    let message = || {
+        format!(
+            "{} can't do {}; take it out of `ingress.{name}`, or deploy to another class",
+            edge.title(),
+            what.join(", ")
+        )
+    };
+    (!what.is_empty()).then(|| (key, message()))
+}
+
+/// The objects of ingress `name`, and what the class can't do.
+pub(super) fn objects(names: &Names<'_>, name: &str, ingress: &Ingress) -> (Vec<Object>, Option<Refused>) {
+    // Traffic is sent to apps that are ready, also where a path moves from one to another. An app of a later wave may need
+    // the address already.
+    let waves = ingress.paths.values().filter_map(|target| names.spec.apps.get(&target.app)).map(|app| app.wave);
+    let stage = Stage::Apps(waves.max().map_or(0, |wave| u16::from(wave) * 2 + 1));
+    match &names.context.edge {
+        Edge::Gateway(gateway) => gateway::objects(names, name, stage, ingress, gateway),
+        _ => ingresses(names, name, stage, ingress),
+    }
+}
+
+/// Paths of equal policy share an object: annotations are for whole objects.
+fn ingresses(names: &Names<'_>, name: &str, stage: Stage, ingress: &Ingress) -> (Vec<Object>, Option<Refused>) {
     let full = names.object(name);
     let mut groups: BTreeMap<(Policy, bool), Vec<(&String, &Target)>> = BTreeMap::new();
     for (path, target) in &ingress.paths {
@@ -108,7 +150,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, ingress: &Ingress) -> (Vec<
     let (mut objects, mut impossible) = (vec![], vec![]);
     for ((policy, grpc), paths) in groups {
         let wants = Wants { ingress, policy: &policy, grpc, redirect: None };
-        let realised = wants.realised(names.context.edge);
+        let realised = wants.realised(names.context);
         impossible.extend(realised.impossible);
         let leads = paths.first().map(|(path, _)| *path) == first;
         let object = if leads { full.clone() } else { format!("{full}-{}", digest(&format!("{policy:?}{grpc}"), 8)) };
@@ -118,28 +160,18 @@ pub(super) fn objects(names: &Names<'_>, name: &str, ingress: &Ingress) -> (Vec<
         if let (true, Some(Certificate::Issuer(issuer))) = (leads, ingress.tls.as_ref().map(|tls| &tls.certificate)) {
             made.insert("cert-manager.io/cluster-issuer", issuer.clone());
         }
-        objects.push(finish(names, name, &object, ingress, &rules, made));
+        objects.push(finish(names, name, stage, &object, ingress, &rules, made));
     }
     let anywhere = ingress.paths.values().next();
     for (path, (to, code)) in &ingress.redirects {
         let (policy, Some(target)) = (Policy::default(), anywhere) else { continue };
         let wants = Wants { ingress, policy: &policy, grpc: false, redirect: Some((to, *code)) };
-        let realised = wants.realised(names.context.edge);
+        let realised = wants.realised(names.context);
         impossible.extend(realised.impossible);
         let object = format!("{full}-{}", digest(path, 8));
-        objects.push(finish(names, name, &object, ingress, &[rule(names, path, target)], realised.annotations));
+        objects.push(finish(names, name, stage, &object, ingress, &[rule(names, path, target)], realised.annotations));
     }
-    impossible.sort_unstable();
-    impossible.dedup();
-    let message = || {
-        let edge = names.context.edge.title();
-        format!(
-            "{edge} can't do {}; take it out of `ingress.{name}`, or deploy to another class",
-            impossible.join(", ")
-        )
-    };
-    let refused = (!impossible.is_empty()).then(|| (ObjectKey::new(Kind::Ingress, full), message()));
-    (objects, refused)
+    (objects, missing(&names.context.edge, name, ObjectKey::new(Kind::Ingress, full), impossible))
 }
 
 /// What is asked of a class for one object.
@@ -151,13 +183,34 @@ struct Wants<'a> {
 }
 
 impl Wants<'_> {
-    fn realised(&self, edge: Edge) -> Realised {
-        if edge == Edge::Nginx {
-            return nginx::realise(self);
+    fn realised(&self, context: &Context) -> Realised {
+        let mut realised =
+            if context.edge == Edge::Nginx { nginx::realise(self) } else { self.without_annotations(&context.edge) };
+        // no class lets a host without objects of its own, or without the platform's consent, do these
+        if !self.policy.headers.is_empty() {
+            realised.impossible.push("`headers`");
         }
+        if !self.policy.request_headers.is_empty() {
+            realised.impossible.push("`requestHeaders`");
+        }
+        let version = self.ingress.tls.as_ref().and_then(|tls| tls.min_version);
+        if let Some(version) = version.filter(|version| Some(*version) > context.tls.min_version) {
+            let options = context.tls.options.range(version..).next().filter(|_| context.edge == Edge::Traefik);
+            match options {
+                Some((_, options)) => {
+                    let name = "traefik.ingress.kubernetes.io/router.tls.options";
+                    realised.annotations.insert(name, options.clone());
+                }
+                None => realised.impossible.push("`tls.minVersion`"),
+            }
+        }
+        realised
+    }
+
+    fn without_annotations(&self, edge: &Edge) -> Realised {
         let (ingress, policy) = (self.ingress, self.policy);
         let tls = ingress.tls.as_ref();
-        let traefik = edge == Edge::Traefik;
+        let traefik = *edge == Edge::Traefik;
         let wanted = [
             ("`cors`", policy.cors.is_some()),
             ("`redirects`", self.redirect.is_some()),
@@ -190,6 +243,7 @@ fn rule(names: &Names<'_>, path: &str, target: &Target) -> Value {
 fn finish(
     names: &Names<'_>,
     name: &str,
+    stage: Stage,
     object: &str,
     ingress: &Ingress,
     paths: &[Value],
@@ -209,7 +263,7 @@ fn finish(
         }
         body["spec"]["tls"] = json!([entry]);
     }
-    let mut made = names.finish(Stage::Apps(0), ObjectKey::new(Kind::Ingress, object), None, body);
+    let mut made = names.finish(stage, ObjectKey::new(Kind::Ingress, object), None, body);
     if !annotations.is_empty() {
         let hash = digest(&format!("{} {annotations:?}", made.hash()), 16);
         let mut all: Map<String, Value> =

@@ -13,7 +13,7 @@ mod pod;
 mod pooler;
 mod pull;
 
-pub use ingress::Edge;
+pub use ingress::{Edge, EdgeTls, Gateway};
 pub use pull::pull_pods;
 
 use crate::ident::{Kind, ObjectKey, Revision, StackName};
@@ -61,8 +61,10 @@ pub struct Context {
     pub scheme: String,
     /// `ingressClassName`, or the cluster's default.
     pub ingress_class: Option<String>,
-    /// What that class can do.
+    /// What public hosts are made of, and what that can do.
     pub edge: Edge,
+    /// What the platform has set up for TLS.
+    pub tls: EdgeTls,
     /// Images that hks itself brings.
     pub images: Images,
 }
@@ -221,7 +223,7 @@ pub struct Manifest {
     pub databases: Vec<String>,
     /// What somebody must have set before.
     pub needed: Vec<Needed>,
-    /// What the ingress class can't do: the Ingress and why.
+    /// What the ingress class or the Gateway can't do: the object and why.
     pub impossible: Vec<(ObjectKey, String)>,
     /// Timeouts and drift policy.
     pub deploy: Deploy,

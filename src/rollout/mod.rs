@@ -3,6 +3,7 @@
 
 mod cause;
 mod pod;
+mod route;
 pub mod text;
 
 pub use cause::{Cause, Resource};
@@ -82,6 +83,7 @@ pub fn of_object(object: &Object, live: &Live) -> Progress {
         Kind::Pod => pod::pulled(&who, &object.key, current, live),
         Kind::Job => job(&who, current, live),
         Kind::PersistentVolumeClaim => claim(&who, &object.key, current, live),
+        Kind::HTTPRoute => route::taken(&who, &object.key, current, live),
         _ => Progress::Ready,
     }
 }

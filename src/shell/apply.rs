@@ -173,7 +173,16 @@ fn exact_service(wanted: &Value, live: &DynamicObject) -> Value {
 }
 
 fn fault(step: &Step, error: &Error) -> Fault {
-    describe(error, step.object.key.to_string(), rollout::component(&step.object.body))
+    let mut fault = describe(error, step.object.key.to_string(), rollout::component(&step.object.body));
+    let unknown =
+        matches!(error, Error::Api(status) if status.code == 404 && !status.message.starts_with("namespaces"));
+    if unknown && step.object.key.kind == Kind::HTTPRoute {
+        fault.message =
+            "the cluster has no Gateway API; install its CRDs (in a vCluster: sync.toHost.gatewayApi.httpRoutes), \
+             or take `gateway` out of the configuration"
+                .into();
+    }
+    fault
 }
 
 /// What an error about an object means that belongs to no app or database.

@@ -1,7 +1,11 @@
 //! The daemon's configuration file: which repositories go where. It is YAML, and its JSON Schema is printed by
 //! `hks schema --config`.
 
-use crate::manifest::{self, Edge};
+mod edge;
+
+pub use edge::{Gateway, IngressKind, IngressTls, edge, gateway_name, tls_version};
+
+use crate::manifest;
 use crate::shell::target::{self, Host};
 use anyhow::{Context as _, Result, bail};
 use schemars::JsonSchema;
@@ -39,6 +43,12 @@ pub struct Config {
     /// What that class understands; told from its name unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress_kind: Option<IngressKind>,
+    /// What the platform has set up for TLS; hosts may ask for a lowest version.
+    #[serde(default, skip_serializing_if = "IngressTls::is_empty")]
+    pub ingress_tls: IngressTls,
+    /// A Gateway for public hosts: routes of the Gateway API are made instead of Ingresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
     /// Whether public URLs are probed before a deployment counts as done. Switch it off where the daemon can't reach them.
     #[serde(default = "defaults::yes")]
     pub probe_urls: bool,
@@ -61,32 +71,6 @@ pub enum Scheme {
     Http,
     /// TLS ends at the ingress controller.
     Https,
-}
-
-/// What an ingress class understands besides hosts, paths and certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum IngressKind {
-    /// Nothing that is known.
-    Plain,
-    /// Traefik.
-    Traefik,
-    /// The annotations `nginx.ingress.kubernetes.io/…`.
-    Nginx,
-}
-
-impl IngressKind {
-    /// The kind of the class, told from its name where it is not given.
-    pub fn edge(given: Option<Self>, class: Option<&str>) -> Edge {
-        let by_name = |part: &str| class.is_some_and(|class| class.contains(part));
-        match given {
-            Some(Self::Traefik) => Edge::Traefik,
-            Some(Self::Nginx) => Edge::Nginx,
-            None if by_name("nginx") => Edge::Nginx,
-            None if by_name("traefik") => Edge::Traefik,
-            Some(Self::Plain) | None => Edge::Plain,
-        }
-    }
 }
 
 /// Images that hks itself brings; `{version}` stands for the major version.
@@ -140,6 +124,9 @@ pub struct Source {
     /// Generated hosts of this source end with this instead of the daemon's domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// Public hosts of this source are attached to this Gateway instead of the daemon's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
     /// Where commit statuses go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forge: Option<Forge>,
@@ -323,6 +310,9 @@ impl Config {
     fn check(&self) -> Result<()> {
         if !crate::ident::is_label(&self.cluster) {
             bail!("cluster {:?} must consist of a-z, 0-9 and -", self.cluster);
+        }
+        for gateway in self.gateway.iter().chain(self.sources.values().filter_map(|source| source.gateway.as_ref())) {
+            gateway_name(&gateway.name)?;
         }
         for (name, source) in &self.sources {
             if !crate::ident::is_label(name) {

@@ -17,6 +17,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -43,8 +44,13 @@ struct Store {
     broken: BTreeMap<&'static str, String>,
 }
 
+/// How long until a cluster is asked again for an extension that it lacks; extensions come rarely.
+const UNSERVED: Duration = Duration::from_mins(5);
+/// … and until one is asked again that did not answer.
+const UNANSWERED: Duration = Duration::from_secs(5);
+
 /// What is watched besides events.
-const WATCHED: [Kind; 15] = Kind::ALL;
+const WATCHED: [Kind; 16] = Kind::ALL;
 
 /// The API resource of a kind.
 pub fn resource(kind: Kind) -> ApiResource {
@@ -117,6 +123,9 @@ impl Project {
     }
 
     async fn watch(self: Arc<Self>, kind: Kind) {
+        if kind == Kind::HTTPRoute {
+            self.served(kind).await;
+        }
         let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
         let config = watcher::Config::default().labels(&selector);
         let mut stream = watch_stream(self.api(kind), config).default_backoff().boxed();
@@ -136,8 +145,25 @@ impl Project {
                     self.lock().put(kind, object);
                 }
                 Ok(Event::Delete(object)) => self.lock().remove(kind, &object),
-                Err(error) => self.broken(kind.plural(), &error),
+                Err(error) => self.broken(kind.plural(), error.to_string()),
             }
+        }
+    }
+
+    /// Waits until the cluster knows `kind`, which is an extension. Until then there is none of it.
+    async fn served(&self, kind: Kind) {
+        loop {
+            match self.client.list_api_group_resources(kind.api_version()).await {
+                Ok(known) if known.resources.iter().any(|resource| resource.name == kind.plural()) => return,
+                Ok(_) => self.listed(kind.plural()),
+                Err(kube::Error::Api(status)) if status.code == 404 => self.listed(kind.plural()),
+                Err(error) => {
+                    self.broken(kind.plural(), error.to_string());
+                    tokio::time::sleep(UNANSWERED).await;
+                    continue;
+                }
+            }
+            tokio::time::sleep(UNSERVED).await;
         }
     }
 
@@ -153,7 +179,7 @@ impl Project {
                 Ok(Event::Delete(event)) => {
                     self.lock().events.remove(&event.name_any());
                 }
-                Err(error) => self.broken("events", &error),
+                Err(error) => self.broken("events", error.to_string()),
             }
         }
     }
@@ -172,8 +198,7 @@ impl Project {
         }
     }
 
-    fn broken(&self, what: &'static str, error: &watcher::Error) {
-        let text = error.to_string();
+    fn broken(&self, what: &'static str, text: String) {
         tracing::debug!(namespace = %self.namespace, what, error = %text, "watch interrupted");
         let mut store = self.lock();
         if store.broken.insert(what, text).is_none() {

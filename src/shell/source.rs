@@ -388,7 +388,12 @@ pub fn context(config: &Config, source: &config::Source) -> Context {
             Scheme::Https => "https".into(),
         },
         ingress_class: config.ingress_class.clone(),
-        edge: config::IngressKind::edge(config.ingress_kind, config.ingress_class.as_deref()),
+        edge: config::edge(
+            source.gateway.as_ref().or(config.gateway.as_ref()),
+            config.ingress_kind,
+            config.ingress_class.as_deref(),
+        ),
+        tls: config.ingress_tls.rendered(),
         images: config.images.rendered(),
     }
 }

@@ -137,6 +137,10 @@ text! {
     HeaderName, 100, "^[A-Za-z0-9][A-Za-z0-9-]*$", ["X-Frame-Options"]
 }
 text! {
+    /// Value of an HTTP header in one line; an empty one takes the header away. May hold references to `params` and `env`.
+    HeaderValue, 4096, "^([!-~]([ -~\\t]*[!-~])?)?$", ["DENY"]
+}
+text! {
     /// An HTTP method.
     Method, 20, "^[A-Z]+$", ["GET"]
 }

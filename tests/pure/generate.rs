@@ -274,9 +274,16 @@ fn ingress(tape: &mut Tape<'_>) -> Value {
         ingress.as_object_mut().unwrap().remove("host");
     }
     maybe(tape, &mut ingress, "tls", |tape| {
-        tape.one(&[json!({ "secret": "cert" }), json!({ "issuer": "letsencrypt", "redirect": true }), json!({})])
+        tape.one(&[json!({ "secret": "cert" }), json!({ "issuer": "letsencrypt", "minVersion": "1.3" }), json!({})])
     });
     maybe(tape, &mut ingress, "websocket", |_| json!(true));
+    maybe(
+        tape,
+        &mut ingress,
+        "headers",
+        |tape| json!({ "X-Frame-Options": tape.one(&["DENY", "", "${params.tag}"]), "server": "" }),
+    );
+    maybe(tape, &mut ingress, "requestHeaders", |_| json!({ "X-Forwarded-Prefix": "/api; a=b" }));
     maybe(
         tape,
         &mut ingress,
@@ -287,7 +294,12 @@ fn ingress(tape: &mut Tape<'_>) -> Value {
     maybe(tape, &mut ingress, "rateLimit", |_| json!({ "requestsPerSecond": 10, "burst": 2 }));
     maybe(tape, &mut ingress, "allow", |_| json!(["10.0.0.0/8", "::1"]));
     maybe(tape, &mut ingress, "redirects", |_| json!({ "/old": { "to": "https://www.example.com/new", "code": 301 } }));
-    maybe(tape, &mut ingress["paths"], "/api", |_| json!({ "app": "api", "cors": { "origins": ["*"] } }));
+    maybe(
+        tape,
+        &mut ingress["paths"],
+        "/api",
+        |_| json!({ "app": "api", "cors": { "origins": ["*"] }, "headers": { "cache-control": "no-store" } }),
+    );
     maybe(tape, &mut ingress, "maintenance", |_| json!("api"));
     ingress
 }

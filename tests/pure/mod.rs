@@ -6,7 +6,31 @@
 pub mod generate;
 pub mod simulated;
 
-use hks::manifest::{Context, Edge, Images};
+use hks::manifest::{Context, Edge, EdgeTls, Gateway, Images};
+
+/// Everything that public hosts can be made of.
+pub fn edges() -> [Edge; 4] {
+    [Edge::Plain, Edge::Traefik, Edge::Nginx, Edge::Gateway(gateway())]
+}
+
+/// A Gateway that can do all that hks may ask of one.
+pub fn gateway() -> Gateway {
+    let features = [
+        "HTTPRoute308RedirectStatusCode",
+        "HTTPRouteBackendProtocolH2C",
+        "HTTPRouteCORS",
+        "HTTPRoutePathRedirect",
+        "HTTPRouteRequestTimeout",
+        "HTTPRouteResponseHeaderModification",
+    ];
+    Gateway {
+        namespace: "gateways".into(),
+        name: "public".into(),
+        http: Some("web".into()),
+        https: Some("websecure".into()),
+        features: features.map(str::to_owned).into(),
+    }
+}
 
 /// The context of a project `shop` on some cluster.
 pub fn context() -> Context {
@@ -18,6 +42,7 @@ pub fn context() -> Context {
         scheme: "http".into(),
         ingress_class: None,
         edge: Edge::Plain,
+        tls: EdgeTls::default(),
         images: Images {
             postgres: "postgres:{version}".into(),
             redis: "redis:{version}".into(),

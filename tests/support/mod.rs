@@ -35,6 +35,10 @@ pub struct Kit {
     pub registry: String,
     /// Domain of public URLs.
     pub domain: String,
+    /// Domain of public URLs by HTTPS, and the authority that its certificates are of.
+    pub tls: Option<(String, PathBuf)>,
+    /// A Gateway with the listeners `web` and `websecure`, as projects see it.
+    pub gateway: Option<String>,
     /// The forge, its user and the file with its token and password.
     pub forge: Option<Forge>,
 }
@@ -67,6 +71,8 @@ fn find_kit() -> Kit {
             kubectl: variable("HKS_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into()),
             registry: variable("HKS_TEST_REGISTRY").unwrap_or_else(|| "127.0.0.1:5000".into()),
             domain: variable("HKS_TEST_DOMAIN").unwrap_or_else(|| "apps.localhost:18080".into()),
+            tls: None,
+            gateway: None,
             forge: None,
         };
     }
@@ -86,6 +92,8 @@ fn find_kit() -> Kit {
         kubectl: read("HKS_KIT_KUBECTL"),
         registry: read("HKS_KIT_REGISTRY"),
         domain: read("HKS_KIT_DOMAIN"),
+        tls: Some((read("HKS_KIT_TLS_DOMAIN"), read("HKS_KIT_CA").into())),
+        gateway: Some(read("HKS_KIT_GATEWAY")),
         forge: Some(Forge {
             url: read("HKS_KIT_FORGE_URL"),
             user: read("HKS_KIT_FORGE_USER"),
@@ -141,6 +149,8 @@ pub struct World {
     pub branch: &'static str,
     /// Further lines of the source in the configuration, indented by four.
     pub extra: String,
+    /// Further lines of the configuration.
+    pub settings: String,
 }
 
 impl World {
@@ -157,6 +167,7 @@ impl World {
             address: String::new(),
             branch: "main",
             extra: String::new(),
+            settings: String::new(),
         };
         let made = kubectl_on(kit, &["create", "namespace", &world.namespace]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -224,7 +235,7 @@ impl World {
         let home = self.folder.path().join(folder);
         std::fs::create_dir_all(&home).expect("a folder");
         let text = format!(
-            "cluster: test\nlisten: 127.0.0.1:0\ndataDir: {home}/data\ndomain: {domain}\nkubeconfig: {kubeconfig}\n\
+            "cluster: test\nlisten: 127.0.0.1:0\ndataDir: {home}/data\ndomain: {domain}\nkubeconfig: {kubeconfig}\n{settings}\
              images: {{postgres: \"{registry}/postgres:{{version}}\", redis: \"{registry}/redis:{{version}}\", pgbouncer: \
              \"{registry}/pgbouncer:1\"}}\nsources:\n  main:\n    namespace: {namespace}\n{target}\
              {extra}    git:\n{git}",
@@ -235,6 +246,7 @@ impl World {
             namespace = self.namespace,
             target = self.target(),
             extra = self.extra,
+            settings = self.settings,
         );
         let path = home.join("config.yaml");
         std::fs::write(&path, text).expect("written");
@@ -380,8 +392,9 @@ impl World {
 
     /// Everything in the project but what Kubernetes puts into each namespace and what hks keeps of its own.
     pub fn objects(&self) -> Vec<String> {
-        let kinds = "all,pvc,secret,configmap,ingress,networkpolicy";
-        let list = self.kubectl(&["get", kinds, "-o", "name"]);
+        let routes = if kit().gateway.is_some() { ",httproute" } else { "" };
+        let kinds = format!("all,pvc,secret,configmap,ingress,networkpolicy{routes}");
+        let list = self.kubectl(&["get", &kinds, "-o", "name"]);
         let own = |line: &&str| *line != "configmap/kube-root-ca.crt" && !line.starts_with("configmap/hks-");
         list.lines().filter(own).map(str::to_owned).collect()
     }
@@ -406,7 +419,11 @@ impl Drop for World {
 pub fn spawn(config: &Path, log: &Path) -> (Child, String) {
     let before = std::fs::read_to_string(log).unwrap_or_default().len();
     let file = File::options().create(true).append(true).open(log).expect("a log");
-    let child = Command::new(env!("CARGO_BIN_EXE_hks"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hks"));
+    if let Some((_, authority)) = &kit().tls {
+        command.env("SSL_CERT_FILE", authority);
+    }
+    let child = command
         .args(["run", "--config"])
         .arg(config)
         .env("HKS_LOG", "debug,hyper=error,kube=error,tower=error,rustls=error,h2=error,hyper_util=error")

@@ -1,7 +1,9 @@
 //! Public hosts.
 
 use super::super::diagnostic::Code;
-use super::super::model::{Certificate, Cors, Ingress, Part, Policy, Port, Protocol, Target, Template, Tls};
+use super::super::model::{
+    Certificate, Cors, Ingress, Part, Policy, Port, Protocol, Target, Template, Tls, TlsVersion,
+};
 use super::super::place::Path;
 use super::super::quantity::Amount;
 use super::super::reference::{Site, shape};
@@ -12,6 +14,22 @@ use super::app::ports_of;
 use super::{Check, DAY, HOUR, each};
 use std::collections::BTreeMap;
 
+/// Headers as they are written.
+type Headers = wire::Map<wire::HeaderName, wire::HeaderValue>;
+
+/// Headers about one message or connection (RFC 9110, sections 7.2, 7.6 and 8.6; RFC 9112, section 6): proxies make them.
+const MESSAGE_HEADERS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 impl Check<'_, '_> {
     pub(super) fn ingress(&mut self, name: &str, wire: &wire::Ingress) -> Option<Ingress> {
         let at = root(&["ingress", name]);
@@ -19,7 +37,7 @@ impl Check<'_, '_> {
             Some(host) => self.host(&below(&at, &["host"]), host).map(Some),
             None => Some(None),
         };
-        let common = self.policy(&at, wire.cors.as_ref());
+        let common = self.policy(&at, wire.cors.as_ref(), [&wire.headers, &wire.request_headers]);
         let maintenance = wire.maintenance.as_ref().map(|app| {
             let at = below(&at, &["maintenance"]);
             self.port_of(&at, &at, &app.0, None).filter(|(app, port)| self.speaks_http(&at, app, port))
@@ -97,13 +115,17 @@ impl Check<'_, '_> {
             wire::Target::App(app) => (&app.0, at.clone(), &empty),
             wire::Target::Parts(parts) => (&parts.app.as_ref()?.0, below(at, &["app"]), parts),
         };
-        let own = self.policy(at, parts.cors.as_ref());
+        let own = self.policy(at, parts.cors.as_ref(), [&parts.headers, &parts.request_headers]);
         let (app, port) = self.port_of(at, &named, app, parts.port.as_ref())?;
         let named = if parts.port.is_some() { below(at, &["port"]) } else { named };
         if !self.speaks_http(&named, &app, &port) {
             return None;
         }
-        let policy = Policy { cors: own?.cors.or_else(|| common.cors.clone()) };
+        let mut policy = common.clone();
+        let own = own?;
+        policy.cors = own.cors.or(policy.cors);
+        policy.headers.extend(own.headers);
+        policy.request_headers.extend(own.request_headers);
         Some(Target { app, port: port.name, grpc: port.protocol == Protocol::Grpc, policy })
     }
 
@@ -132,9 +154,43 @@ impl Check<'_, '_> {
         Some((app.to_owned(), port))
     }
 
-    fn policy(&mut self, at: &Path, cors: Option<&wire::Cors>) -> Option<Policy> {
+    fn policy(&mut self, at: &Path, cors: Option<&wire::Cors>, [answers, requests]: [&Headers; 2]) -> Option<Policy> {
         let cors = cors.map(|cors| self.cors(&below(at, &["cors"]), cors).ok_or(())).transpose();
-        Some(Policy { cors: cors.ok()? })
+        let headers = self.headers(&below(at, &["headers"]), answers);
+        let request_headers = self.headers(&below(at, &["requestHeaders"]), requests);
+        Some(Policy { cors: cors.ok()?, headers: headers?, request_headers: request_headers? })
+    }
+
+    /// Headers by lower-case name: names differ by more than that (RFC 9110, section 5.1).
+    fn headers(&mut self, at: &Path, wire: &Headers) -> Option<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
+        let mut whole = true;
+        for name in self.report.places.keys(at) {
+            let at = below(at, &[name]);
+            let Some(value) = wire.0.get(name).filter(|_| !self.is_broken(&at)) else { continue };
+            let lower = name.to_ascii_lowercase();
+            if MESSAGE_HEADERS.contains(&lower.as_str()) {
+                let message = format!("`{name}` belongs to the connection, not to the app");
+                self.report.key(Code::ReservedKey, &at, &message, "leave it out");
+                whole = false;
+                continue;
+            }
+            let text = self.template(&value.0, &at, Site::Known).map(|template| known(&template));
+            let text = text.filter(|text| self.innocent(&at, text));
+            whole &= text.is_some();
+            // a parameter may hold anything
+            if text.as_ref().is_some_and(|text| text.contains(|c: char| c.is_control() || !c.is_ascii())) {
+                let help = "write one line of plain ASCII, without spaces around it";
+                self.report.value(Code::InvalidHeader, &at, "not the value of an HTTP header", help);
+                whole = false;
+            }
+            if found.insert(lower, text.unwrap_or_default()).is_some() {
+                let message = format!("`{name}` stands here twice: capitals make no difference");
+                self.report.key(Code::Contradiction, &at, &message, "keep one of them");
+                whole = false;
+            }
+        }
+        whole.then_some(found)
     }
 
     fn cors(&mut self, at: &Path, wire: &wire::Cors) -> Option<Cors> {
@@ -147,8 +203,7 @@ impl Check<'_, '_> {
                 return None;
             }
             let template = self.template(&origin.0, &at, Site::Known)?;
-            let text: String =
-                template.0.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { "" }).collect();
+            let text = known(&template);
             let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
             let (host, port) = bare.split_once(':').map_or((bare, None), |(host, port)| (host, Some(port)));
             let wrong = !image::is_host(host) || port.is_some_and(|port| port.parse::<u16>().is_err());
@@ -189,7 +244,11 @@ impl Check<'_, '_> {
             (None, Some(secret)) => Certificate::Secret(secret.0.clone()),
             (None, None) => Certificate::Default,
         };
-        Some(Tls { certificate, redirect: wire.redirect.unwrap_or(true) })
+        let min_version = wire.min_version.map(|version| match version {
+            wire::TlsVersion::V1_2 => TlsVersion::V1_2,
+            wire::TlsVersion::V1_3 => TlsVersion::V1_3,
+        });
+        Some(Tls { certificate, redirect: wire.redirect.unwrap_or(true), min_version })
     }
 
     fn host(&mut self, at: &Path, text: &str) -> Option<Template> {
@@ -221,6 +280,11 @@ impl Check<'_, '_> {
             }
         }
     }
+}
+
+/// A text in which everything has been looked up.
+fn known(template: &Template) -> String {
+    template.0.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { "" }).collect()
 }
 
 /// A network as it is written canonically; one address is a network of its own.

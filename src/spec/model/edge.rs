@@ -1,7 +1,10 @@
 //! Public hosts.
 
 use super::Template;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// A public host and what answers on it.
@@ -45,6 +48,10 @@ pub struct Target {
 pub struct Policy {
     /// Which other sites may call.
     pub cors: Option<Cors>,
+    /// Headers of answers by lower-case name; an empty value takes one away.
+    pub headers: BTreeMap<String, String>,
+    /// Headers of requests, the same way.
+    pub request_headers: BTreeMap<String, String>,
 }
 
 /// Which other sites may call from a browser.
@@ -69,6 +76,28 @@ pub struct Tls {
     pub certificate: Certificate,
     /// Sends clients from HTTP to HTTPS.
     pub redirect: bool,
+    /// The lowest version that clients may speak.
+    pub min_version: Option<TlsVersion>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TlsVersion::V1_2 => "1.2",
+            TlsVersion::V1_3 => "1.3",
+        })
+    }
 }
 
 /// Where a certificate comes from.

@@ -95,6 +95,11 @@ pub(super) fn bad_text(definition: &str, name: &str, text: &str) -> (Code, Strin
         "HeaderName" => {
             (Code::InvalidHeader, format!("{shown} cannot name an HTTP header"), "use letters, digits and `-`")
         }
+        "HeaderValue" => (
+            Code::InvalidHeader,
+            "not the value of an HTTP header".to_owned(),
+            "write one line of plain ASCII, without spaces around it",
+        ),
         "Method" => {
             (Code::InvalidHeader, format!("{shown} is not an HTTP method"), "write it in capitals, such as `GET`")
         }

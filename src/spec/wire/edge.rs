@@ -1,7 +1,9 @@
 //! Public hosts as they are written.
 
 use super::PortName;
-use super::{Cidr, Duration, HeaderName, HttpUrl, Label, Map, Memory, Method, ObjectName, Origin, PathPrefix};
+use super::{
+    Cidr, Duration, HeaderName, HeaderValue, HttpUrl, Label, Map, Memory, Method, ObjectName, Origin, PathPrefix,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -27,6 +29,10 @@ pub struct Ingress {
     pub websocket: Option<bool>,
     /// Which other sites may call from a browser.
     pub cors: Option<Cors>,
+    /// Headers that are set in answers, or taken away where the value is empty.
+    pub headers: Map<HeaderName, HeaderValue>,
+    /// Headers that are set in requests before the app sees them, or taken away where the value is empty.
+    pub request_headers: Map<HeaderName, HeaderValue>,
     /// Largest request body.
     pub max_body_size: Option<Memory>,
     /// Most requests of one client.
@@ -58,6 +64,10 @@ pub struct TargetParts {
     pub port: Option<PortName>,
     /// Which other sites may call, instead of what the host says.
     pub cors: Option<Cors>,
+    /// Headers of answers, besides those of the host; the path's own win.
+    pub headers: Map<HeaderName, HeaderValue>,
+    /// Headers of requests, besides those of the host; the path's own win.
+    pub request_headers: Map<HeaderName, HeaderValue>,
 }
 
 /// HTTPS, with a certificate of cert-manager, of a Secret, or, with neither, of the ingress controller.
@@ -71,6 +81,17 @@ pub struct Tls {
     /// Sends clients that come by HTTP to HTTPS.
     #[schemars(extend("default" = true))]
     pub redirect: Option<bool>,
+    /// The lowest version of TLS that clients may speak; the ingress controller's own choice unless given.
+    pub min_version: Option<TlsVersion>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum TlsVersion {
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
 }
 
 /// Where clients are sent to.

@@ -20,12 +20,26 @@ volumes_up() { part_up local-path HELPER_IMAGE="$(image_ref busybox)" VOLUMES_DI
 # Ready only after its first rounds of measuring: `answers` waits for it, at the end.
 metrics_up() { part_apply metrics-server; }
 
-urls_up() { part_up traefik PORT_INGRESS="$PORT_INGRESS" PORT_INGRESS_ADMIN="$PORT_INGRESS_ADMIN"; }
+# The kinds of the Gateway API, of the version that the vCluster is made for; it looks for them at its start.
+gateway_api_up() {
+  local version stamp="$KIT_STATE/stamps/gateway-api" folder
+  version=$(module_version vcluster sigs.k8s.io/gateway-api)
+  [[ "$(cat "$stamp" 2>/dev/null)" != "$version" ]] || return 0
+  folder=$(cd "$GO_MODULES/vcluster" && go mod download sigs.k8s.io/gateway-api && go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)
+  kube apply --server-side --force-conflicts -f "$folder/config/crd/standard"
+  printf '%s\n' "$version" | write_file "$stamp"
+}
+
+urls_up() {
+  kube -n kube-system create secret tls public-tls --cert "$PKI_DIR/public.crt" --key "$PKI_DIR/public.key" \
+    --dry-run=client -o yaml | kube apply -f -
+  part_up traefik PORT_INGRESS="$PORT_INGRESS" PORT_INGRESS_TLS="$PORT_INGRESS_TLS" PORT_INGRESS_ADMIN="$PORT_INGRESS_ADMIN"
+}
 
 vcluster_up() {
   local values="$KIT_STATE/vcluster-values.yaml" chart key stamp="$KIT_STATE/stamps/vcluster"
   chart="$(go_dir vcluster)/chart"
-  render "$KIT_DIR/vcluster-values.yaml" REGISTRY="$REGISTRY" KUBERNETES_TAG="$(image_tag kubernetes)" \
+  render "$KIT_DIR/vcluster-values.yaml" REGISTRY="$REGISTRY" GATEWAY="$GATEWAY" KUBERNETES_TAG="$(image_tag kubernetes)" \
     VCLUSTER_TAG="$(image_tag vcluster)" COREDNS_IMAGE="$(image_ref coredns)" \
     BUSYBOX_TAG="$(image_tag busybox)" | write_file_if_changed "$values"
   key=$({ echo "$chart"; cat "$values"; } | hash_text)

@@ -12,6 +12,13 @@ pki_ensure() {
     (cd "$PKI_DIR.new" && pki_create)
     mv "$PKI_DIR.new" "$PKI_DIR"
   fi
+  # renamed when it is whole
+  [[ -f "$PKI_DIR/public.crt" ]] || (
+    cd "$PKI_DIR"
+    certificate ca public.new /CN=hks-kit-public "DNS:*.${INGRESS_DOMAIN%:*}"
+    mv public.new.key public.key
+    mv public.new.crt public.crt
+  )
   local name
   for name in admin kubelet kube-controller-manager kube-scheduler kube-proxy; do kubeconfig "$name"; done
 }
