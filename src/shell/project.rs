@@ -145,6 +145,12 @@ impl Project {
                     self.lock().put(kind, object);
                 }
                 Ok(Event::Delete(object)) => self.lock().remove(kind, &object),
+                // who may not see an extension has none of it
+                Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
+                    if kind == Kind::HTTPRoute && status.code == 403 =>
+                {
+                    self.listed(kind.plural());
+                }
                 Err(error) => self.broken(kind.plural(), error.to_string()),
             }
         }
