@@ -13,7 +13,7 @@ fn stack(ingress: &str) -> String {
                  chmod +x cgi-bin/env; exec httpd -f -p 8080 -h /tmp/www";
     format!(
         "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: edge}}\napps:\n  web:\n    image: {registry}/busybox:1\n    \
-         command: [sh, -c, '{serve}']\n    ports: {{http: 8080}}\n    probes: {{readiness: {{path: /, period: 1s}}}}\n    \
+         command: [sh, -c, '{serve}']\n    ports: {{http: 8080}}\n    probes: {{readiness: {{path: /, period: 1s}}}}\n    shutdown: {{gracePeriod: 1s}}\n    \
          resources: {{requests: {{cpu: 10m, memory: 16Mi}}, limits: {{cpu: 100m, memory: 32Mi}}}}\ningress:\n  public:\n    paths: \
          {{/: web}}\n{ingress}",
         registry = kit().registry,

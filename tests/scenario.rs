@@ -376,12 +376,16 @@ fn killed_everywhere(before: &[(&str, &str)], revision: &str, kind: &str) {
 fn a_killed_deployment_ends_like_an_undisturbed_one() {
     killed_everywhere(&[], "aaaa", "v1");
     killed_everywhere(&[("aaaa", "v1")], "bbbb", "v2");
+    killed_everywhere(&[("aaaa", "blue1")], "bbbb", "blue2");
+    killed_everywhere(&[("aaaa", "nodb")], "bbbb", "job");
 }
 
 #[test]
 fn a_killed_rollback_ends_like_an_undisturbed_one() {
     killed_everywhere(&[("aaaa", "v1")], "bbbb", "bad");
     killed_everywhere(&[], "aaaa", "bad");
+    killed_everywhere(&[("aaaa", "blue1"), ("bbbb", "blue2")], "cccc", "bluebad");
+    killed_everywhere(&[("aaaa", "nodb")], "bbbb", "badjob");
 }
 
 proptest! {
@@ -391,7 +395,9 @@ proptest! {
     #[test]
     fn any_history_comes_to_rest(steps in proptest::collection::vec(0_u8..16, 1..60)) {
         let mut sim = Sim::new();
-        let kinds = ["v1", "v2", "bad", "nodb", "empty", "gone", "broken", "big"];
+        let kinds = [
+            "v1", "v2", "bad", "nodb", "empty", "gone", "broken", "big", "blue1", "blue2", "bluebad", "job", "badjob",
+        ];
         for (index, step) in steps.iter().enumerate() {
             match step {
                 0..=5 => { sim.perform(true); }

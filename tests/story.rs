@@ -298,3 +298,37 @@ fn data_goes_with_its_entry_where_the_file_says_so() {
     let queue: Vec<_> = left.iter().filter(|name| name.contains("gone-queue")).collect();
     assert_eq!(queue, ["persistentvolumeclaim/data-gone-queue"]);
 }
+
+#[test]
+fn the_highest_version_among_the_tags_is_deployed() {
+    let mut world = World::new("tags");
+    let file = |rest: &str| {
+        let stack = worker("tags", "1", "sleep 3600", "environments: {live: {tag: \"v*\"}}\n");
+        stack.replace("    resources:", &format!("    env: {{VERSION: \"${{git.tag}}\"{rest}}}\n    resources:"))
+    };
+    let tag = |world: &World, name: &str| {
+        world.git(&world.work(), &["tag", "-a", "-m", name, name]);
+        world.git(&world.work(), &["push", "--quiet", "origin", name]);
+    };
+    let deployed = |world: &World| {
+        let env = "jsonpath={.spec.template.spec.containers[0].env[?(@.name==\"VERSION\")].value}";
+        world.kubectl(&["get", "deployment", "tags-job", "-o", env])
+    };
+    let first = world.push_stack(&file(""));
+    tag(&world, "v1.9.0");
+    let git = format!("      url: {}\n      tag: \"v*\"\n", world.remote().display());
+    let config = world.config("daemon", &git);
+    world.start_with(&config);
+    world.settled("tags", &first);
+    assert_eq!(deployed(&world), "v1.9.0");
+    // neither a commit, nor a tag that does not fit, nor a lower version is a release
+    world.push_stack(&file(", NEXT: \"1\""));
+    tag(&world, "nightly");
+    tag(&world, "v1.2.0");
+    let third = world.push_stack(&file(", NEXT: \"2\""));
+    tag(&world, "v1.10.0");
+    let view = world.settled("tags", &third);
+    assert_eq!(deployed(&world), "v1.10.0");
+    let history: Vec<_> = view["history"].as_array().into_iter().flatten().map(|entry| &entry["revision"]).collect();
+    assert_eq!(history, [&Value::from(third), &Value::from(first)], "{view:#}");
+}
