@@ -40,8 +40,13 @@ impl Reader<'_> {
         let environments: Vec<Named<'_>> =
             stack.environments.0.iter().map(|(name, wire)| Named { name, wire }).collect();
         let mut params = values(&stack.params.0, &root(&["params"]), &mut report);
-        for environment in &environments {
+        for (index, environment) in environments.iter().enumerate() {
             rules(environment, &broken, &mut report);
+            if let Some(other) = environments[..index].iter().find(|other| same_place(other.wire, environment.wire)) {
+                let message = format!("`{}` and `{}` are for the same place", other.name, environment.name);
+                let help = "give each its own `project`, `branch` or `tag`";
+                report.key(Code::InvalidEnvironment, &root(&["environments", environment.name]), &message, help);
+            }
             let at = root(&["environments", environment.name, "params"]);
             // in the file itself, a parameter that an environment sets counts as known
             for (name, value) in values(&environment.wire.params.0, &at, &mut report) {
@@ -144,6 +149,15 @@ fn rules(environment: &Named<'_>, broken: &Broken, report: &mut Report<'_>) {
         let message = format!("a patch can't change `{key}`");
         report.key(Code::InvalidEnvironment, &below(&at, &["patch", key]), &message, "remove it from the patch");
     }
+}
+
+/// Whether both are reached by the same name and meant for the same project. Patterns that only overlap are told when a
+/// commit fits both.
+fn same_place(one: &wire::Environment, other: &wire::Environment) -> bool {
+    let apart = |a: &Option<wire::Label>, b: &Option<wire::Label>| matches!((a, b), (Some(a), Some(b)) if a != b);
+    (one.branch.is_some() || one.tag.is_some())
+        && (&one.branch, &one.tag) == (&other.branch, &other.tag)
+        && !apart(&one.project, &other.project)
 }
 
 /// Parameters as they are written; none may be a credential.

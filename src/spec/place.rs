@@ -378,8 +378,10 @@ fn explain(kind: &ErrorKind) -> (String, &'static str) {
         E::MappingValueNotAllowed | E::InvalidColonPlacement => "quote the value if `: ` belongs to it",
         E::UnclosedQuotedScalar => "close the quote",
         E::UnclosedFlowCollection { .. } | E::MismatchedFlowCollectionEnd { .. } => "close the bracket",
+        E::MissingAnchorOrAliasName | E::UnexpectedCharacter { .. } | E::PlainScalarStartsWithDashFlowIndicator => {
+            "quote the value"
+        }
         E::UnknownAnchor => "declare the anchor with `&name` before `*name` uses it",
-        E::UnexpectedCharacter { .. } | E::PlainScalarStartsWithDashFlowIndicator => "quote the value",
         E::UnknownQuotedScalarEscape => "use single quotes, or write `\\\\` for a backslash",
         E::RecursionLimitExceeded => "nest less deeply",
         _ => "check indentation, colons and quotes here and on the line above",
@@ -387,6 +389,7 @@ fn explain(kind: &ErrorKind) -> (String, &'static str) {
     let message = match kind {
         E::UnexpectedCharacter { .. } => "not valid YAML: unexpected character".to_owned(),
         E::Custom(_) => "not valid YAML".to_owned(),
+        E::MissingAnchorOrAliasName => "not valid YAML: `*` and `&` refer to other values".to_owned(),
         E::RecursionLimitExceeded => format!("more than {MAX_DEPTH} levels of nesting"),
         kind => format!("not valid YAML: {kind}"),
     };

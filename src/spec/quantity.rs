@@ -65,9 +65,14 @@ impl Bytes {
         (bytes <= Self::MOST).then_some(Self { bytes, binary })
     }
 
-    /// Whether the unit must have been forgotten.
+    /// Whether the unit must have been forgotten, where no amount in kilobytes makes sense.
     pub fn is_tiny(self) -> bool {
         self.bytes < Self::LEAST
+    }
+
+    /// The same where one does.
+    pub fn is_bare(self) -> bool {
+        self.bytes < 1000
     }
 }
 

@@ -46,11 +46,26 @@ impl Report<'_> {
     }
 }
 
+/// Mistakes in a value as such: whatever else seems to be wrong with it follows from them.
+const OF_VALUES: [Code; 6] =
+    [Code::WrongType, Code::OutOfRange, Code::InvalidName, Code::InvalidPath, Code::UnknownKey, Code::UnknownValue];
+
 /// In the order of the file, each once.
-pub(super) fn sorted(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+pub(super) fn sorted(mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    // at one place, in the order in which they were found
+    all.sort_by_key(|d| (d.line, d.column));
+    let mut found: Vec<Diagnostic> = vec![];
+    for this in all {
+        let here = |d: &&Diagnostic| (d.line, d.column) == (this.line, this.column);
+        let follows = |d: &Diagnostic| d.path == this.path && d.code != this.code && OF_VALUES.contains(&d.code);
+        // an anchored value stands at several paths
+        let again = |d: &Diagnostic| (d.code, &d.message) == (this.code, &this.message);
+        if !found.iter().rev().take_while(here).any(|d| follows(d) || again(d)) {
+            found.push(this);
+        }
+    }
     found.sort_by(|a, b| {
         (a.line, a.column, a.code, &a.path, &a.message).cmp(&(b.line, b.column, b.code, &b.path, &b.message))
     });
-    found.dedup();
     found
 }

@@ -120,6 +120,7 @@ pub(super) fn duration(
     }
     let say = |seconds: u64| match seconds {
         s if s > 0 && s.is_multiple_of(3600) => format!("{}h", s / 3600),
+        s if s > 0 && s.is_multiple_of(60) => format!("{}m", s / 60),
         s => format!("{s}s"),
     };
     let name = path.last().map(String::as_str).unwrap_or_default();

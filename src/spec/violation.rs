@@ -157,11 +157,11 @@ fn unknown_keys(
             removals.push(at);
             continue;
         }
-        let near = suggest::nearest(key, known.iter().map(String::as_str));
+        let near = synonym(key, &known).or_else(|| suggest::nearest(key, known.iter().map(String::as_str)));
         if let Some(near) = near {
             broken.0.push(below(path, &[near]));
         }
-        report.key(Code::UnknownKey, &at, &format!("unknown key `{}`", short(key)), &unknown_key(key, near, &known));
+        report.key(Code::UnknownKey, &at, &format!("unknown key `{}`", short(key)), &unknown_key(near, &known));
         removals.push(at);
     }
 }
@@ -220,11 +220,13 @@ fn misspelt(error: &ValidationError<'_>, missing: &str) -> bool {
     })
 }
 
-fn unknown_key(key: &str, near: Option<&str>, known: &[String]) -> String {
-    let has = |k: &str| known.iter().any(|known| known == k);
-    if let Some((_, synonym)) = SYNONYMS.iter().find(|(other, k)| *other == key && has(k)) {
-        return format!("did you mean `{synonym}`?");
-    }
+/// What this language calls what another one calls `key`.
+fn synonym(key: &str, known: &[String]) -> Option<&'static str> {
+    let own = SYNONYMS.iter().filter(|(other, _)| *other == key).map(|(_, own)| *own);
+    own.into_iter().find(|own| known.iter().any(|known| known == own))
+}
+
+fn unknown_key(near: Option<&str>, known: &[String]) -> String {
     match near {
         Some(near) => format!("did you mean `{near}`?"),
         // more of them would not fit into a commit status
@@ -363,6 +365,7 @@ fn out_of_range(kind: &Kind, name: &str) -> (String, String) {
         Kind::MinProperties { .. } | Kind::MinItems { .. } => {
             (format!("`{name}` is empty"), "add at least one entry".to_owned())
         }
+        Kind::UniqueItems => (format!("`{name}` names something twice"), "name each once".to_owned()),
         Kind::MaxItems { limit } => (format!("`{name}` is too long"), format!("write at most {limit} items")),
         _ => (format!("`{name}` is not allowed"), "see the JSON Schema of hks.yaml".to_owned()),
     }

@@ -252,7 +252,8 @@ impl Check<'_, '_> {
         } else {
             &[("keepOld", given.keep_old.is_some())]
         };
-        for (key, _) in alien.iter().filter(|(_, there)| *there) {
+        let unclear = self.is_broken(&below(&at, &["strategy"]));
+        for (key, _) in alien.iter().filter(|(_, there)| *there && !unclear) {
             let strategy = if blue_green { "blueGreen" } else { "rolling" };
             let message = format!("`{key}` means nothing for the strategy `{strategy}`");
             self.report.key(Code::Contradiction, &below(&at, &[key]), &message, "remove it");

@@ -5,10 +5,10 @@ use super::super::model::{
     Certificate, Cors, Ingress, Part, Policy, Port, Protocol, Target, Template, Tls, TlsVersion,
 };
 use super::super::place::Path;
-use super::super::quantity::Amount;
+use super::super::quantity::{Amount, Bytes};
 use super::super::reference::{Site, shape};
 use super::super::report::{below, root};
-use super::super::resources::{bytes, duration};
+use super::super::resources::duration;
 use super::super::{image, wire};
 use super::app::ports_of;
 use super::{Check, DAY, HOUR, each};
@@ -66,8 +66,13 @@ impl Check<'_, '_> {
         });
         let tls = wire.tls.as_ref().map(|tls| self.tls(&below(&at, &["tls"]), tls));
         let max_body_size = wire.max_body_size.as_ref().map(|size| {
-            let size = bytes(&size.0, &below(&at, &["maxBodySize"]), self.report)?;
-            u64::try_from(size.size()).ok()
+            let at = below(&at, &["maxBodySize"]);
+            let size = Bytes::parse(&size.0).filter(|size| !size.is_bare());
+            if size.is_none() {
+                let help = "add a unit, such as `512k` or `10Mi`";
+                self.report.value(Code::MemoryUnit, &at, "not a size that a body can have", help);
+            }
+            u64::try_from(size?.size()).ok()
         });
         let mut networks = vec![];
         for (index, cidr) in wire.allow.iter().enumerate() {

@@ -115,7 +115,7 @@ pub struct Secret {
     #[schemars(extend("minProperties" = 1))]
     pub generate: Map<KeyName, Key>,
     /// Keys that somebody sets with `hks secret set`; until then the Stack is not deployed.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), extend("uniqueItems" = true))]
     pub keys: Vec<KeyName>,
     /// A Secret that others keep.
     pub from: Option<From>,
