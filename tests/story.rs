@@ -332,3 +332,21 @@ fn the_highest_version_among_the_tags_is_deployed() {
     let history: Vec<_> = view["history"].as_array().into_iter().flatten().map(|entry| &entry["revision"]).collect();
     assert_eq!(history, [&Value::from(third), &Value::from(first)], "{view:#}");
 }
+
+#[test]
+fn an_app_scales_with_its_load_and_that_is_no_drift() {
+    let mut world = World::new("scale");
+    let busy = "trap \"exit 0\" TERM; while :; do :; done";
+    let stack = worker("scale", "1", busy, "    autoscaling: {min: 1, max: 2, cpu: 50}\n");
+    let sha = world.push_stack(&stack);
+    world.start();
+    world.settled("scale", &sha);
+    let replicas = || world.kubectl(&["get", "deployment", "scale-job", "-o", "jsonpath={.spec.replicas}"]);
+    assert!(until(180, || replicas() == "2"), "{}", world.kubectl(&["describe", "hpa"]));
+    let view = world.wait("scale", "two pods", 60, |view| view["apps"][0]["ready"] == 2);
+    assert!(view["drift"] == serde_json::json!([]) && view["driftCorrected"] == 0, "{view:#}");
+    // a new version starts with as many pods as the load asks for
+    let sha = world.push_stack(&stack.replace("trap", "true; trap"));
+    world.settled("scale", &sha);
+    assert_eq!(replicas(), "2");
+}
