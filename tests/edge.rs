@@ -107,6 +107,38 @@ fn a_route_that_the_gateway_refuses_is_told() {
 }
 
 #[test]
+fn annotations_of_nginx_answer_other_sites_path_by_path() {
+    let Some(mut world) = world("nginx", "", "ingressClass: nginx\n") else { return };
+    let ingress = "    tls: {}\n    cors: {origins: [\"https://one.example.com\"], methods: [GET], headers: [X-Token], maxAge: 10m}\n";
+    let paths = "{/: web, /cgi-bin: {app: web, cors: {origins: [\"https://two.example.com\"], credentials: true}}}";
+    let sha = world.push_stack(&stack(ingress).replace("{/: web}", paths));
+    world.start();
+    world.settled("edge", &sha);
+    let url = world.url("edge");
+    let preflight = |path: &str, origin: &str| {
+        let origin = format!("Origin: {origin}");
+        let args = ["-X", "OPTIONS", "-H", &origin, "-H", "Access-Control-Request-Method: GET"];
+        curl(&args, &format!("{url}{path}")).1.to_lowercase()
+    };
+    let served =
+        || preflight("/", "https://one.example.com").contains("access-control-allow-origin: https://one.example.com\n");
+    assert!(support::until(10, served), "{}", preflight("/", "https://one.example.com"));
+    let answer = preflight("/", "https://one.example.com");
+    assert!(answer.contains("access-control-max-age: 600\n") && answer.contains("x-token"), "{answer}");
+    assert!(!preflight("/", "https://two.example.com").contains("allow-origin"));
+    let answer = preflight("/cgi-bin/env", "https://two.example.com");
+    assert!(
+        answer.contains("allow-origin: https://two.example.com\n") && answer.contains("allow-credentials: true\n"),
+        "{answer}"
+    );
+    assert!(!preflight("/cgi-bin/env", "https://one.example.com").contains("allow-origin"));
+    // by HTTP, everything leads to HTTPS
+    let plain = url.replace("https://", "http://").replace(&kit().tls.as_ref().unwrap().0, &kit().domain);
+    let (_, answer) = curl(&[], &plain);
+    assert!(answer.contains(" 308") || answer.contains(" 301"), "{answer}");
+}
+
+#[test]
 fn a_host_asks_for_a_version_of_tls() {
     let tls = "ingressKind: traefik\ningressTls: {options: {\"1.3\": tls13@file}}\n";
     let Some(mut world) = world("tls", "", tls) else { return };
