@@ -1,12 +1,15 @@
 # shellcheck shell=bash
 # The cluster's programs, each built from a go.mod and go.sum of its own under go/, cached by what they are made of.
+# What several of them use has the same version and the same flags in all, as far as it goes: Go then compiles it once.
 
 GO_VERSION=$(go version 2>/dev/null || true) # host_check refuses when there is none
 GO_STATIC_EXTERNAL='-linkmode external -extldflags -static' # C code inside, yet no shared library needed at run time
+GO_TAGS=netgo,osusergo # what has C code inside then shares the packages that import net with what has none
+SQLITE_TAGS=sqlite_omit_load_extension,sqlite_unlock_notify # the same everywhere: its C is compiled once
 
 # go_recipe MODULE: sets packages, cgo, tags, ldflags, keep (folders of the main module needed at run time)
 go_recipe() {
-  cgo=0 tags='' ldflags='' keep=()
+  cgo=0 tags=$GO_TAGS ldflags='' keep=()
   case $1 in
     kubernetes)
       packages=(
@@ -17,7 +20,7 @@ go_recipe() {
       ;;
     helm) packages=(helm.sh/helm/v3/cmd/helm) ;;
     kine) # its SQLite is C; the vCluster's image has no C library to offer
-      packages=(github.com/k3s-io/kine) cgo=1 tags=netgo,osusergo,sqlite_omit_load_extension ldflags=$GO_STATIC_EXTERNAL
+      packages=(github.com/k3s-io/kine) cgo=1 tags+=,$SQLITE_TAGS ldflags=$GO_STATIC_EXTERNAL
       ;;
     coredns) packages=(github.com/coredns/coredns) ;;
     local-path-provisioner) packages=(github.com/rancher/local-path-provisioner) ;;
@@ -25,7 +28,7 @@ go_recipe() {
     kwok) packages=(sigs.k8s.io/kwok/cmd/kwok) ;;
     traefik) packages=(github.com/traefik/traefik/v3/cmd/traefik) ;;
     vcluster) packages=(github.com/loft-sh/vcluster/cmd/vcluster) keep=(chart) ;;
-    gitea) packages=(code.gitea.io/gitea) cgo=1 tags=sqlite,sqlite_unlock_notify keep=(templates options public) ;;
+    gitea) packages=(code.gitea.io/gitea) cgo=1 tags+=,sqlite,$SQLITE_TAGS keep=(templates options public) ;;
     *)
       echo "no build recipe for $1"
       return 1
@@ -70,10 +73,10 @@ go_build_module() {
   mkdir "$work/out"
   (
     cd "$GO_MODULES/$1" || return
-    export GOFLAGS='' GOWORK=off CGO_ENABLED=$cgo
-    # Read-only: a build that would need anything but the committed versions fails.
+    export GOFLAGS='' GOWORK=off CGO_ENABLED=$cgo CGO_CFLAGS=-O2
+    # Read-only: a build that would need anything but the committed versions fails. Debug information would be stripped.
     "${POLITE[@]}" go build -mod=readonly -p "$KIT_JOBS" -buildvcs=false -trimpath \
-      -tags "$tags" -ldflags "-s -w $ldflags" -o "$work/out/" "${packages[@]}"
+      -tags "$tags" -gcflags all=-dwarf=false -ldflags "-s -w $ldflags" -o "$work/out/" "${packages[@]}"
     keep_module_folders "${packages[0]}" "$work/out"
   )
   [[ ! -f "$work/out/server" ]] || mv "$work/out/server" "$work/out/etcd" # the package is called server
