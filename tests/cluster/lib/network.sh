@@ -18,6 +18,10 @@ network_up() {
   # Hosts with a container engine drop forwarded packets unless told otherwise.
   rule_ensure filter FORWARD -i "$POD_INTERFACE" -j ACCEPT
   rule_ensure filter FORWARD -o "$POD_INTERFACE" -j ACCEPT
+  # A Service's address that kube-proxy does not know yet leads nowhere, so that a client tries again; it must not lead to
+  # whoever the machine's own gateway is.
+  rule_ensure filter FORWARD -d "$SERVICE_CIDR" -j DROP
+  rule_ensure filter OUTPUT -d "$SERVICE_CIDR" -j DROP
   rule_ensure nat POSTROUTING -s "$POD_CIDR" ! -d "$POD_CIDR" -j MASQUERADE
 }
 
