@@ -24,7 +24,8 @@ fn manifest(path: &Path, revision: &str) -> Manifest {
         _ => Edge::Plain,
     };
     let options = [(TlsVersion::V1_3, "tls13@file".to_owned())];
-    let tls = EdgeTls { min_version: Some(TlsVersion::V1_2), options: options.into() };
+    let tls =
+        EdgeTls { min_version: Some(TlsVersion::V1_2), options: options.into(), issuer: Some("letsencrypt".into()) };
     let context = Context { scheme: "https".into(), edge, tls, ..pure::context() };
     let spec = hks::spec::parse(&fs::read(path).unwrap(), "hks.yaml").unwrap();
     render(&spec, &Revision::new(revision), &context)

@@ -8,7 +8,7 @@ pub use gateway::Gateway;
 use super::names::{Names, digest};
 use super::{Context, HASH_ANNOTATION, Object, PublicUrl, Stage};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{Certificate, Check, Ingress, Policy, Target, TlsVersion};
+use crate::spec::{Certificate, Check, Ingress, Policy, Target, Tls, TlsVersion};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -36,6 +36,8 @@ pub struct EdgeTls {
     pub min_version: Option<TlsVersion>,
     /// The `TLSOptions` of Traefik by the lowest version that they let in, such as `tls13@file`.
     pub options: BTreeMap<TlsVersion, String>,
+    /// The `ClusterIssuer` of cert-manager for hosts that name neither an issuer nor a Secret.
+    pub issuer: Option<String>,
 }
 
 impl Edge {
@@ -65,6 +67,14 @@ impl Names<'_> {
         }
         let domain = self.context.domain.split(':').next().unwrap_or_default();
         format!("{label}.{domain}")
+    }
+
+    /// Where the certificate of a host with `tls` comes from.
+    fn certificate(&self, tls: &Tls) -> Certificate {
+        match (&tls.certificate, &self.context.tls.issuer) {
+            (Certificate::Default, Some(issuer)) => Certificate::Issuer(issuer.clone()),
+            (certificate, _) => certificate.clone(),
+        }
     }
 
     /// The URL of ingress `name`, with the port of the daemon's domain, if it has one.
@@ -157,8 +167,9 @@ fn ingresses(names: &Names<'_>, name: &str, stage: Stage, ingress: &Ingress) -> 
         let rules: Vec<_> = paths.iter().map(|(path, target)| rule(names, path, target)).collect();
         let mut made = realised.annotations;
         // cert-manager lets one Ingress only ask for a certificate
-        if let (true, Some(Certificate::Issuer(issuer))) = (leads, ingress.tls.as_ref().map(|tls| &tls.certificate)) {
-            made.insert("cert-manager.io/cluster-issuer", issuer.clone());
+        let certificate = ingress.tls.as_ref().map(|tls| names.certificate(tls));
+        if let (true, Some(Certificate::Issuer(issuer))) = (leads, certificate) {
+            made.insert("cert-manager.io/cluster-issuer", issuer);
         }
         objects.push(finish(names, name, stage, &object, ingress, &rules, made));
     }
@@ -256,7 +267,7 @@ fn finish(
     }
     if let Some(tls) = &ingress.tls {
         let mut entry = json!({ "hosts": [host] });
-        match &tls.certificate {
+        match names.certificate(tls) {
             Certificate::Default => {}
             Certificate::Secret(secret) => entry["secretName"] = json!(secret),
             Certificate::Issuer(_) => entry["secretName"] = json!(format!("{}-certificate", names.object(name))),

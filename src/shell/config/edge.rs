@@ -29,6 +29,9 @@ pub struct IngressTls {
     /// TLS options of Traefik by the lowest version that they let in, such as `"1.3": tls13@file`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<TlsVersion, String>,
+    /// The `ClusterIssuer` of cert-manager for hosts with `tls` that name neither an issuer nor a Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
 impl IngressTls {
@@ -38,8 +41,8 @@ impl IngressTls {
 
     /// As rendering takes it.
     pub fn rendered(&self) -> EdgeTls {
-        let Self { min_version, options } = self.clone();
-        EdgeTls { min_version, options }
+        let Self { min_version, options, issuer } = self.clone();
+        EdgeTls { min_version, options, issuer }
     }
 }
 

@@ -70,11 +70,12 @@ pub struct TargetParts {
     pub request_headers: Map<HeaderName, HeaderValue>,
 }
 
-/// HTTPS, with a certificate of cert-manager, of a Secret, or, with neither, of the ingress controller.
+/// HTTPS, with a certificate of cert-manager, of a Secret, or, with neither, as the platform has set it up: by its own
+/// issuer, or that of the ingress controller.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Tls {
-    /// Lets cert-manager get a certificate from this `ClusterIssuer`.
+    /// Lets cert-manager get a certificate from this `ClusterIssuer`; the platform may have one for all.
     pub issuer: Option<ObjectName>,
     /// Name of a Secret of type `kubernetes.io/tls` that exists in the project.
     pub secret: Option<ObjectName>,
