@@ -255,10 +255,7 @@ impl Machine {
     pub fn wake_at(&self) -> Option<Timestamp> {
         match &self.state {
             State::Passing(pass) => pass.wake_at(),
-            State::Resting(_) => {
-                let drift = self.drift_pause.filter(|_| !self.drift.is_empty());
-                drift.into_iter().chain(self.retiring.values().copied()).min()
-            }
+            State::Resting(_) => self.drift_pause.into_iter().chain(self.retiring.values().copied()).min(),
         }
     }
 

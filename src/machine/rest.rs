@@ -214,20 +214,21 @@ impl Turn<'_> {
         self.machine.drift = drift_of(&plan);
         self.retire(&plan);
         let renewed = plan.steps.iter().any(Step::renews);
-        if self.machine.drift.is_empty() {
+        if self.machine.drift.is_empty() && !renewed {
             self.machine.drift_pause = None;
             let over = self.machine.retiring.values().any(|until| *until <= self.now);
-            return if over || renewed {
+            return if over {
                 self.enter(Toward::Restore, baseline, None, plan, self.now);
             };
         }
         self.machine.drift_pause = self.machine.drift_pause.filter(|until| *until > self.now);
-        if baseline.deploy.drift == Drift::Report || self.machine.drift_pause.is_some() {
+        let reports = baseline.deploy.drift == Drift::Report;
+        if self.machine.drift_pause.is_some() || (reports && !renewed) {
+            return;
+        }
+        if reports {
             // that somebody has set a secret is no drift
             plan.steps.retain(Step::renews);
-            return if renewed && self.machine.drift_pause.is_none() {
-                self.enter(Toward::Restore, baseline, None, plan, self.now);
-            };
         }
         let recent = |begun: &Timestamp| self.now.duration_since(*begun) < FIGHT_WINDOW;
         self.machine.corrections.retain(recent);
