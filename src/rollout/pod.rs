@@ -2,7 +2,7 @@
 
 use super::text::{self, Pull};
 use super::{Cause, Missing, Progress, Who, number};
-use crate::ident::ObjectKey;
+use crate::ident::{Kind, ObjectKey};
 use crate::plan::{Live, uid};
 use serde_json::Value;
 
@@ -163,7 +163,15 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Liv
             pod: key.name.clone(),
         })),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            Some(Progress::Failed(Cause::Configuration { component: component(), message: message.into() }))
+            // what is there may not have reached the node: a vCluster hands objects on one by one
+            let on_its_way = |key: &ObjectKey| {
+                matches!(key.kind, Kind::Secret | Kind::ConfigMap) && message.contains(&format!("\"{}", key.name))
+            };
+            Some(if text::busy(message) || live.objects.keys().any(on_its_way) {
+                progressing(who, key, message.to_owned(), None)
+            } else {
+                Progress::Failed(Cause::Configuration { component: component(), message: message.into() })
+            })
         }
         _ => {
             let ends = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
@@ -228,4 +236,32 @@ fn memory(status: &Value, live: &Live, key: &ObjectKey) -> String {
     let container = containers.iter().find(|container| container["name"] == status["name"]);
     let limit = container.and_then(|container| container["resources"]["limits"]["memory"].as_str());
     limit.unwrap_or("unknown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// What is told of a container that could not be made, where the Stack has a Secret `todo-mail`.
+    fn told(message: &str) -> Progress {
+        let waiting = json!({ "reason": "CreateContainerConfigError", "message": message });
+        let status = json!({ "name": "web", "state": { "waiting": waiting } });
+        let pod = json!({ "status": { "containerStatuses": [status.clone()] } });
+        let secret = (ObjectKey::new(Kind::Secret, "todo-mail"), Arc::new(json!({})));
+        let live = Live { objects: [secret].into(), events: vec![] };
+        let who = Who { component: "web".into(), database: false };
+        container(&who, &ObjectKey::new(Kind::Pod, "web-0"), &pod, &status, &live).expect("told")
+    }
+
+    #[test]
+    fn a_secret_that_is_there_may_not_have_reached_the_node() {
+        let on_its_way = told("secret \"todo-mail-x-shop-x-team-a\" not found");
+        assert!(matches!(on_its_way, Progress::Progressing(_)), "{on_its_way:?}");
+        let busy = told("failed to sync secret cache: timed out waiting for the condition");
+        assert!(matches!(busy, Progress::Progressing(_)), "{busy:?}");
+        let missing = told("secret \"theirs\" not found");
+        assert!(matches!(missing, Progress::Failed(Cause::Configuration { .. })), "{missing:?}");
+    }
 }

@@ -60,6 +60,16 @@ pub fn pull(message: &str) -> Pull {
     }
 }
 
+/// Texts of the kubelet and containerd about a container that could not be made yet, and that they try again: an object that
+/// has not reached the node's cache, a runtime that is busy (containerd#4604).
+const BUSY: [&str; 5] =
+    ["failed to sync", "timed out", "deadline exceeded", "failed to reserve container name", "connection refused"];
+
+/// Whether a container that can't be made now will be made later.
+pub fn busy(message: &str) -> bool {
+    BUSY.iter().any(|sign| message.contains(sign))
+}
+
 /// Whether the scheduler's message tells of a lack of room, which waiting may cure, and of nothing else.
 /// Format: `0/3 nodes are available: 1 node(s) had untolerated taint {…}, 2 Insufficient cpu. preemption: …`
 /// (kube-scheduler, framework/types.go `FitError`). Nodes that are ruled out anyway don't matter when others lack room.
@@ -131,6 +141,14 @@ mod tests {
         assert_eq!(pull("lookup registry: no such host"), Pull::Transient("registry's name does not resolve".into()));
         assert_eq!(pull("Back-off pulling image \"r/web:9\""), Pull::Silent);
         assert!(matches!(pull("503 Service Unavailable: page not found"), Pull::Transient(_)));
+    }
+
+    #[test]
+    fn what_the_node_tries_again_is_told_from_what_is_wrong() {
+        assert!(busy("failed to sync secret cache: timed out waiting for the condition"));
+        assert!(busy("failed to reserve container name \"web_x\": name is reserved for \"0a\""));
+        assert!(!busy("secret \"registry-login\" not found"));
+        assert!(!busy("exec: \"./nosuch\": stat ./nosuch: no such file or directory"));
     }
 
     #[test]
