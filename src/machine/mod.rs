@@ -255,8 +255,19 @@ impl Machine {
     pub fn wake_at(&self) -> Option<Timestamp> {
         match &self.state {
             State::Passing(pass) => pass.wake_at(),
+            // a time that nobody looks at would come again and again
+            State::Resting(_) if !self.looks_for_drift() => None,
             State::Resting(_) => self.drift_pause.into_iter().chain(self.retiring.values().copied()).min(),
         }
+    }
+
+    /// Whether there is a settled release that what is live is compared with. Half a deployment is not drift: the commit,
+    /// once it is fetched again, says how it goes on.
+    fn looks_for_drift(&self) -> bool {
+        let record = &self.record;
+        let unfinished = record.attempt.is_some() || record.held.as_ref().is_some_and(|held| !held.restored);
+        let resting = matches!(self.state, State::Resting(rest) if !matches!(rest, Rest::Suspended | Rest::Fresh));
+        resting && !unfinished && self.baseline.is_some()
     }
 
     /// Takes one event.

@@ -202,14 +202,7 @@ impl Turn<'_> {
 
     /// Compares what is live with the settled release.
     pub(super) fn look_for_drift(&mut self) {
-        let State::Resting(rest) = self.machine.state else { return };
-        let Some(baseline) = self.machine.baseline.clone() else { return };
-        // half a deployment is not drift: the commit, once it is fetched again, says how it goes on
-        let record = &self.machine.record;
-        let unfinished = record.attempt.is_some() || record.held.as_ref().is_some_and(|held| !held.restored);
-        if unfinished || rest == Rest::Suspended || rest == Rest::Fresh {
-            return;
-        }
+        let Some(baseline) = self.machine.baseline.clone().filter(|_| self.machine.looks_for_drift()) else { return };
         let mut plan = plan::compare(&baseline, self.live, &self.machine.record.inventory);
         self.machine.drift = drift_of(&plan);
         self.retire(&plan);
