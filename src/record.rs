@@ -1,5 +1,9 @@
 //! What is kept in the cluster for each Stack, so that the daemon itself may be killed at any step and its disk lost.
 
+mod wish;
+
+pub use wish::{ANNOTATION as WISH_ANNOTATION, Want, Wish};
+
 use crate::ident::Revision;
 use crate::plan::Owned;
 use crate::rollout::Cause;
@@ -26,6 +30,23 @@ pub struct Record {
     pub held: Option<Held>,
     /// The last deployments, newest last.
     pub history: Vec<Deployment>,
+    /// A person has suspended the Stack: nothing is changed or deleted until it is resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspended>,
+    /// Ids of the last wishes that were acted on or refused, newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answered: Vec<String>,
+}
+
+/// A suspension by a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspended {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Why; may be empty.
+    pub reason: String,
 }
 
 /// A revision that worked.
@@ -67,6 +88,30 @@ pub struct Held {
     pub at: Timestamp,
     /// Whether everything is back as it was.
     pub restored: bool,
+    /// How the rollback ended.
+    #[serde(default)]
+    pub ending: Ending,
+}
+
+/// How a rollback ended. Each of the three ends is final: nothing is tried again until somebody does something.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Ending {
+    /// It has not.
+    #[default]
+    Open,
+    /// Everything is as it was, and well.
+    Healthy,
+    /// Everything is as it was, but what was put back is not well itself.
+    Unhealthy {
+        /// What is wrong with it.
+        cause: Cause,
+    },
+    /// The cluster refused what was to be put back: some of it is still as the failed commit made it.
+    Refused {
+        /// What it said.
+        cause: Cause,
+    },
 }
 
 /// A deployment that ended.

@@ -144,6 +144,17 @@ pub enum Rest {
     Suspended,
 }
 
+/// Something of the settled release is not well although nobody has deployed anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// The app, database or cache.
+    pub component: String,
+    /// What is wrong.
+    pub cause: Cause,
+    /// Since when it has been seen.
+    pub since: Timestamp,
+}
+
 /// The machine's state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
@@ -170,6 +181,8 @@ pub struct Machine {
     pub drift: Vec<(ObjectKey, Vec<Difference>)>,
     /// How often drift was put back.
     pub drift_corrected: u64,
+    /// What of the settled release is not well at rest.
+    pub troubles: Vec<Trouble>,
     context: Context,
     /// The record as the cluster has it, as far as known.
     saved: Record,
@@ -204,6 +217,7 @@ impl Machine {
             considered: None,
             drift: vec![],
             drift_corrected: 0,
+            troubles: vec![],
             context,
             baseline: None,
             next_pass: PassId::default(),

@@ -5,7 +5,7 @@ use super::{Commit, Content, Rest, State, Turn};
 use crate::ident::{ObjectKey, Revision};
 use crate::manifest::{Manifest, Needed};
 use crate::plan::{self, Action, Plan, Step};
-use crate::record::{Deployment, Held, Outcome, Release};
+use crate::record::{Deployment, Ending, Held, Outcome, Release};
 use crate::report::{self, Status};
 use crate::rollout::Cause;
 use crate::spec::{self, Document, Drift};
@@ -180,7 +180,8 @@ impl Turn<'_> {
         self.machine.record.settled = Some(release(document, &to.revision, self.now));
         self.machine.baseline = Some(Arc::new(manifest));
         let (started, at) = (self.now, self.now);
-        let held = Held { revision: head, cause: Cause::Requested { by }, started, at, restored: false };
+        let held =
+            Held { revision: head, cause: Cause::Requested { by }, started, at, restored: false, ending: Ending::Open };
         self.machine.record.held = Some(held.clone());
         self.go_back(&held);
     }

@@ -3,7 +3,7 @@
 use super::Turn;
 use super::pass::{Station, VANISH_PATIENCE, span};
 use crate::ident::PassId;
-use crate::record::Held;
+use crate::record::{Ending, Held};
 use crate::report::Status;
 use crate::rollout::{self, Cause, Progress};
 use jiff::SignedDuration;
@@ -140,7 +140,14 @@ impl Turn<'_> {
     fn fall_back(&mut self, cause: Cause) {
         let at = self.now;
         let Some(pass) = self.pass() else { return };
-        let held = Held { revision: pass.manifest.revision.clone(), cause, started: pass.started, at, restored: false };
+        let held = Held {
+            revision: pass.manifest.revision.clone(),
+            cause,
+            started: pass.started,
+            at,
+            restored: false,
+            ending: Ending::Open,
+        };
         self.machine.record.held = Some(held.clone());
         self.machine.record.attempt = None;
         self.go_back(&held);

@@ -1,0 +1,107 @@
+//! What a person asks of a Stack, as the command line and the endpoint leave it on the record and the daemon takes it.
+//!
+//! A wish is an annotation of the Stack's ConfigMap. Its id is kept in the record once it was acted on, so that no restart
+//! acts on it twice, whoever fails to take the annotation away.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Where a wish lies until it is answered.
+pub const ANNOTATION: &str = "hks.hexabase.ai/wish";
+/// Bytes of a wish that are read at most.
+const MAX_BYTES: usize = 4096;
+
+/// Something that a person wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wish {
+    /// Random; two wishes that say the same are still two.
+    pub id: String,
+    /// What is wanted.
+    pub what: Want,
+    /// Who asked, as far as known.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Want {
+    /// An older release, until the next commit that changes the Stack.
+    RollBack {
+        /// Its commit.
+        to: String,
+    },
+    /// The newest commit once more, though it failed.
+    Retry,
+    /// Nothing is changed or deleted until it is resumed.
+    Suspend {
+        /// Why, for the others; may be empty.
+        reason: String,
+    },
+    /// The end of a suspension.
+    Resume,
+    /// Everything that belongs to the Stack goes, until the next commit that changes it.
+    Destroy {
+        /// Databases and volumes too.
+        with_data: bool,
+    },
+}
+
+impl fmt::Display for Want {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Want::RollBack { to } => write!(f, "roll back to {to}"),
+            Want::Retry => f.write_str("retry"),
+            Want::Suspend { reason } if reason.is_empty() => f.write_str("suspend"),
+            Want::Suspend { reason } => write!(f, "suspend ({reason})"),
+            Want::Resume => f.write_str("resume"),
+            Want::Destroy { with_data: false } => f.write_str("destroy all but data"),
+            Want::Destroy { with_data: true } => f.write_str("destroy with data"),
+        }
+    }
+}
+
+impl Wish {
+    /// As it stands in the annotation.
+    pub fn encode(&self) -> String {
+        // the type has no map and no float: this can't fail
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads an annotation.
+    ///
+    /// # Errors
+    /// In words for the person who wrote it.
+    pub fn decode(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_BYTES {
+            return Err(format!("the wish is longer than {MAX_BYTES} bytes"));
+        }
+        serde_json::from_str(text).map_err(|error| format!("the wish can't be read: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let wants = [
+            Want::RollBack { to: "4f1c2ab".into() },
+            Want::Retry,
+            Want::Suspend { reason: "migration by hand".into() },
+            Want::Resume,
+            Want::Destroy { with_data: true },
+        ];
+        for what in wants {
+            let wish = Wish { id: "1".into(), what, by: "me".into(), at: Timestamp::UNIX_EPOCH };
+            assert_eq!(Wish::decode(&wish.encode()), Ok(wish));
+        }
+        assert!(Wish::decode("4f1c2ab cli").is_err());
+        assert!(Wish::decode(&"x".repeat(5000)).is_err_and(|error| error.contains("longer")));
+    }
+}
