@@ -141,6 +141,7 @@ fn view(name: &str, state: &'static str) -> View {
         ended: at - SignedDuration::from_secs(ago),
         outcome,
         cause: None,
+        ending: hks::record::Ending::Open,
         back_to: None,
         description: description.into(),
         jobs: std::collections::BTreeMap::new(),

@@ -5,7 +5,7 @@ use super::{ClusterArgs, FileClusterArgs, INVALID, local};
 use crate::ident::{Kind, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Step};
-use crate::record::{Outcome, Record};
+use crate::record::{Outcome, Record, WISH_ANNOTATION, Want, Wish};
 use crate::shell::connection::Place;
 use crate::shell::project::Project;
 use crate::shell::{apply, clock, record};
@@ -287,8 +287,13 @@ pub(super) async fn rollback(
     }
     let stack = StackName::new(stack).context("failed to roll back: not a name of a Stack")?;
     let maps: Api<ConfigMap> = Api::namespaced(client, &cluster.namespace);
-    let wish =
-        json!({ "metadata": { "annotations": { record::ROLLBACK_ANNOTATION: format!("{to} cli {}", clock::now()) } } });
+    let wish = Wish {
+        id: clock::now().to_string(),
+        what: Want::RollBack { to: to.clone() },
+        by: "cli".into(),
+        at: clock::now(),
+    };
+    let wish = json!({ "metadata": { "annotations": { WISH_ANNOTATION: wish.encode() } } });
     maps.patch(&record::name(&stack), &PatchParams::default(), &Patch::Merge(&wish))
         .await
         .context("failed to ask for it")?;

@@ -40,8 +40,9 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> 
         metrics: Arc::new(Metrics::default()),
         http: inspect::http_client().context("failed to set up HTTP")?,
         project: connection,
+        turns: Arc::new(tokio::sync::Semaphore::new(1)),
         statuses,
-        older: Arc::new(|_| None),
+        older: Arc::new(|_| Err("there is no repository here".into())),
     };
     let actor = Actor::start(manifest.stack.clone(), setting);
     let content = Content::File(document);

@@ -81,7 +81,8 @@ fn state(machine: &Machine) -> (&'static str, String) {
                 (Toward::Back { .. }, _) => "rollingBack",
                 (_, Some(_)) => "waiting",
                 (Toward::Forward, None) => "deploying",
-                (Toward::Restore, None) => "correcting",
+                (Toward::Heal, None) => "correcting",
+                (Toward::Nothing { .. }, None) => "destroying",
             };
             let message = if pass.message.is_empty() { String::new() } else { format!(": {}", pass.message) };
             (word, format!("{}{message}", pass.stage.title()))
