@@ -4,7 +4,7 @@ use super::output::{BAD, BUSY, GOOD, Out};
 use super::{FileClusterArgs, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local};
 use crate::machine::{Commit, Content};
 use crate::record::Outcome;
-use crate::report::StatusState;
+use crate::report::{StackState, StatusState};
 use crate::shell::actor::{Actor, Setting};
 use crate::shell::board::Board;
 use crate::shell::inspect;
@@ -60,7 +60,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> 
             }
             () = tokio::time::sleep(GLANCE) => {
                 let view = board.named(manifest.stack.as_str()).into_iter().next();
-                if let Some((_, view)) = view.filter(|(_, view)| view.state == "standby") {
+                if let Some((_, view)) = view.filter(|(_, view)| view.state == StackState::Standby) {
                     actor.stop().await;
                     bail!("failed to apply: {}; push a commit instead, or stop that daemon", view.activity);
                 }

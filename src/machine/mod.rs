@@ -252,6 +252,11 @@ impl Machine {
         }
     }
 
+    /// What the newest commit waits for: somebody has to set it.
+    pub fn lacking(&self) -> &[Needed] {
+        &self.lacking
+    }
+
     /// Why the newest commit is not in effect.
     pub fn cause(&self) -> Option<&Cause> {
         match &self.state {

@@ -1,8 +1,10 @@
 //! What people and forges are told: commit statuses and the view of a Stack. Pure text from facts.
 
+mod state;
 mod view;
 
-pub use view::{AppView, DatabaseView, DriftView, View};
+pub use state::{Ended, StackState, Tone, Why};
+pub use view::{AppView, DatabaseView, DriftView, LackingView, Readiness, TroubleView, View, span};
 
 use crate::ident::Revision;
 use crate::plan::Plan;

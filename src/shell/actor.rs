@@ -4,7 +4,7 @@
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::{Commit, Effect, Event, Fault, Machine};
 use crate::manifest::Context;
-use crate::report::Status;
+use crate::report::{StackState, Status, View};
 use crate::shell::board::{Board, Usage};
 use crate::shell::lease::Lead;
 use crate::shell::metrics::{Metrics, OutcomeLabels, ResultLabels, StackLabels};
@@ -118,7 +118,7 @@ impl Running {
         loop {
             let project = self.setting.project.borrow_and_update().clone();
             let Some(project) = project else {
-                self.show("unreachable", "connecting to the cluster");
+                self.show(StackState::Unreachable, "connecting to the cluster");
                 tokio::select! {
                     changed = self.setting.project.changed() => changed.ok()?,
                     commit = next(&mut self.commits) => self.head = Some(commit?),
@@ -139,7 +139,7 @@ impl Running {
             match self.prepare(project).await {
                 Ok(Ok(machine)) => break machine,
                 Ok(Err(holder)) => {
-                    self.show("standby", &format!("another daemon acts for this Stack: {holder}"));
+                    self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
                     tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
                     tokio::select! {
                         () = lease::wait(project, &self.stack, &holder) => {}
@@ -151,7 +151,7 @@ impl Running {
                     }
                 }
                 Err(fault) => {
-                    self.show("unreachable", &fault.message);
+                    self.show(StackState::Unreachable, &fault.message);
                     tracing::warn!(stack = %self.stack, error = %fault.message, "failed to begin; trying again");
                     tokio::select! {
                         () = tokio::time::sleep(RETRY) => {}
@@ -296,9 +296,10 @@ impl Running {
     }
 
     /// Shows a Stack that has no machine at the moment.
-    fn show(&self, state: &'static str, activity: &str) {
-        let desired = self.head.as_ref().map(|commit| commit.revision.clone());
-        let view = view::bare(&self.stack, &self.setting.context.namespace, state, activity, desired, clock::now());
+    fn show(&self, state: StackState, activity: &str) {
+        let mut view = View::bare(&self.stack, &self.setting.context.namespace, state, clock::now());
+        view.activity = activity.into();
+        view.desired_revision = self.head.as_ref().map(|commit| commit.revision.clone());
         self.setting.board.publish(&self.setting.source, &self.stack, view);
     }
 
