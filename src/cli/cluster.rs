@@ -3,8 +3,9 @@
 use super::output::{BAD, BUSY, GOOD, Out, STRONG};
 use super::{ClusterArgs, FileClusterArgs, INVALID, local};
 use crate::ident::{Kind, StackName};
-use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
+use crate::manifest::{Context, HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Step};
+use crate::platform::Platform;
 use crate::record::{Outcome, Record};
 use crate::shell::connection::Place;
 use crate::shell::project::Project;
@@ -33,7 +34,8 @@ impl ClusterArgs {
 
 /// Shows what would change.
 pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
-    let context = args.render.context(&args.cluster.namespace, args.environment.as_deref());
+    let platform = args.platform.over(Platform::default())?;
+    let context = Context::new(&platform, &args.cluster.namespace, "", args.environment.as_deref());
     let Some((_, manifest)) = local::manifest(&args.path, &context, out)? else { return Ok(ExitCode::from(INVALID)) };
     let (project, _watches) = open(&args.cluster).await?;
     let known = record::load(&project, &manifest.stack).await.map_err(|fault| anyhow::anyhow!(fault.message))?;

@@ -3,6 +3,8 @@
 use super::output::{BAD, BUSY, GOOD, Out};
 use super::{FileClusterArgs, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local};
 use crate::machine::{Commit, Content};
+use crate::manifest::Context;
+use crate::platform::Platform;
 use crate::record::Outcome;
 use crate::report::{StackState, StatusState};
 use crate::shell::actor::{Actor, Setting};
@@ -22,7 +24,8 @@ const GLANCE: Duration = Duration::from_millis(500);
 
 /// Deploys a file and waits for its end.
 pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
-    let context = args.render.context(&args.cluster.namespace, args.environment.as_deref());
+    let platform = args.platform.over(Platform::default())?;
+    let context = Context::new(&platform, &args.cluster.namespace, "", args.environment.as_deref());
     let Some((document, manifest)) = local::manifest(&args.path, &context, out)? else {
         return Ok(ExitCode::from(INVALID));
     };
@@ -35,7 +38,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> 
         me: format!("apply-{}", std::process::id()),
         retry: true,
         context,
-        probe: !args.render.no_probe,
+        probe: platform.probe_urls,
         board: Arc::clone(&board),
         metrics: Arc::new(Metrics::default()),
         http: inspect::http_client().context("failed to set up HTTP")?,

@@ -10,14 +10,16 @@ mod job;
 mod local;
 mod output;
 mod secret;
+mod settings;
 
-use crate::manifest::EdgeTls;
+use crate::manifest::Context;
+use crate::platform::Platform;
 use crate::shell::config::{self, Config};
 use crate::shell::daemon::{self, Origin};
-use crate::spec::TlsVersion;
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use output::Out;
+use settings::PlatformArgs;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -208,33 +210,6 @@ pub(crate) struct ClusterArgs {
     vcluster_namespace: Option<String>,
 }
 
-/// What rendering needs to know beside the file.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct RenderArgs {
-    /// Generated hosts end with this.
-    #[arg(long, env = "HKS_DOMAIN", default_value = "apps.localhost")]
-    domain: String,
-    #[command(flatten)]
-    images: config::Images,
-    /// ingressClassName of public hosts.
-    #[arg(long, env = "HKS_INGRESS_CLASS")]
-    ingress_class: Option<String>,
-    /// What that class understands; told from its name unless given.
-    #[arg(long, env = "HKS_INGRESS_KIND", value_enum)]
-    ingress_kind: Option<config::IngressKind>,
-    /// No client gets in with a lower version of TLS than this, 1.2 or 1.3, whatever a host asks for.
-    #[arg(long, env = "HKS_TLS_MIN_VERSION", value_parser = config::tls_version)]
-    tls_min_version: Option<TlsVersion>,
-    #[command(flatten)]
-    gateway: Option<config::Gateway>,
-    /// Public URLs begin with https.
-    #[arg(long, env = "HKS_HTTPS")]
-    https: bool,
-    /// Don't wait for public URLs to answer.
-    #[arg(long, env = "HKS_NO_PROBE")]
-    no_probe: bool,
-}
-
 #[derive(Clone, Debug, Args)]
 struct FileArgs {
     /// The file, or `-`.
@@ -247,7 +222,7 @@ struct FileArgs {
     #[arg(short, long, env = "HKS_NAMESPACE", default_value = "default")]
     namespace: String,
     #[command(flatten)]
-    render: RenderArgs,
+    platform: PlatformArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -261,7 +236,7 @@ pub(crate) struct FileClusterArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
-    render: RenderArgs,
+    platform: PlatformArgs,
 }
 
 #[derive(Debug, Args)]
@@ -293,7 +268,7 @@ struct RunArgs {
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
-    render: RenderArgs,
+    platform: PlatformArgs,
 }
 
 /// Runs the command line of this process.
@@ -322,13 +297,14 @@ fn is_cluster(error: &anyhow::Error) -> bool {
 async fn run(command: Command, out: Out) -> Result<ExitCode> {
     match command {
         Command::Run(args) => {
-            daemon::run(&origin(*args)).await?;
+            daemon::run(&origin(*args)?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Init(args) => init::init(&args, out),
         Command::Validate { paths } => local::validate(&paths, out),
         Command::Render(args) => {
-            local::render(&args.path, &args.render.context(&args.namespace, args.environment.as_deref()), out)
+            let platform = args.platform.over(Platform::default())?;
+            local::render(&args.path, &Context::new(&platform, &args.namespace, "", args.environment.as_deref()), out)
         }
         Command::Diff(args) => cluster::diff(&args, out).await,
         Command::Apply(args) => deploy::apply(&args, out).await,
@@ -365,9 +341,9 @@ async fn run(command: Command, out: Out) -> Result<ExitCode> {
 }
 
 /// Where the daemon's configuration comes from: the file, or the flags as one source.
-fn origin(args: RunArgs) -> Origin {
+fn origin(args: RunArgs) -> Result<Origin> {
     if let Some(path) = args.config {
-        return Origin::File(path);
+        return Ok(Origin::File(path));
     }
     let git = config::Git {
         url: args.git.unwrap_or_default(),
@@ -390,22 +366,15 @@ fn origin(args: RunArgs) -> Origin {
         forge: None,
         webhook: None,
     };
-    Origin::Flags(Box::new(Config {
+    Ok(Origin::Flags(Box::new(Config {
         cluster: "default".into(),
         listen: args.listen,
         public_url: None,
         data_dir: args.data_dir,
-        domain: args.render.domain,
-        scheme: if args.render.https { config::Scheme::Https } else { config::Scheme::Http },
-        ingress_class: args.render.ingress_class,
-        ingress_kind: args.render.ingress_kind,
-        ingress_tls: config::IngressTls { min_version: args.render.tls_min_version, ..config::IngressTls::default() },
-        gateway: args.render.gateway,
-        probe_urls: !args.render.no_probe,
-        images: args.render.images,
+        platform: args.platform.over(Platform::default())?,
         kubeconfig: None,
         sources: BTreeMap::from([("default".into(), source)]),
-    }))
+    })))
 }
 
 impl ClusterArgs {
@@ -415,23 +384,6 @@ impl ClusterArgs {
             .as_ref()
             .map(|name| config::VCluster { name: name.clone(), namespace: self.vcluster_namespace.clone() });
         config::Target { vcluster, kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
-    }
-}
-
-impl RenderArgs {
-    fn context(&self, namespace: &str, environment: Option<&str>) -> crate::manifest::Context {
-        let class = self.ingress_class.as_deref();
-        crate::manifest::Context {
-            namespace: namespace.into(),
-            branch: String::new(),
-            environment: environment.map(str::to_owned),
-            edge: config::edge(self.gateway.as_ref(), self.ingress_kind, class),
-            tls: EdgeTls { min_version: self.tls_min_version, ..EdgeTls::default() },
-            images: self.images.rendered(),
-            domain: self.domain.clone(),
-            scheme: if self.https { "https" } else { "http" }.into(),
-            ingress_class: self.ingress_class.clone(),
-        }
     }
 }
 
