@@ -15,6 +15,8 @@ pub enum StackState {
     RollingBack,
     /// What somebody else changed is being put back.
     Correcting,
+    /// Everything of it is being deleted, since a person said so.
+    Destroying,
     /// The newest commit is in effect.
     Settled,
     /// The newest commit is in effect, and something of it is not well.
@@ -80,12 +82,13 @@ impl Tone {
 
 impl StackState {
     /// Every state, for tables and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Fresh,
         Self::Deploying,
         Self::Waiting,
         Self::RollingBack,
         Self::Correcting,
+        Self::Destroying,
         Self::Settled,
         Self::Degraded,
         Self::Held(Ended::Restored),
@@ -107,6 +110,7 @@ impl StackState {
             Self::Waiting => "waiting",
             Self::RollingBack => "rollingBack",
             Self::Correcting => "correcting",
+            Self::Destroying => "destroying",
             Self::Settled => "settled",
             Self::Degraded => "degraded",
             Self::Held(_) => "held",
@@ -126,6 +130,7 @@ impl StackState {
             Self::Waiting => "waiting",
             Self::RollingBack => "rolling back",
             Self::Correcting => "correcting drift",
+            Self::Destroying => "being deleted",
             Self::Settled => "settled",
             Self::Degraded => "degraded",
             Self::Held(Ended::Restored) => "held back",
@@ -143,7 +148,7 @@ impl StackState {
     pub fn tone(self) -> Tone {
         match self {
             Self::Settled => Tone::Good,
-            Self::Deploying | Self::Waiting | Self::RollingBack | Self::Correcting => Tone::Busy,
+            Self::Deploying | Self::Waiting | Self::RollingBack | Self::Correcting | Self::Destroying => Tone::Busy,
             Self::Degraded | Self::Held(_) | Self::Invalid | Self::DataLost | Self::Unreachable => Tone::Bad,
             Self::Fresh | Self::Suspended(_) | Self::Standby => Tone::Idle,
         }
@@ -157,7 +162,7 @@ impl StackState {
             Self::Degraded | Self::DataLost | Self::Unreachable => "⚠",
             Self::RollingBack => "↶",
             Self::Waiting => "…",
-            Self::Deploying | Self::Correcting => "↻",
+            Self::Deploying | Self::Correcting | Self::Destroying => "↻",
             Self::Fresh => "○",
             Self::Suspended(_) | Self::Standby => "‖",
         }
@@ -172,11 +177,6 @@ impl StackState {
             (_, Tone::Idle) => 3,
             (_, Tone::Good) => 4,
         }
-    }
-
-    /// Whether it stays until somebody does something.
-    pub fn is_at_rest(self) -> bool {
-        self.tone() != Tone::Busy && self != Self::Unreachable
     }
 }
 

@@ -8,6 +8,7 @@ use crate::record::{Deployment, Suspended};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A Stack at a moment. It is additive: fields are added, never renamed.
 #[derive(Clone, Debug, Serialize)]
@@ -224,6 +225,7 @@ impl View {
             }
             StackState::RollingBack => doing(format!("{failed}, and {runs} is being put back")),
             StackState::Correcting => doing("what somebody else changed is being put back".into()),
+            StackState::Destroying => doing("everything of it is being deleted, since a person said so".into()),
             StackState::Settled => format!("{runs} runs, and all of it is well"),
             StackState::Degraded => {
                 let first = self.troubles.first();
@@ -273,6 +275,13 @@ impl View {
             }
             StackState::Standby | StackState::Unreachable => doing(self.state.title().into()),
         }
+    }
+
+    /// Says what the pods of each app, database and cache use now, by name.
+    pub fn measure(&mut self, usage: &BTreeMap<String, String>) {
+        self.apps.iter_mut().for_each(|app| app.usage = usage.get(&app.name).cloned());
+        let servers = self.databases.iter_mut().chain(&mut self.caches);
+        servers.for_each(|server| server.usage = usage.get(&server.name).cloned());
     }
 
     /// As the endpoint and `-o json` give it: the fields, and the sentence at the moment of the view.

@@ -79,15 +79,20 @@ pub async fn log(project: &Project, pod: &str, previous: bool) -> String {
     };
     let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
     let Ok(secrets) = secrets.list(&ListParams::default()).await else { return String::new() };
+    redact(text, hidden_values(secrets).into_iter())
+}
+
+/// The values of Secrets that no output may hold.
+pub fn hidden_values(secrets: impl IntoIterator<Item = Secret>) -> Vec<Vec<u8>> {
     let data = secrets.into_iter().flat_map(|secret| secret.data.unwrap_or_default());
     // these keys of a database's credentials are no secrets, and a log without host names explains little
     let secret = data.filter(|(key, _)| !matches!(key.as_str(), "host" | "port" | "name" | "user"));
-    redact(text, secret.map(|(_, value)| value.0))
+    secret.map(|(_, value)| value.0).collect()
 }
 
 /// Takes secret values out of a text, plain and in base64. Very short values would take out half of the text and are
 /// no secrets.
-fn redact(mut text: String, values: impl Iterator<Item = Vec<u8>>) -> String {
+pub fn redact(mut text: String, values: impl Iterator<Item = Vec<u8>>) -> String {
     let mut values: Vec<_> = values.filter_map(|value| String::from_utf8(value).ok()).collect();
     values.retain(|value| value.trim().len() >= 6);
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
