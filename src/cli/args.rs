@@ -15,7 +15,7 @@ use std::time::Duration;
     about = "Declarative GitOps for vCluster platforms: push hks.yaml, get a URL; push a bad image, get everything back",
     after_help = "Exit codes: 0 done or no difference · 1 failed or difference found · 2 usage · 3 invalid hks.yaml · \
 4 cluster unreachable or forbidden · 5 unhealthy · 6 rolled back · 130 interrupted\n\n\
-First steps:\n  hks validate hks.yaml\n  hks diff hks.yaml -n shop\n  hks run --git /srv/git/shop.git --namespace shop\n\n\
+First steps:\n  hks validate hks.yaml\n  hks doctor -n shop\n  hks diff hks.yaml -n shop\n  hks run --git /srv/git/shop.git --namespace shop\n\n\
 Day by day:\n  hks status -n shop\n  hks status todo -n shop --watch\n  hks logs web -n shop --follow\n  hks rollback todo -n shop"
 )]
 pub(super) struct Cli {
@@ -204,6 +204,18 @@ Examples:\n  hks destroy todo -n shop\n  hks destroy todo -n shop --with-data   
         sure: Sure,
         #[command(flatten)]
         cluster: ClusterArgs,
+    },
+    /// Look whether a project has what hks needs: rights, kinds, storage, public hosts; each finding with what mends it.
+    #[command(after_help = "Exits with 4 if something that is needed is missing.\n\n\
+Examples:\n  hks doctor -n shop --vcluster team-a\n  hks doctor --config hks-daemon.yaml   # every source of it, with its credentials")]
+    Doctor {
+        /// The daemon's configuration: every source of it is looked at, with its credentials.
+        #[arg(long, env = "HKS_CONFIG")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+        #[command(flatten)]
+        platform: PlatformArgs,
     },
     /// Set the keys of secrets that hks.yaml declares under `secrets.NAME.keys`.
     #[command(subcommand)]

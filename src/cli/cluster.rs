@@ -29,7 +29,8 @@ impl ClusterArgs {
         &self.place.namespace
     }
 
-    fn place(&self) -> Place {
+    /// Which project of which cluster, with a person's own way in.
+    pub(super) fn place(&self) -> Place {
         Place::new(&self.place.target(), &self.place.namespace, None).by_a_person()
     }
 

@@ -7,6 +7,7 @@ mod app;
 mod args;
 mod cluster;
 mod deploy;
+mod doctor;
 mod init;
 mod job;
 mod local;
@@ -102,6 +103,9 @@ async fn run(command: Command, out: Out) -> Ended {
         Command::Destroy { stack, with_data, sure, cluster } => {
             wish::destroy(&stack, with_data, sure, &cluster, out).await
         }
+        Command::Doctor { config, cluster, platform } => {
+            Box::pin(doctor::doctor(config.as_deref(), &cluster, &platform, out)).await
+        }
         Command::Secret(SecretCommand::Set { stack, secret, key, from_file, cluster }) => {
             secret::set(&stack, &secret, &key, from_file.as_deref(), &cluster, out).await
         }
@@ -170,9 +174,11 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
 
 impl PlaceArgs {
     fn target(&self) -> config::Target {
+        // a variable that is set to nothing means none
         let vcluster = self
             .vcluster
             .as_ref()
+            .filter(|name| !name.is_empty())
             .map(|name| config::VCluster { name: name.clone(), namespace: self.vcluster_namespace.clone() });
         config::Target { vcluster, kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
     }

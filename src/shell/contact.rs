@@ -74,7 +74,9 @@ async fn may_list(client: &Client, namespace: &str) -> Result<(), Failure> {
     let what = forbidden.join(", ");
     Err(Failure::new(
         FailureKind::Forbidden,
-        format!("may not list {what} in namespace {namespace}; ask for a role with list and watch on {what}"),
+        format!(
+            "may not list {what} in namespace {namespace}; ask for a role with list and watch on {what} (hks doctor shows all that is needed)"
+        ),
     ))
 }
 

@@ -1,9 +1,12 @@
-//! What the daemon does once for each project that it connects to: it publishes the platform's settings there.
+//! What the daemon does once for each project that it connects to: it publishes the platform's settings there, and says in its log
+//! what the project lacks.
 
 use crate::shell::config::Config;
 use crate::shell::connection::Place;
+use crate::shell::doctor::{self, Finding, Verdict};
 use crate::shell::project::Project;
 use crate::shell::published::{self, Published, Sources};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,9 +29,10 @@ pub fn of(config: &Config, place: &Place) -> Sources {
     all.map(|(name, source)| (name.clone(), one(source))).collect()
 }
 
-/// Publishes at each connection, and again until it has worked.
+/// Publishes at each connection, and again until it has worked; then says once what the project lacks.
 pub async fn keep(place: Place, sources: Sources, mut project: watch::Receiver<Option<Arc<Project>>>) {
     let mut wait = BACKOFF.0;
+    let mut told = BTreeSet::new();
     loop {
         let connected = project.borrow_and_update().clone();
         let done = match &connected {
@@ -42,6 +46,11 @@ pub async fn keep(place: Place, sources: Sources, mut project: watch::Receiver<O
             },
             None => true,
         };
+        if done && connected.is_some() {
+            for published in sources.values() {
+                examine(&place, published, &mut told).await;
+            }
+        }
         let again = async {
             if done {
                 std::future::pending::<()>().await;
@@ -54,6 +63,25 @@ pub async fn keep(place: Place, sources: Sources, mut project: watch::Receiver<O
                 Err(_) => return,
             },
             () = again => wait = (wait * 2).min(BACKOFF.1),
+        }
+    }
+}
+
+/// Logs what the project lacks, each finding once.
+async fn examine(place: &Place, published: &Published, told: &mut BTreeSet<String>) {
+    let namespace = &place.namespace;
+    let found = match doctor::look(place, &published.platform).await {
+        Ok(found) => found,
+        Err(error) => return tracing::debug!(%namespace, %error, "failed to examine the project"),
+    };
+    for Finding { about, verdict, says, mend } in found {
+        if verdict == Verdict::Ok || !told.insert(says.clone()) {
+            continue;
+        }
+        let mend = mend.unwrap_or_default();
+        match verdict {
+            Verdict::Missing => tracing::error!(%namespace, about, mend, "{says}"),
+            Verdict::Warning | Verdict::Ok => tracing::warn!(%namespace, about, mend, "{says}"),
         }
     }
 }

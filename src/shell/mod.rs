@@ -8,6 +8,7 @@ pub mod config;
 pub mod connection;
 pub mod contact;
 pub mod daemon;
+pub mod doctor;
 pub mod failure;
 pub mod files;
 pub mod forge;
