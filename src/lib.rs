@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `ident` | – | the names that flow through hks |
 //! | `spec` | parse | hks.yaml bytes → `Result<Spec, Vec<Diagnostic>>` |
+//! | `platform` | – | what the platform has set up, once for configuration, flags and projects |
 //! | `manifest` | render | Spec × Revision → Manifest: objects in stages |
 //! | `plan` | compare | Manifest × Live × Inventory → Plan |
 //! | `rollout` | progress | Objects × Live → Progress, or the cause of a failure |
@@ -18,6 +19,7 @@
 
 pub mod ident;
 pub mod spec;
+pub mod platform;
 pub mod manifest;
 pub mod plan;
 pub mod rollout;

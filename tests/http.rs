@@ -4,8 +4,8 @@
 
 use hks::ident::{Revision, StackName};
 use hks::plan::Difference;
-use hks::record::{Deployment, Outcome};
-use hks::report::{AppView, DatabaseView, DriftView, View};
+use hks::record::{Deployment, Outcome, Suspended};
+use hks::report::{AppView, DatabaseView, DriftView, Ended, Readiness, StackState, TroubleView, View, Why};
 use hks::rollout::Cause;
 use hks::shell::board::{Board, SourceView};
 use hks::shell::config::Hidden;
@@ -133,7 +133,7 @@ fn two_sources() -> Routes {
     Routes { sources, ..Routes::default() }
 }
 
-fn view(name: &str, state: &'static str) -> View {
+fn view(name: &str, state: StackState) -> View {
     let at = hks::shell::clock::now();
     let deployment = |revision: &str, outcome, description: &str, ago: i64| Deployment {
         revision: Revision::new(revision),
@@ -147,17 +147,12 @@ fn view(name: &str, state: &'static str) -> View {
         jobs: std::collections::BTreeMap::new(),
     };
     View {
-        name: name.into(),
-        namespace: "shop".into(),
-        state,
-        activity: String::new(),
         desired_revision: Some(Revision::new(NEW)),
-        applied_revision: Some(Revision::new(if state == "settled" { NEW } else { OLD })),
-        cause: None,
-        log: None,
+        applied_revision: Some(Revision::new(if state == StackState::Settled { NEW } else { OLD })),
         urls: vec![format!("http://{name}.apps.localhost:18080"), "javascript:alert(1)".into()],
         apps: vec![AppView {
             name: "web".into(),
+            readiness: Readiness::Ready,
             image: "ghcr.io/acme/web:1.4.2".into(),
             ready: 2,
             replicas: 2,
@@ -166,19 +161,17 @@ fn view(name: &str, state: &'static str) -> View {
         }],
         databases: vec![DatabaseView {
             name: "todo-db".into(),
+            readiness: Readiness::Ready,
             image: "postgres:17".into(),
             ready: true,
             storage: "10Gi".into(),
             usage: None,
         }],
-        drift: vec![],
-        drift_corrected: 0,
-        retained: vec![],
         history: vec![
             deployment(NEW, Outcome::RolledBack, "rolled back to 4f1c2ab: image pull failed", 30),
             deployment("1111111aaaa", Outcome::Succeeded, "1 app ready in 48s", 90_000),
         ],
-        at,
+        ..View::bare(&StackName::new(name).unwrap(), "shop", state, at)
     }
 }
 
@@ -217,9 +210,9 @@ async fn probes_and_metrics() {
 async fn the_api_tells_all_stacks_and_one() {
     let daemon = Daemon::start(Routes::default()).await;
     daemon.board.publish_source(source("shop"));
-    publish(&daemon.board, "shop", view("todo", "settled"));
-    publish(&daemon.board, "shop", view("web", "held"));
-    publish(&daemon.board, "blog", view("web", "settled"));
+    publish(&daemon.board, "shop", view("todo", StackState::Settled));
+    publish(&daemon.board, "shop", view("web", StackState::Held(Ended::Restored)));
+    publish(&daemon.board, "blog", view("web", StackState::Settled));
 
     let (code, all) = daemon.json("/api/v1/status").await;
     assert_eq!((code, &all["apiVersion"], &all["cluster"]), (200, &json!("hks/v1"), &json!("prod")));
@@ -288,16 +281,20 @@ async fn pages_say_first_what_needs_attention() {
     let daemon = Daemon::start(Routes::default()).await;
     assert!(daemon.get("/").await.1.contains("nothing is deployed yet"));
     daemon.board.publish_source(source("shop"));
-    publish(&daemon.board, "shop", view("alpha", "settled"));
-    publish(&daemon.board, "shop", view("beta", "settled"));
+    publish(&daemon.board, "shop", view("alpha", StackState::Settled));
+    publish(&daemon.board, "shop", view("beta", StackState::Settled));
     let (code, html) = daemon.get("/").await;
     assert_eq!(code, 200);
     assert!(html.contains("all 2 stacks are settled") && !html.contains("http-equiv=\"refresh\""), "{html}");
-    publish(&daemon.board, "shop", View { activity: "apps".into(), ..view("alpha", "deploying") });
+    publish(&daemon.board, "shop", View { activity: "apps".into(), ..view("alpha", StackState::Deploying) });
     assert!(daemon.get("/").await.1.contains("<meta http-equiv=\"refresh\" content=\"5\">"));
     let cause = "image pull failed (manifest unknown): ghcr.io/acme/web:9";
     let log = Some("panic: no such table".into());
-    publish(&daemon.board, "shop", View { cause: Some(cause.into()), log, ..view("beta", "held") });
+    publish(
+        &daemon.board,
+        "shop",
+        View { cause: Some(cause.into()), log, ..view("beta", StackState::Held(Ended::Restored)) },
+    );
     let html = daemon.get("/").await.1;
     assert!(html.contains("1 stack needs attention"), "{html}");
     assert!(html.find("/stacks/beta").unwrap() < html.find("/stacks/alpha").unwrap(), "failing ones come first");
@@ -326,22 +323,38 @@ async fn pages_say_first_what_needs_attention() {
     let (code, html) = daemon.get("/stacks/nope").await;
     assert_eq!(code, 404);
     assert!(html.contains("/stacks/beta"), "{html}");
-    publish(&daemon.board, "blog", view("beta", "settled"));
+    publish(&daemon.board, "blog", view("beta", StackState::Settled));
     assert_eq!(daemon.get("/stacks/beta").await.0, 300);
+    let since = hks::shell::clock::now() - SignedDuration::from_mins(10);
+    let trouble = TroubleView { component: "web".into(), cause: "web crashes (exit code 1)".into(), since };
+    let mut degraded = View { troubles: vec![trouble], ..view("gamma", StackState::Degraded) };
+    (degraded.apps[0].readiness, degraded.apps[0].replicas) = (Readiness::Parked, 0);
+    publish(&daemon.board, "shop", degraded);
+    let html = daemon.get("/stacks/gamma").await.1;
+    assert!(html.contains("degraded") && html.contains("parked"), "{html}");
+    assert!(html.contains("web crashes (exit code 1)") && html.contains("10 min ago"), "{html}");
+    let mut suspended = view("delta", StackState::Suspended(Why::Asked));
+    suspended.suspended = Some(Suspended { by: "eve".into(), at: since, reason: "audit".into() });
+    publish(&daemon.board, "shop", suspended);
+    let (_, json) = daemon.json("/api/v1/stacks/delta").await;
+    assert_eq!((&json["state"], &json["suspended"]["by"]), (&json!("suspended"), &json!("eve")));
+    assert!(json["sentence"].as_str().unwrap().starts_with("suspended by eve 10 min ago (audit)"), "{json}");
+    daemon.board.forget("shop");
+    publish(&daemon.board, "shop", view("beta", StackState::Settled));
     assert_eq!(daemon.get("/stacks/beta?source=blog").await.0, 200);
     let mut troubled = source("shop");
     troubled.error = Some("failed to fetch: connection refused".into());
     daemon.board.publish_source(troubled);
     let html = daemon.get("/").await.1;
     assert!(html.contains("failed to fetch: connection refused"), "{html}");
-    assert!(html.contains("1 stack and 1 source need attention"), "{html}");
+    assert!(html.contains("1 source needs attention"), "{html}");
 }
 
 #[tokio::test]
 async fn hostile_text_stays_text() {
     let daemon = Daemon::start(Routes::default()).await;
     let text = || HOSTILE.to_owned();
-    let mut hostile = view("todo", "held");
+    let mut hostile = view("todo", StackState::Held(Ended::Restored));
     (hostile.namespace, hostile.activity, hostile.cause, hostile.log) = (text(), text(), Some(text()), Some(text()));
     hostile.urls = vec![format!("https://x/{HOSTILE}"), format!("javascript:{HOSTILE}"), "data:text/html,x".into()];
     (hostile.apps[0].name, hostile.apps[0].image, hostile.apps[0].limits) = (text(), text(), text());
@@ -452,7 +465,7 @@ async fn without_a_secret_there_is_no_route() {
 async fn no_secret_is_ever_told() {
     let daemon = Daemon::start(two_sources()).await;
     daemon.board.publish_source(source("shop"));
-    publish(&daemon.board, "shop", view("todo", "held"));
+    publish(&daemon.board, "shop", view("todo", StackState::Held(Ended::Restored)));
     let body = push("acme/shop", "refs/heads/main");
     let mut all = String::new();
     for path in ["/", "/stacks/todo", "/api/v1/status", "/api/v1/stacks/todo", "/metrics", "/version", "/nope"] {
@@ -483,18 +496,25 @@ async fn it_stops_when_told_although_connections_are_open() {
 #[ignore = "serves example data for five minutes"]
 async fn example() {
     let daemon = Daemon::start(Routes::default()).await;
-    let mut troubled = source("blog");
-    troubled.error = Some("failed to fetch: connection refused".into());
     daemon.board.publish_source(source("shop"));
-    daemon.board.publish_source(troubled);
-    publish(&daemon.board, "shop", view("todo", "settled"));
-    publish(&daemon.board, "shop", View { activity: "apps: 1 of 2 pods ready".into(), ..view("cart", "deploying") });
+    let error = Some("failed to fetch: connection refused".into());
+    daemon.board.publish_source(SourceView { error, ..source("blog") });
+    publish(&daemon.board, "shop", view("todo", StackState::Settled));
+    publish(
+        &daemon.board,
+        "shop",
+        View { activity: "apps: 1 of 2 pods ready".into(), ..view("cart", StackState::Deploying) },
+    );
     let fields = vec![Difference { field: "spec.replicas".into(), live: Some("5".into()), wanted: "2".into() }];
     let drift = vec![DriftView { object: "Deployment/api-web".into(), fields }];
     let cause = Some("image pull failed (manifest unknown): ghcr.io/acme/web:1.4.3".into());
     let log = Some("2026-05-04T10:00:00Z starting\nerror: relation \"todos\" does not exist".into());
     let retained = vec!["PersistentVolumeClaim/api-old-db-data".into()];
-    publish(&daemon.board, "shop", View { cause, log, drift, retained, ..view("api", "held") });
+    publish(
+        &daemon.board,
+        "shop",
+        View { cause, log, drift, retained, ..view("api", StackState::Held(Ended::Restored)) },
+    );
     eprintln!("{}", daemon.base);
     tokio::time::sleep(Duration::from_mins(5)).await;
 }

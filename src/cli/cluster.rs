@@ -1,43 +1,109 @@
-//! Commands that look at a cluster: diff, status, history, rollback.
+//! What all commands that look at a cluster share, and `hks diff`.
 
-use super::output::{BAD, BUSY, GOOD, Out, STRONG};
-use super::{ClusterArgs, FileClusterArgs, INVALID, local};
-use crate::ident::{Kind, StackName};
+use super::args::{ClusterArgs, FileClusterArgs};
+use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG};
+use super::{Ended, INVALID, local};
+use crate::ident::{ObjectKey, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
-use crate::plan::{self, Action, Step};
-use crate::record::{Outcome, Record, WISH_ANNOTATION, Want, Wish};
+use crate::plan::{self, Action, Plan, Step};
+use crate::platform::Platform;
+use crate::record::Record;
 use crate::shell::connection::Place;
+use crate::shell::failure::{Explain as _, Failure, FailureKind};
 use crate::shell::project::Project;
-use crate::shell::{apply, clock, record};
-use anstyle::Style;
-use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::apps::v1::Deployment as Workload;
+use crate::shell::{apply, contact, published, record};
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use similar::TextDiff;
-use std::io::{BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::task::JoinSet;
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
 
 impl ClusterArgs {
-    pub(super) async fn connect(&self) -> Result<Client> {
-        Place::new(&self.target(), &self.namespace, None).connect().await
+    pub(super) fn namespace(&self) -> &str {
+        &self.place.namespace
+    }
+
+    /// Which project of which cluster, with a person's own way in.
+    pub(super) fn place(&self) -> Place {
+        Place::new(&self.place.target(), &self.place.namespace, None).by_a_person()
+    }
+
+    /// Connects to the project.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        contact::reach(&self.place(), self.timeout).await
+    }
+
+    /// Connects to the project and watches it, until the returned set is dropped.
+    pub(super) async fn watch(&self) -> Result<(Arc<Project>, JoinSet<()>), Failure> {
+        contact::watch(&self.place(), self.timeout).await
     }
 }
 
+/// A project that is only asked and never watched.
+pub(super) fn unwatched(client: Client, namespace: &str) -> Arc<Project> {
+    let (project, watches) = Project::open(client, namespace);
+    drop(watches);
+    project
+}
+
+/// The Stacks of a project, by their records.
+pub(super) async fn stacks(client: &Client, namespace: &str) -> Result<Vec<StackName>, Failure> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let selector = format!("{}={},{STACK_LABEL}", MANAGED_BY.0, MANAGED_BY.1);
+    let found = maps.list_metadata(&ListParams::default().labels(&selector)).await;
+    let found = found.explain(|| format!("failed to list Stacks of namespace {namespace}"))?;
+    let stack = |map: &kube::core::PartialObjectMeta<ConfigMap>| {
+        let stack = StackName::new(map.labels().get(STACK_LABEL)?.as_str())?;
+        (map.name_any() == record::name(&stack)).then_some(stack)
+    };
+    let mut stacks: Vec<_> = found.iter().filter_map(stack).collect();
+    stacks.sort();
+    Ok(stacks)
+}
+
+/// The Stack of this name.
+///
+/// # Errors
+/// With the names that there are.
+pub(super) async fn stack(name: &str, client: &Client, namespace: &str) -> Result<StackName, Failure> {
+    let all = stacks(client, namespace).await?;
+    if let Some(found) = all.iter().find(|stack| stack.as_str() == name) {
+        return Ok(found.clone());
+    }
+    if all.is_empty() {
+        return Err(Failure::last(format!(
+            "failed to find Stack {name}: namespace {namespace} has none; is -n right?"
+        )));
+    }
+    let names: Vec<_> = all.iter().map(StackName::as_str).collect();
+    Err(Failure::last(format!("failed to find Stack {name} in namespace {namespace}; there are: {}", names.join(", "))))
+}
+
+/// The record of a Stack.
+pub(super) async fn recorded(project: &Project, stack: &StackName) -> Result<Record, Failure> {
+    Ok(record::load(project, stack).await?)
+}
+
+/// The settings with which a daemon renders a Stack, or the defaults, and what was given on the command line in their place.
+pub(super) async fn platform(args: &FileClusterArgs, client: &Client, stack: &StackName) -> Result<Platform, Failure> {
+    let published = published::load(client, args.cluster.namespace(), Some(stack)).await?;
+    Ok(args.platform.over(published.map(|of| of.platform).unwrap_or_default())?)
+}
+
 /// Shows what would change.
-pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
-    let context = args.render.context(&args.cluster.namespace, args.environment.as_deref());
-    let Some((_, manifest)) = local::manifest(&args.path, &context, out)? else { return Ok(ExitCode::from(INVALID)) };
-    let (project, _watches) = open(&args.cluster).await?;
-    let known = record::load(&project, &manifest.stack).await.map_err(|fault| anyhow::anyhow!(fault.message))?;
-    project.ready().await;
+pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Ended {
+    let namespace = args.cluster.namespace();
+    let Some(chosen) = local::choose(&args.file, namespace, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let (project, _watches) = args.cluster.watch().await?;
+    let platform = platform(args, &project.client, &chosen.stack).await?;
+    let (_, manifest) = chosen.render(&platform, namespace)?;
+    let known = recorded(&project, &manifest.stack).await?;
     let plan = plan::compare(&manifest, &project.live(&manifest.stack), &known.inventory);
     for refusal in &plan.refusals {
         out.say(&format!("{BAD}impossible:{BAD:#} {}: {}", refusal.key, refusal.message));
@@ -47,40 +113,14 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
         out.say(&format!("{BAD}missing:{BAD:#} {key} of secret {secret}; run `hks secret set {stack} {secret} {key}`"));
     }
     let mut changes = vec![];
-    for step in plan.steps.iter().filter(|step| step.action != Action::Keep && step.object.key.kind != Kind::Pod) {
+    let pod = crate::ident::Kind::Pod;
+    for step in plan.steps.iter().filter(|step| step.action != Action::Keep && step.object.key.kind != pod) {
         changes.push((step, hunk(&project, &manifest.stack, step).await?));
     }
     if out.json {
-        let objects = changes.iter().map(|(step, text)| {
-            let action = if step.action == Action::Create { "create" } else { "change" };
-            json!({ "object": step.object.key.to_string(), "action": action, "diff": text, "irreversible": step.irreversible })
-        });
-        let names = |keys: &[crate::ident::ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let result = json!({
-            "objects": objects.collect::<Vec<_>>(), "delete": names(&plan.prune), "retain": names(&plan.retain),
-        });
-        out.print(&serde_json::to_string_pretty(&result)?);
+        out.data(&as_data(&plan, &changes))?;
     } else {
-        for (step, text) in &changes {
-            out.print(&format!("{STRONG}{}{STRONG:#}", step.object.key));
-            for line in text.lines() {
-                let style = match line.as_bytes().first() {
-                    Some(b'+') => GOOD,
-                    Some(b'-') => BAD,
-                    _ => Style::new(),
-                };
-                out.print(&format!("  {style}{line}{style:#}"));
-            }
-            if let Some(warning) = &step.irreversible {
-                out.print(&format!("  {BUSY}! {warning}{BUSY:#}"));
-            }
-        }
-        for key in &plan.prune {
-            out.print(&format!("{BAD}- {key} is deleted{BAD:#}"));
-        }
-        for key in &plan.retain {
-            out.print(&format!("  {key} stays: it holds data; delete it yourself when you don't need it"));
-        }
+        print(&plan, &changes, out);
     }
     if plan.is_empty() && plan.refusals.is_empty() && plan.missing.is_empty() {
         out.say("no differences");
@@ -89,13 +129,43 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
     Ok(ExitCode::from(1))
 }
 
+fn as_data(plan: &Plan, changes: &[(&Step, String)]) -> Value {
+    let objects = changes.iter().map(|(step, text)| {
+        let action = if step.action == Action::Create { "create" } else { "change" };
+        json!({ "object": step.object.key.to_string(), "action": action, "diff": text, "irreversible": step.irreversible })
+    });
+    let names = |keys: &[ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({ "objects": objects.collect::<Vec<_>>(), "delete": names(&plan.prune), "retain": names(&plan.retain) })
+}
+
+fn print(plan: &Plan, changes: &[(&Step, String)], out: Out) {
+    for (step, text) in changes {
+        out.print(&format!("{STRONG}{}{STRONG:#}", step.object.key));
+        for line in text.lines() {
+            let style = match line.as_bytes().first() {
+                Some(b'+') => GOOD,
+                Some(b'-') => BAD,
+                _ => PLAIN,
+            };
+            out.print(&format!("  {style}{line}{style:#}"));
+        }
+        if let Some(warning) = &step.irreversible {
+            out.print(&format!("  {BUSY}! {warning}{BUSY:#}"));
+        }
+    }
+    for key in &plan.prune {
+        out.print(&format!("{BAD}- {key} is deleted{BAD:#}"));
+    }
+    for key in &plan.retain {
+        out.print(&format!("  {key} stays: it holds data; delete it yourself when you don't need it"));
+    }
+}
+
 /// The difference that one step makes, as the API server would carry it out. Values of Secrets are on neither side.
-async fn hunk(project: &Project, stack: &StackName, step: &Step) -> Result<String> {
+async fn hunk(project: &Project, stack: &StackName, step: &Step) -> Result<String, Failure> {
     let live = project.get(&step.object.key);
     let after = if step.object.recipe.is_empty() {
-        apply::preview(project, stack, step)
-            .await
-            .map_err(|fault| anyhow::anyhow!("{}: {}", fault.object, fault.message))?
+        apply::preview(project, stack, step).await?
     } else {
         let mut body = live.as_deref().cloned().unwrap_or_else(|| step.object.body.clone());
         for key in step.object.recipe.keys() {
@@ -114,7 +184,7 @@ async fn hunk(project: &Project, stack: &StackName, step: &Step) -> Result<Strin
 }
 
 /// YAML of an object without what the API server and hks keep for themselves.
-fn yaml(object: &Value) -> Result<String> {
+fn yaml(object: &Value) -> Result<String, Failure> {
     let mut object = object.clone();
     if let Some(map) = object.as_object_mut() {
         map.remove("status");
@@ -127,192 +197,5 @@ fn yaml(object: &Value) -> Result<String> {
     if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
         annotations.remove(HASH_ANNOTATION);
     }
-    Ok(serde_saphyr::to_string(&object)?)
-}
-
-async fn records(client: &Client, namespace: &str) -> Result<Vec<(String, Record)>> {
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let selector = format!("{}={},{STACK_LABEL}", MANAGED_BY.0, MANAGED_BY.1);
-    let maps = maps.list(&ListParams::default().labels(&selector)).await.context("failed to list Stacks")?;
-    let read = |map: ConfigMap| {
-        let text = map.data?.remove("record.json")?;
-        let stack = map.metadata.labels?.remove(STACK_LABEL)?;
-        serde_json::from_str(&text).ok().map(|record| (stack, record))
-    };
-    Ok(maps.into_iter().filter_map(read).collect())
-}
-
-async fn one(client: &Client, stack: &str, namespace: &str) -> Result<Record> {
-    let all = records(client, namespace).await?;
-    let names: Vec<_> = all.iter().map(|(name, _)| name.clone()).collect();
-    match all.into_iter().find(|(name, _)| name == stack) {
-        Some((_, record)) => Ok(record),
-        None if names.is_empty() => bail!("failed to find Stack {stack}: namespace {namespace} has none; is -n right?"),
-        None => bail!("failed to find Stack {stack} in namespace {namespace}; there are: {}", names.join(", ")),
-    }
-}
-
-fn state(record: &Record) -> (&'static str, Style) {
-    match (&record.attempt, &record.held) {
-        (Some(_), _) => ("deploying", BUSY),
-        (None, Some(held)) if !held.restored => ("rolling back", BUSY),
-        (None, Some(_)) => ("held", BAD),
-        (None, None) if record.settled.is_some() => ("settled", GOOD),
-        (None, None) => ("fresh", Style::new()),
-    }
-}
-
-/// Shows all Stacks or one.
-pub(super) async fn status(stack: Option<&str>, cluster: &ClusterArgs, out: Out) -> Result<ExitCode> {
-    let client = cluster.connect().await?;
-    if let Some(stack) = stack {
-        return status_of(stack, &client, &cluster.namespace, out).await;
-    }
-    let all = records(&client, &cluster.namespace).await?;
-    if out.json {
-        let list: Vec<_> = all
-            .iter()
-            .map(|(name, record)| json!({ "name": name, "state": state(record).0, "record": record }))
-            .collect();
-        out.print(&serde_json::to_string_pretty(&list)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    if all.is_empty() {
-        out.say(&format!("no Stacks in namespace {}", cluster.namespace));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows: Vec<_> = all.iter().map(|(name, record)| row(name, record)).collect();
-    out.table(&["STACK", "STATE", "REVISION", "LAST DEPLOYMENT"], &rows);
-    Ok(ExitCode::SUCCESS)
-}
-
-fn row(name: &str, record: &Record) -> Vec<(String, Style)> {
-    let plain = Style::new();
-    let (word, style) = state(record);
-    let revision = record.settled.as_ref().map_or("-", |release| release.revision.short());
-    let last = record.history.last().map(|deployment| deployment.description.clone()).unwrap_or_default();
-    vec![(name.into(), STRONG), (word.into(), style), (revision.into(), plain), (last, plain)]
-}
-
-async fn status_of(stack: &str, client: &Client, namespace: &str, out: Out) -> Result<ExitCode> {
-    let record = one(client, stack, namespace).await?;
-    let selector = ListParams::default().labels(&format!("{STACK_LABEL}={stack}"));
-    let workloads = Api::<Workload>::namespaced(client.clone(), namespace).list(&selector).await?.items;
-    let ingresses = Api::<Ingress>::namespaced(client.clone(), namespace).list(&selector).await?.items;
-    let hosts = ingresses.into_iter().filter_map(|ingress| ingress.spec?.rules?.into_iter().next()?.host);
-    let hosts: Vec<_> = hosts.collect();
-    if out.json {
-        let apps: Vec<_> =
-            workloads.iter().map(|app| json!({ "name": app.metadata.name, "status": app.status })).collect();
-        let result =
-            json!({ "name": stack, "state": state(&record).0, "hosts": hosts, "apps": apps, "record": record });
-        out.print(&serde_json::to_string_pretty(&result)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let (word, style) = state(&record);
-    out.print(&format!("{STRONG}{stack}{STRONG:#}  {style}{word}{style:#}"));
-    if let Some(held) = &record.held {
-        out.print(&format!("  {BAD}{} failed:{BAD:#} {}", held.revision.short(), held.cause));
-    }
-    if let Some(release) = &record.settled {
-        out.print(&format!("  revision {} since {}", release.revision.short(), ago(release.at)));
-    }
-    for host in hosts {
-        out.print(&format!("  host {host}"));
-    }
-    let rows: Vec<_> = workloads.iter().map(app_row).collect();
-    if !rows.is_empty() {
-        out.print("");
-        out.table(&["APP", "READY", "IMAGE"], &rows);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn app_row(app: &Workload) -> Vec<(String, Style)> {
-    let wanted = app.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let ready = app.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
-    let pod = app.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let image = pod.and_then(|pod| pod.containers.first()).and_then(|container| container.image.clone());
-    let style = if ready >= wanted { GOOD } else { BUSY };
-    let name = app.metadata.name.clone().unwrap_or_default();
-    vec![(name, STRONG), (format!("{ready}/{wanted}"), style), (image.unwrap_or_default(), Style::new())]
-}
-
-fn ago(at: jiff::Timestamp) -> String {
-    let seconds = u64::try_from(clock::now().duration_since(at).as_secs()).unwrap_or(0);
-    format!("{} ago", humantime::format_duration(std::time::Duration::from_secs(seconds)))
-}
-
-/// Shows the last deployments.
-pub(super) async fn history(stack: &str, cluster: &ClusterArgs, out: Out) -> Result<ExitCode> {
-    let client = cluster.connect().await?;
-    let record = one(&client, stack, &cluster.namespace).await?;
-    if out.json {
-        out.print(&serde_json::to_string_pretty(&record.history.iter().rev().collect::<Vec<_>>())?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows = record.history.iter().rev().map(|deployment| {
-        let style = if deployment.outcome == Outcome::Succeeded { GOOD } else { BAD };
-        let plain = Style::new();
-        vec![
-            (deployment.revision.short().to_owned(), STRONG),
-            (ago(deployment.ended), plain),
-            (deployment.outcome.label().to_owned(), style),
-            (deployment.description.clone(), plain),
-        ]
-    });
-    out.table(&["REVISION", "WHEN", "OUTCOME", "DESCRIPTION"], &rows.collect::<Vec<_>>());
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Asks the daemon for an older release.
-pub(super) async fn rollback(
-    stack: &str,
-    to: Option<String>,
-    yes: bool,
-    cluster: &ClusterArgs,
-    out: Out,
-) -> Result<ExitCode> {
-    let client = cluster.connect().await?;
-    let record = one(&client, stack, &cluster.namespace).await?;
-    let current = record.settled.as_ref().map(|release| &release.revision);
-    let worked = record.history.iter().rev().filter(|deployment| deployment.outcome == Outcome::Succeeded);
-    let older = || worked.map(|d| &d.revision).find(|revision| Some(*revision) != current).map(ToString::to_string);
-    let Some(to) = to.or_else(older) else {
-        bail!("failed to roll back: no older deployment worked; name one with --to")
-    };
-    if !yes && !confirmed(stack, &to, out)? {
-        out.say("nothing was done");
-        return Ok(ExitCode::FAILURE);
-    }
-    let stack = StackName::new(stack).context("failed to roll back: not a name of a Stack")?;
-    let maps: Api<ConfigMap> = Api::namespaced(client, &cluster.namespace);
-    let wish = Wish {
-        id: clock::now().to_string(),
-        what: Want::RollBack { to: to.clone() },
-        by: "cli".into(),
-        at: clock::now(),
-    };
-    let wish = json!({ "metadata": { "annotations": { WISH_ANNOTATION: wish.encode() } } });
-    maps.patch(&record::name(&stack), &PatchParams::default(), &Patch::Merge(&wish))
-        .await
-        .context("failed to ask for it")?;
-    out.say(&format!("asked the daemon to put {to} back; watch it with: hks status {stack} -n {}", cluster.namespace));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn confirmed(stack: &str, to: &str, out: Out) -> Result<bool> {
-    let input = std::io::stdin();
-    if !input.is_terminal() {
-        bail!("failed to ask: standard input is no terminal; add --yes");
-    }
-    out.say(&format!("put {stack} back to {to}? The data of its databases stays as it is. [y/N]"));
-    let mut line = String::new();
-    input.lock().read_line(&mut line)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
-}
-
-/// Connects to a project and begins to watch it, until the returned set is dropped.
-pub(super) async fn open(cluster: &ClusterArgs) -> Result<(Arc<Project>, tokio::task::JoinSet<()>)> {
-    Ok(Project::open(cluster.connect().await?, &cluster.namespace))
+    serde_saphyr::to_string(&object).map_err(|error| Failure::new(FailureKind::Final, error.to_string()))
 }

@@ -1,15 +1,16 @@
 //! `hks apply`: one deployment without a daemon, by the very same machine.
 
+use super::args::FileClusterArgs;
 use super::output::{BAD, BUSY, GOOD, Out};
-use super::{FileClusterArgs, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local};
+use super::{Ended, INTERRUPTED, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local, wish};
 use crate::machine::{Commit, Content};
 use crate::record::Outcome;
-use crate::report::StatusState;
+use crate::report::{StackState, StatusState};
 use crate::shell::actor::{Actor, Setting};
 use crate::shell::board::Board;
+use crate::shell::failure::Failure;
 use crate::shell::inspect;
 use crate::shell::metrics::Metrics;
-use anyhow::{Context as _, Result, bail};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,24 +22,25 @@ const SOURCE: &str = "command-line";
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// Deploys a file and waits for its end.
-pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> {
-    let context = args.render.context(&args.cluster.namespace, args.environment.as_deref());
-    let Some((document, manifest)) = local::manifest(&args.path, &context, out)? else {
-        return Ok(ExitCode::from(INVALID));
-    };
-    let (project, _watches) = cluster::open(&args.cluster).await?;
+pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
+    let namespace = args.cluster.namespace();
+    let Some(chosen) = local::choose(&args.file, namespace, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let (project, _watches) = args.cluster.watch().await?;
+    let platform = cluster::platform(args, &project.client, &chosen.stack).await?;
+    let (context, manifest) = chosen.render(&platform, namespace)?;
+    let document = chosen.document;
     let (_keep, connection) = watch::channel(Some(project));
     let (statuses, mut told) = mpsc::unbounded_channel();
     let board = Arc::new(Board::default());
     let setting = Setting {
         source: SOURCE.into(),
-        me: format!("apply-{}", std::process::id()),
+        me: format!("apply-{}", wish::random()?),
         retry: true,
         context,
-        probe: !args.render.no_probe,
+        probe: platform.probe_urls,
         board: Arc::clone(&board),
         metrics: Arc::new(Metrics::default()),
-        http: inspect::http_client().context("failed to set up HTTP")?,
+        http: inspect::http_client().map_err(|error| Failure::last(format!("failed to set up HTTP: {error}")))?,
         project: connection,
         turns: Arc::new(tokio::sync::Semaphore::new(1)),
         statuses,
@@ -61,15 +63,16 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> 
             }
             () = tokio::time::sleep(GLANCE) => {
                 let view = board.named(manifest.stack.as_str()).into_iter().next();
-                if let Some((_, view)) = view.filter(|(_, view)| view.state == "standby") {
+                if let Some((_, view)) = view.filter(|(_, view)| view.state == StackState::Standby) {
                     actor.stop().await;
-                    bail!("failed to apply: {}; push a commit instead, or stop that daemon", view.activity);
+                    let why = &view.activity;
+                    return Err(Failure::last(format!("failed to apply: {why}; push a commit instead, or stop that daemon")));
                 }
             }
             _ = tokio::signal::ctrl_c() => {
                 out.say("interrupted; what is in flight is finished, run it again to go on");
                 actor.stop().await;
-                return Ok(ExitCode::from(130));
+                return Ok(ExitCode::from(INTERRUPTED));
             }
         }
     };
@@ -77,7 +80,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Result<ExitCode> 
     actor.stop().await;
     let last = view.as_ref().and_then(|view| view.history.first());
     if out.json {
-        out.print(&serde_json::to_string_pretty(&serde_json::json!({ "status": ended, "stack": view }))?);
+        out.data(&serde_json::json!({ "status": ended, "stack": view.as_ref().map(|view| view.json()) }))?;
     } else {
         let (mark, style) = if ended.state == StatusState::Success { ("✓", GOOD) } else { ("✗", BAD) };
         out.print(&format!("{style}{mark}{style:#} {}", ended.description));

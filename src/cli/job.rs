@@ -1,13 +1,14 @@
 //! `hks job`: runs a job that is declared, from the very template that hks keeps for it.
 
-use super::output::{BAD, GOOD, Out};
-use super::{ClusterArgs, UNHEALTHY};
-use crate::shell::clock;
-use anyhow::{Context as _, Result, bail};
+use super::args::ClusterArgs;
+use super::output::{BAD, GOOD, Out, harmless};
+use super::{Ended, UNHEALTHY};
+use crate::shell::failure::{Explain as _, Failure};
+use crate::shell::{clock, logs};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, LogParams, PostParams};
+use kube::api::{ListParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
@@ -17,16 +18,16 @@ use std::process::ExitCode;
 const LINES: i64 = 20;
 
 /// Runs a job now; waits for its end unless `detach` is said.
-pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterArgs, out: Out) -> Result<ExitCode> {
+pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterArgs, out: Out) -> Ended {
     let client = cluster.connect().await?;
     let name = format!("{stack}-{job}");
-    let schedules: Api<CronJob> = Api::namespaced(client.clone(), &cluster.namespace);
-    let found = schedules.get_opt(&name).await.with_context(|| format!("failed to read CronJob {name}"))?;
+    let schedules: Api<CronJob> = Api::namespaced(client.clone(), cluster.namespace());
+    let found = schedules.get_opt(&name).await.explain(|| format!("failed to read CronJob {name}"))?;
     let Some(schedule) = found else {
-        bail!(
+        return Err(Failure::last(format!(
             "failed to run {job}: {stack} has no such job in {}; only `run: manual` and `schedule` can be run",
-            cluster.namespace
-        );
+            cluster.namespace()
+        )));
     };
     let template = schedule.spec.as_ref().map(|spec| spec.job_template.clone()).unwrap_or_default();
     // as `kubectl create job --from` does, so that the history limits count this run too
@@ -43,8 +44,8 @@ pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterA
         },
         "spec": template.spec,
     }))?;
-    let jobs: Api<Job> = Api::namespaced(client.clone(), &cluster.namespace);
-    let made = jobs.create(&PostParams::default(), &run).await.with_context(|| format!("failed to run {job}"))?;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), cluster.namespace());
+    let made = jobs.create(&PostParams::default(), &run).await.explain(|| format!("failed to run {job}"))?;
     let made = made.name_any();
     if detach {
         out.print(&if out.json { json!({ "job": made }).to_string() } else { format!("{made} runs") });
@@ -54,14 +55,16 @@ pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterA
     let config = watcher::Config::default().fields(&format!("metadata.name={made}"));
     let mut changes = Box::pin(watcher(jobs, config).default_backoff().applied_objects());
     let worked = loop {
-        let Some(job) = changes.try_next().await? else { bail!("failed to follow {made}") };
+        let followed = changes.try_next().await;
+        let followed = followed.map_err(|error| Failure::unreachable(&error, &format!("failed to follow {made}")))?;
+        let Some(job) = followed else { return Err(Failure::last(format!("failed to follow {made}"))) };
         let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
         let is = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
         if is("Complete") || is("Failed") {
             break is("Complete");
         }
     };
-    let log = if worked { String::new() } else { log(&client, &cluster.namespace, &made).await };
+    let log = if worked { String::new() } else { log(&client, cluster.namespace(), &made).await };
     if out.json {
         out.print(&json!({ "job": made, "succeeded": worked, "log": log }).to_string());
     } else if worked {
@@ -72,13 +75,19 @@ pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterA
     Ok(if worked { ExitCode::SUCCESS } else { ExitCode::from(UNHEALTHY) })
 }
 
-/// The last lines of the job's newest pod.
+/// The last lines of the job's newest pod, without the values of Secrets; where these can't be read, why there are no lines.
 async fn log(client: &kube::Client, namespace: &str, job: &str) -> String {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let found = pods.list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"))).await;
     let newest =
         found.ok().and_then(|pods| pods.items.into_iter().max_by_key(|pod| pod.creation_timestamp().map(|t| t.0)));
     let Some(pod) = newest else { return String::new() };
-    let params = LogParams { tail_lines: Some(LINES), ..LogParams::default() };
-    pods.logs(&pod.name_any(), &params).await.unwrap_or_default()
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|of| of.name.clone());
+    let read = async {
+        let redactor = logs::Redactor::of(client, namespace).await?;
+        let part = logs::Part { previous: false, tail: LINES };
+        let text = logs::last(&pods, &pod.name_any(), &container.unwrap_or_default(), part).await?;
+        Ok::<_, Failure>(harmless(&redactor.clean(text)))
+    };
+    read.await.unwrap_or_else(|failure| format!("({failure})"))
 }

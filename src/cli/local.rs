@@ -1,13 +1,17 @@
 //! Commands that need no cluster: validate and render.
 
 use super::INVALID;
+use super::args::{FileArgs, FileChoice};
 use super::output::{BAD, GOOD, Out, STRONG};
-use crate::ident::Revision;
+use crate::ident::{Revision, StackName};
 use crate::manifest::{self, Context, Manifest};
+use crate::platform::Platform;
+use crate::shell::failure::{Failure, FailureKind};
 use crate::shell::files;
-use crate::spec::{self, Diagnostic, Document, Selection};
+use crate::spec::{self, Declared, Diagnostic, Document, Selection};
 use anyhow::{Context as _, Result};
 use ring::digest;
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -55,24 +59,107 @@ pub(super) fn tell(source: &[u8], found: &[Diagnostic], out: Out) {
     }
 }
 
-/// Reads and renders a file; `None` if it is invalid, which has then been told.
-pub(super) fn manifest(path: &Path, context: &Context, out: Out) -> Result<Option<(Document, Manifest)>> {
-    let document = files::document(path, files::read(path)?);
-    let selection = context.environment.as_deref().map_or(Selection::Any, Selection::Named);
-    match spec::read(&document.source, &document.path, &document.files, selection) {
-        Ok(Some(spec)) => {
-            let manifest = manifest::render(&spec, &revision(path, &document.source), context);
-            Ok(Some((document, manifest)))
-        }
-        Ok(None) => {
-            let name = context.environment.as_deref().unwrap_or_default();
-            anyhow::bail!("failed to find environment {name} in {}", path.display())
-        }
-        Err(found) => {
-            tell(&document.source, &found, out);
-            Ok(None)
+/// A file that is valid, and which of its environments is meant.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The file, with the tag that it is deployed as.
+    pub document: Document,
+    /// The commit that it is of, or a digest of it.
+    pub revision: Revision,
+    /// The environment, in a file that has some.
+    pub environment: Option<String>,
+    /// The Stack.
+    pub stack: StackName,
+}
+
+impl Chosen {
+    /// What rendering needs to know, and the objects.
+    pub fn render(&self, platform: &Platform, project: &str) -> Result<(Context, Manifest), Failure> {
+        let context = Context::new(platform, project, "", self.environment.as_deref());
+        let read = spec::read(&self.document.source, &self.document.path, &self.document.files, self.selection());
+        // it was read before: only the platform's settings are new
+        let spec = read.ok().flatten().ok_or_else(|| Failure::last("failed to read the file a second time"))?;
+        let manifest = manifest::render(&spec, &self.revision, &context);
+        Ok((context, manifest))
+    }
+
+    fn selection(&self) -> Selection<'_> {
+        let tag = self.document.tag.as_deref();
+        match &self.environment {
+            Some(name) => Selection::Named { name, tag },
+            None => Selection::For { branch: "", tag, project: "" },
         }
     }
+}
+
+/// Reads a file and chooses its environment, asking where several are meant for `project`; `None` if it is invalid, which has
+/// then been told.
+pub(super) fn choose(file: &FileChoice, project: &str, out: Out) -> Result<Option<Chosen>, Failure> {
+    let document = Document { tag: file.tag.clone(), ..files::document(&file.path, files::read(&file.path)?) };
+    // mistakes first: a file that can't be read has no environments to choose from
+    if let Err(found) = spec::read(&document.source, &document.path, &document.files, Selection::Any) {
+        tell(&document.source, &found, out);
+        return Ok(None);
+    }
+    let declared = spec::environments_of(&document.source);
+    let environment = match meant(&declared, file.environment.as_deref(), project)? {
+        Meant::File => None,
+        Meant::One(one) => Some(one),
+        Meant::Several(several) => Some(ask(&several, out)?),
+    };
+    if let (Some(Declared { name, tag: Some(pattern), .. }), None) = (&environment, &file.tag) {
+        let message = format!("environment {name} follows tags ({pattern}); say which one it is with --tag");
+        return Err(Failure::new(FailureKind::Usage, message));
+    }
+    let revision = revision(&file.path, &document.source);
+    let Some(stack) = spec::name_of(&document.source) else { return Err(Failure::last("the file names no Stack")) };
+    Ok(Some(Chosen { document, revision, environment: environment.map(|one| one.name), stack }))
+}
+
+/// Which environment is meant.
+#[derive(Debug, PartialEq, Eq)]
+enum Meant {
+    /// The file has none.
+    File,
+    /// This one.
+    One(Declared),
+    /// Somebody has to say which.
+    Several(Vec<Declared>),
+}
+
+/// Which of the environments are meant for a project: the one that was named, or those that don't name another project.
+fn meant(declared: &[Declared], named: Option<&str>, project: &str) -> Result<Meant, Failure> {
+    let all = || declared.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+    let refuse = |message: String| Err(Failure::new(FailureKind::Usage, message));
+    if declared.is_empty() {
+        return Ok(Meant::File);
+    }
+    if let Some(named) = named {
+        return match declared.iter().find(|one| one.name == named) {
+            Some(one) => Ok(Meant::One(one.clone())),
+            None => refuse(format!("the file has no environment {named}; there are: {}", all())),
+        };
+    }
+    let fits = |one: &&Declared| one.project.as_deref().is_none_or(|wanted| wanted == project);
+    let fitting: Vec<_> = declared.iter().filter(fits).cloned().collect();
+    match fitting.as_slice() {
+        [one] => Ok(Meant::One(one.clone())),
+        [] => refuse(format!("no environment of the file is meant for project {project}; name one with -e: {}", all())),
+        _ => Ok(Meant::Several(fitting)),
+    }
+}
+
+/// Asks which one, on a terminal.
+fn ask(several: &[Declared], out: Out) -> Result<Declared, Failure> {
+    let names = several.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+    let refuse = || Failure::new(FailureKind::Usage, format!("several environments fit: {names}; name one with -e"));
+    if !std::io::stdin().is_terminal() {
+        return Err(refuse());
+    }
+    out.say(&format!("which environment? {names}"));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    several.iter().find(|one| one.name == line.trim()).cloned().ok_or_else(refuse)
 }
 
 /// The commit that a file is of, if it is in a repository and unchanged there; else a digest of it.
@@ -121,15 +208,56 @@ pub(super) fn explain(path: &str, out: Out) -> Result<ExitCode> {
 }
 
 /// Prints the objects of a file.
-pub(super) fn render(path: &Path, context: &Context, out: Out) -> Result<ExitCode> {
-    let Some((_, manifest)) = manifest(path, context, out)? else { return Ok(ExitCode::from(INVALID)) };
+pub(super) fn render(args: &FileArgs, out: Out) -> Result<ExitCode, Failure> {
+    let platform = args.platform.over(Platform::default())?;
+    let Some(chosen) = choose(&args.file, &args.namespace, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let (_, manifest) = chosen.render(&platform, &args.namespace)?;
     let bodies: Vec<_> = manifest.objects.iter().map(|object| &object.body).collect();
     if out.json {
         out.print(&serde_json::to_string_pretty(&bodies)?);
     } else {
         for body in bodies {
-            out.print(&format!("---\n{}", serde_saphyr::to_string(body)?));
+            let text = serde_saphyr::to_string(body).map_err(|error| Failure::last(error.to_string()))?;
+            out.print(&format!("---\n{text}"));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared() -> Vec<Declared> {
+        spec::environments_of(
+            b"environments:\n  staging: {branch: main}\n  production: {tag: v*, project: shop}\n  other: {branch: main, project: other}\n",
+        )
+    }
+
+    fn name(meant: Result<Meant, Failure>) -> String {
+        match meant {
+            Ok(Meant::One(one)) => one.name,
+            Ok(Meant::Several(several)) => format!("{} fit", several.len()),
+            Ok(Meant::File) => "the file".into(),
+            Err(failure) => failure.message,
+        }
+    }
+
+    #[test]
+    fn an_environment_is_never_guessed() {
+        assert_eq!(name(meant(&declared(), None, "shop")), "2 fit");
+        assert_eq!(name(meant(&declared(), None, "blog")), "staging", "the others are meant for other projects");
+        assert_eq!(name(meant(&declared(), Some("other"), "shop")), "other");
+        assert_eq!(
+            name(meant(&declared(), Some("test"), "shop")),
+            "the file has no environment test; there are: other, production, staging"
+        );
+        let elsewhere = &declared()[..2];
+        let refusal = name(meant(elsewhere, None, "blog"));
+        assert_eq!(
+            refusal,
+            "no environment of the file is meant for project blog; name one with -e: other, production"
+        );
+        assert_eq!(name(meant(&[], Some("test"), "shop")), "the file");
+    }
 }

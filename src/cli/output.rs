@@ -1,7 +1,10 @@
 //! Printing: data to standard output, the rest to standard error, colours only on a terminal.
 
+use crate::report::Tone;
+use crate::shell::failure::Failure;
 use anstyle::{AnsiColor, Style};
-use std::io::IsTerminal as _;
+use serde::Serialize;
+use std::io::IsTerminal;
 
 /// Red.
 pub(super) const BAD: Style = AnsiColor::Red.on_default();
@@ -11,12 +14,16 @@ pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const BUSY: Style = AnsiColor::Yellow.on_default();
 /// Bold.
 pub(super) const STRONG: Style = Style::new().bold();
+/// As it is.
+pub(super) const PLAIN: Style = Style::new();
 
 /// Where results go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Out {
     /// Print JSON.
     pub json: bool,
+    /// Print more columns.
+    pub wide: bool,
 }
 
 impl Out {
@@ -26,36 +33,55 @@ impl Out {
         anstream::println!("{}", text.trim_end_matches('\n'));
     }
 
+    /// Prints a result for programs.
+    ///
+    /// # Errors
+    /// If it has no form in JSON.
+    pub(super) fn data(self, value: &impl Serialize) -> Result<(), Failure> {
+        self.print(&serde_json::to_string_pretty(value)?);
+        Ok(())
+    }
+
     /// Tells how it goes, or what to do next.
     #[expect(clippy::unused_self, reason = "printing is this value's right")]
     pub(super) fn say(self, text: &str) {
         anstream::eprintln!("{text}");
     }
 
-    /// Prints rows in columns as wide as they need to be.
-    pub(super) fn table(self, head: &[&str], rows: &[Vec<(String, Style)>]) {
-        let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| text.chars().count());
-            cells.chain(head.get(column).map(|text| text.len())).max().unwrap_or(0)
-        };
-        let line = |cells: Vec<(&str, Style)>| {
-            let last = cells.len().saturating_sub(1);
-            let cell = |(column, (text, style)): (usize, &(&str, Style))| {
-                let pad = if column == last { 0 } else { width(column) - text.chars().count() + 2 };
-                format!("{style}{text}{style:#}{:pad$}", "")
-            };
-            cells.iter().enumerate().map(cell).collect::<String>()
-        };
-        self.print(&line(head.iter().map(|text| (*text, STRONG)).collect()));
-        for row in rows {
-            self.print(&line(row.iter().map(|(text, style)| (text.as_str(), *style)).collect()));
+    /// Tells why it did not work.
+    pub(super) fn fail(self, failure: &Failure) {
+        self.say(&format!("{BAD}error:{BAD:#} {failure}"));
+    }
+
+    /// Asks for a yes on the terminal.
+    ///
+    /// # Errors
+    /// If there is nobody to ask.
+    pub(super) fn asks(self, question: &str) -> Result<bool, Failure> {
+        let input = std::io::stdin();
+        if !input.is_terminal() {
+            return Err(Failure::last("failed to ask: standard input is no terminal; add --yes"));
         }
+        self.say(&format!("{question} [y/N]"));
+        let mut line = String::new();
+        input.read_line(&mut line)?;
+        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
 }
 
-/// Tells an error with all its causes, in one line.
-pub(super) fn error(error: &anyhow::Error) {
-    anstream::eprintln!("{BAD}error:{BAD:#} {error:#}");
+/// The colour of a tone.
+pub(super) fn style(tone: Tone) -> Style {
+    match tone {
+        Tone::Good => GOOD,
+        Tone::Busy => BUSY,
+        Tone::Bad => BAD,
+        Tone::Idle => PLAIN,
+    }
+}
+
+/// Text of tenants without what a terminal would act on.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 /// Logs to standard error: for people on a terminal, as JSON otherwise. Commands other than the daemon log only warnings.
@@ -69,5 +95,15 @@ pub(super) fn log(filter: &str, daemon: bool) {
         builder.init();
     } else {
         builder.json().flatten_event(true).init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_acts_on_nothing_that_a_tenant_wrote() {
+        assert_eq!(harmless("a\u{1b}]0;owned\u{7}b\r\n\tc"), "a]0;ownedb\n\tc");
     }
 }

@@ -1,11 +1,13 @@
 //! `hks secret`: the values that somebody must set. They come from standard input or a file, and are never shown.
 
-use super::ClusterArgs;
+use super::Ended;
+use super::args::ClusterArgs;
 use super::output::{BAD, GOOD, Out};
 use crate::ident::StackName;
 use crate::manifest::{MANAGED_BY, SECRET_SET_ANNOTATION, STACK_LABEL};
+use crate::shell::failure::{Explain as _, Failure, FailureKind};
 use crate::shell::{clock, files};
-use anyhow::{Context as _, Result, bail};
+use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -26,8 +28,11 @@ pub(super) async fn set(
     file: Option<&Path>,
     cluster: &ClusterArgs,
     out: Out,
-) -> Result<ExitCode> {
-    let Some(stack) = StackName::new(stack) else { bail!("failed to set {key}: {stack:?} is not the name of a Stack") };
+) -> Ended {
+    let Some(stack) = StackName::new(stack) else {
+        let message = format!("failed to set {key}: {stack:?} is not the name of a Stack");
+        return Err(Failure::new(FailureKind::Usage, message));
+    };
     if file.is_none() && std::io::stdin().is_terminal() {
         out.say("type the value, then Ctrl-D");
     }
@@ -35,15 +40,17 @@ pub(super) async fn set(
     let text = String::from_utf8(bytes).context("failed to read the value: it is not text")?;
     let value = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
     if value.is_empty() {
-        bail!("failed to set {key}: the value is empty");
+        return Err(Failure::last(format!("failed to set {key}: the value is empty")));
     }
-    let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, &cluster.namespace);
+    let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, cluster.namespace());
     let name = format!("{stack}-{secret}");
-    let found = secrets.get_opt(&name).await.with_context(|| format!("failed to read Secret {name}"))?;
+    let found = secrets.get_opt(&name).await.explain(|| format!("failed to read Secret {name}"))?;
     if let Some(found) = found {
         let labels = found.metadata.labels.unwrap_or_default();
         if labels.get(STACK_LABEL).map(String::as_str) != Some(stack.as_str()) {
-            bail!("failed to set {key}: the Secret {name} exists and does not belong to the Stack {stack}");
+            return Err(Failure::last(format!(
+                "failed to set {key}: the Secret {name} exists and does not belong to the Stack {stack}"
+            )));
         }
     }
     let body = json!({
@@ -58,13 +65,13 @@ pub(super) async fn set(
         "stringData": { key: value },
     });
     // a merge keeps the keys that are there already; a Secret that is not there yet is made by the apply
-    let exists = secrets.get_metadata_opt(&name).await.with_context(|| format!("failed to read Secret {name}"))?;
+    let exists = secrets.get_metadata_opt(&name).await.explain(|| format!("failed to read Secret {name}"))?;
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     let written = match exists {
         Some(_) => secrets.patch(&name, &params, &Patch::Merge(&body)).await,
         None => secrets.patch(&name, &params, &Patch::Apply(&body)).await,
     };
-    written.with_context(|| format!("failed to write Secret {name}"))?;
+    written.explain(|| format!("failed to write Secret {name}"))?;
     if out.json {
         out.print(&json!({ "secret": name, "key": key }).to_string());
     } else {
@@ -76,10 +83,10 @@ pub(super) async fn set(
 }
 
 /// Lists secrets and the names of their keys.
-pub(super) async fn list(stack: &str, cluster: &ClusterArgs, out: Out) -> Result<ExitCode> {
-    let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, &cluster.namespace);
+pub(super) async fn list(stack: &str, cluster: &ClusterArgs, out: Out) -> Ended {
+    let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, cluster.namespace());
     let params = ListParams::default().labels(&format!("{}={},{STACK_LABEL}={stack}", MANAGED_BY.0, MANAGED_BY.1));
-    let found = secrets.list(&params).await.context("failed to list secrets")?;
+    let found = secrets.list(&params).await.explain(|| "failed to list secrets".into())?;
     let keys = |secret: Secret| {
         let name = secret.metadata.name.unwrap_or_default();
         let keys: Vec<String> = secret.data.into_iter().flatten().map(|(key, _)| key).collect();
@@ -91,7 +98,7 @@ pub(super) async fn list(stack: &str, cluster: &ClusterArgs, out: Out) -> Result
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
-        out.say(&format!("{BAD}no secrets{BAD:#} of {stack} in {}", cluster.namespace));
+        out.say(&format!("{BAD}no secrets{BAD:#} of {stack} in {}", cluster.namespace()));
     }
     for (name, keys) in found {
         out.print(&format!("{name}: {}", keys.join(", ")));

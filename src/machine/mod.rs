@@ -302,7 +302,7 @@ impl Machine {
     fn rendered(&self, document: &Document, revision: &Revision) -> Result<Option<Manifest>, Cause> {
         let Context { branch, namespace, environment, .. } = &self.context;
         let selection = match environment {
-            Some(name) => Selection::Named(name),
+            Some(name) => Selection::Named { name, tag: document.tag.as_deref() },
             None => Selection::For { branch, tag: document.tag.as_deref(), project: namespace },
         };
         let spec = spec::read(&document.source, &document.path, &document.files, selection);

@@ -8,7 +8,7 @@ pub use gateway::Gateway;
 use super::names::{Names, digest};
 use super::{Context, HASH_ANNOTATION, Object, PublicUrl, Stage};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{Certificate, Check, Ingress, Policy, Target, Tls, TlsVersion};
+use crate::spec::{Certificate, Check, Ingress, Policy, Target, Tls};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -27,17 +27,6 @@ pub enum Edge {
     Nginx,
     /// Routes of the Gateway API instead of Ingresses.
     Gateway(Gateway),
-}
-
-/// What the platform has set up for TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EdgeTls {
-    /// No client gets in with a lower version, whatever a host asks for.
-    pub min_version: Option<TlsVersion>,
-    /// The `TLSOptions` of Traefik by the lowest version that they let in, such as `tls13@file`.
-    pub options: BTreeMap<TlsVersion, String>,
-    /// The `ClusterIssuer` of cert-manager for hosts that name neither an issuer nor a Secret.
-    pub issuer: Option<String>,
 }
 
 impl Edge {

@@ -4,6 +4,7 @@
 mod app;
 mod cache;
 mod content;
+mod context;
 mod database;
 mod env;
 mod ingress;
@@ -13,7 +14,8 @@ mod pod;
 mod pooler;
 mod pull;
 
-pub use ingress::{Edge, EdgeTls, Gateway};
+pub use crate::platform::{Images, IngressTls as EdgeTls};
+pub use ingress::{Edge, Gateway};
 pub use pull::pull_pods;
 
 use crate::ident::{Kind, ObjectKey, Revision, StackName};
@@ -69,19 +71,6 @@ pub struct Context {
     pub tls: EdgeTls,
     /// Images that hks itself brings.
     pub images: Images,
-}
-
-/// Images that hks itself brings; `{version}` stands for the major version.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Images {
-    /// `PostgreSQL`.
-    pub postgres: String,
-    /// Redis.
-    pub redis: String,
-    /// Valkey.
-    pub valkey: String,
-    /// `PgBouncer`, without version.
-    pub pgbouncer: String,
 }
 
 /// A part of a deployment; stages are applied and watched one after the other.

@@ -1,10 +1,12 @@
 //! What people and forges are told: commit statuses and the view of a Stack. Pure text from facts.
 
 mod news;
+mod state;
 mod view;
 
 pub use news::{News, Note, note, status, told_of};
-pub use view::{AppView, DatabaseView, DriftView, View};
+pub use state::{Ended, StackState, Tone, Why};
+pub use view::{AppView, DatabaseView, DriftView, LackingView, Readiness, TroubleView, View, span};
 
 use crate::ident::Revision;
 use crate::record::{Deployment, Ending, Outcome};

@@ -1,10 +1,14 @@
-//! What the HTTP endpoint and the command line show of a Stack.
+//! What the HTTP endpoint, its pages and the command line show of a Stack.
 
-use crate::ident::Revision;
+use super::StackState;
+use super::state::{Ended, Why};
+use crate::ident::{Revision, StackName};
 use crate::plan::Difference;
-use crate::record::Deployment;
-use jiff::Timestamp;
+use crate::record::{Deployment, Suspended};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A Stack at a moment. It is additive: fields are added, never renamed.
 #[derive(Clone, Debug, Serialize)]
@@ -14,25 +18,40 @@ pub struct View {
     pub name: String,
     /// The project.
     pub namespace: String,
-    /// One word: `fresh`, `deploying`, `waiting`, `rollingBack`, `settled`, `held`, `suspended`, `invalid`, `standby`,
-    /// `unreachable`.
-    pub state: &'static str,
+    /// One word: see [`StackState::word`].
+    pub state: StackState,
     /// What is being done or waited for.
     pub activity: String,
+    /// Since when it waits for room.
+    pub waiting_since: Option<Timestamp>,
     /// The newest commit.
     pub desired_revision: Option<Revision>,
     /// The release that is in effect.
     pub applied_revision: Option<Revision>,
+    /// Since when that release is in effect.
+    pub applied_since: Option<Timestamp>,
     /// Why the newest commit is not in effect.
     pub cause: Option<String>,
     /// The log lines that explain it.
     pub log: Option<String>,
-    /// Public addresses.
+    /// Who asked for an older release, if that is why the newest commit is not in effect.
+    pub requested_by: Option<String>,
+    /// Why what was put back is not well, or was refused, where a rollback ended like that.
+    pub ending: Option<String>,
+    /// What the newest commit still waits for.
+    pub lacking: Vec<LackingView>,
+    /// What of the settled release is not well.
+    pub troubles: Vec<TroubleView>,
+    /// Who has suspended the Stack, when and why, if somebody has.
+    pub suspended: Option<Suspended>,
+    /// Public addresses, with their scheme.
     pub urls: Vec<String>,
     /// Apps.
     pub apps: Vec<AppView>,
     /// Databases.
     pub databases: Vec<DatabaseView>,
+    /// Caches.
+    pub caches: Vec<DatabaseView>,
     /// Fields that somebody else changed.
     pub drift: Vec<DriftView>,
     /// How often drift was put back since the daemon started.
@@ -45,12 +64,28 @@ pub struct View {
     pub at: Timestamp,
 }
 
+/// How far something that runs is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Readiness {
+    /// All of it is.
+    Ready,
+    /// Some of it is not.
+    NotReady,
+    /// The file says `replicas: 0`: nothing of it runs, as wished.
+    Parked,
+    /// The object itself is not there.
+    Missing,
+}
+
 /// An app.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppView {
     /// Name in the file.
     pub name: String,
+    /// How far it is.
+    pub readiness: Readiness,
     /// The image that runs, or that should.
     pub image: String,
     /// Pods that are ready.
@@ -63,17 +98,19 @@ pub struct AppView {
     pub usage: Option<String>,
 }
 
-/// A database.
+/// A database or a cache.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseView {
     /// Name of its StatefulSet.
     pub name: String,
+    /// How far it is.
+    pub readiness: Readiness,
     /// Image of the server.
     pub image: String,
     /// Whether it takes connections.
     pub ready: bool,
-    /// Size of its volume.
+    /// Size of its volume; empty if it has none.
     pub storage: String,
     /// What it uses now, where the cluster measures it.
     pub usage: Option<String>,
@@ -87,4 +124,284 @@ pub struct DriftView {
     pub object: String,
     /// What differs; empty if the object is missing.
     pub fields: Vec<Difference>,
+}
+
+/// A key of a secret that somebody has to set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LackingView {
+    /// The secret's name in the file.
+    pub secret: String,
+    /// The key.
+    pub key: String,
+}
+
+/// Something of the settled release that is not well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TroubleView {
+    /// The app, database or cache.
+    pub component: String,
+    /// What is wrong.
+    pub cause: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Readiness {
+    /// In words.
+    pub fn title(self) -> &'static str {
+        match self {
+            Readiness::Ready => "ready",
+            Readiness::NotReady => "not ready",
+            Readiness::Parked => "parked",
+            Readiness::Missing => "missing",
+        }
+    }
+}
+
+impl View {
+    /// A view that tells nothing but a state.
+    pub fn bare(stack: &StackName, namespace: &str, state: StackState, at: Timestamp) -> Self {
+        Self {
+            name: stack.to_string(),
+            namespace: namespace.into(),
+            state,
+            activity: String::new(),
+            waiting_since: None,
+            desired_revision: None,
+            applied_revision: None,
+            applied_since: None,
+            cause: None,
+            log: None,
+            requested_by: None,
+            ending: None,
+            lacking: vec![],
+            troubles: vec![],
+            suspended: None,
+            urls: vec![],
+            apps: vec![],
+            databases: vec![],
+            caches: vec![],
+            drift: vec![],
+            drift_corrected: 0,
+            retained: vec![],
+            history: vec![],
+            at,
+        }
+    }
+
+    /// The state in one sentence: what it means here, and what to do where somebody has to do something.
+    pub fn sentence(&self, now: Timestamp) -> String {
+        let mut told = self.told(now);
+        // at rest, what is being done can only be a trouble of the daemon itself
+        if !self.activity.is_empty() && !told.contains(&self.activity) {
+            told.push_str(&format!("; {}", self.activity));
+        }
+        told
+    }
+
+    fn told(&self, now: Timestamp) -> String {
+        let newest = short(self.desired_revision.as_ref(), "the newest commit");
+        let runs = short(self.applied_revision.as_ref(), "nothing");
+        let failed = match &self.requested_by {
+            Some(by) => format!("{by} asked to leave {newest}"),
+            None => format!("{newest} failed"),
+        };
+        let again = match self.requested_by {
+            Some(_) => "It stays until the next commit".to_owned(),
+            None => format!("Push another commit, or run `hks retry {}`", self.name),
+        };
+        let doing = |what: String| if self.activity.is_empty() { what } else { format!("{what}: {}", self.activity) };
+        match self.state {
+            StackState::Fresh => "nothing was ever deployed".into(),
+            StackState::Deploying => doing(format!("{newest} is being deployed")),
+            StackState::Waiting => {
+                let since = self.waiting_since.map(|since| format!(" for {}", span(now.duration_since(since))));
+                doing(format!("{newest} waits for room in the node pool{}", since.unwrap_or_default()))
+            }
+            StackState::RollingBack if self.applied_revision.is_none() => {
+                doing(format!("{failed}, and what it created is being removed"))
+            }
+            StackState::RollingBack => doing(format!("{failed}, and {runs} is being put back")),
+            StackState::Correcting => doing("what somebody else changed is being put back".into()),
+            StackState::Destroying => doing("everything of it is being deleted, since a person said so".into()),
+            StackState::Settled => format!("{runs} runs, and all of it is well"),
+            StackState::Degraded => {
+                let first = self.troubles.first();
+                let what = first.map_or_else(|| "something of it is not well".into(), |trouble| trouble.cause.clone());
+                format!("{runs} runs, but {what}{}", more(self.troubles.len()))
+            }
+            StackState::Held(_) if self.applied_revision.is_none() => {
+                format!("{failed}; what it created was removed again. {again}")
+            }
+            StackState::Held(Ended::Restored) => {
+                format!("{failed}; {runs} is back and well. {again}")
+            }
+            StackState::Held(Ended::Unhealthy) => {
+                let why = self.ending.as_deref().unwrap_or("it is not ready");
+                format!("{failed}; {runs} is back, but it is not well either: {why}")
+            }
+            StackState::Held(Ended::Refused) => {
+                let why = self.ending.as_deref().unwrap_or("the cluster said no");
+                format!("{failed}, and {runs} could not be put back, since that was refused: {why}")
+            }
+            StackState::Invalid => match self.lacking.first() {
+                Some(LackingView { secret, key }) => format!(
+                    "{newest} waits for key {key} of secret {secret}{}: run `hks secret set {} {secret} {key}`",
+                    more(self.lacking.len()),
+                    self.name
+                ),
+                None if self.applied_revision.is_none() => format!("{newest} can't be used; nothing was touched"),
+                None => format!("{newest} can't be used; {runs} goes on running, untouched"),
+            },
+            StackState::Suspended(Why::NoFile) => {
+                "no file is meant for this project, or it is empty; nothing is changed or deleted until there is one"
+                    .into()
+            }
+            StackState::Suspended(Why::Asked) => {
+                let by = self.suspended.as_ref().map(|told| {
+                    let reason = if told.reason.is_empty() { String::new() } else { format!(" ({})", told.reason) };
+                    format!(" by {} {} ago{reason}", told.by, span(now.duration_since(told.at)))
+                });
+                format!(
+                    "suspended{}; nothing is changed or deleted until `hks resume {}`",
+                    by.unwrap_or_default(),
+                    self.name
+                )
+            }
+            StackState::DataLost => {
+                doing("data of the settled release is gone, and nothing is made in its place".into())
+            }
+            StackState::Standby | StackState::Unreachable => doing(self.state.title().into()),
+        }
+    }
+
+    /// Says what the pods of each app, database and cache use now, by name.
+    pub fn measure(&mut self, usage: &BTreeMap<String, String>) {
+        self.apps.iter_mut().for_each(|app| app.usage = usage.get(&app.name).cloned());
+        let servers = self.databases.iter_mut().chain(&mut self.caches);
+        servers.for_each(|server| server.usage = usage.get(&server.name).cloned());
+    }
+
+    /// As the endpoint and `-o json` give it: the fields, and the sentence at the moment of the view.
+    pub fn json(&self) -> Value {
+        // the type has no map with other keys than text: this can't fail
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        value["sentence"] = self.sentence(self.at).into();
+        value
+    }
+}
+
+fn short<'a>(revision: Option<&'a Revision>, otherwise: &'a str) -> &'a str {
+    revision.map_or(otherwise, Revision::short)
+}
+
+/// How many there are besides the one that was told.
+fn more(all: usize) -> String {
+    if all > 1 { format!(" (and {} more)", all - 1) } else { String::new() }
+}
+
+/// A length of time as people say it, in its largest unit.
+pub fn span(length: SignedDuration) -> String {
+    let seconds = length.as_secs().max(0);
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::ToSpan as _;
+
+    fn view(state: StackState) -> View {
+        let stack = StackName::new("todo").unwrap_or_else(|| unreachable!("a name"));
+        View {
+            desired_revision: Some(Revision::new("9d03e7b000")),
+            applied_revision: Some(Revision::new("4f1c2ab000")),
+            ..View::bare(&stack, "shop", state, Timestamp::UNIX_EPOCH)
+        }
+    }
+
+    fn told(view: &View) -> String {
+        view.sentence(Timestamp::UNIX_EPOCH + 200.seconds())
+    }
+
+    #[test]
+    fn the_three_ends_of_a_rollback_are_told_apart() {
+        let ending = Some("web crashes".to_owned());
+        assert_eq!(
+            told(&view(StackState::Held(Ended::Restored))),
+            "9d03e7b failed; 4f1c2ab is back and well. Push another commit, or run `hks retry todo`"
+        );
+        assert_eq!(
+            told(&View { ending: ending.clone(), ..view(StackState::Held(Ended::Unhealthy)) }),
+            "9d03e7b failed; 4f1c2ab is back, but it is not well either: web crashes"
+        );
+        assert_eq!(
+            told(&View { ending, ..view(StackState::Held(Ended::Refused)) }),
+            "9d03e7b failed, and 4f1c2ab could not be put back, since that was refused: web crashes"
+        );
+        let asked = View { requested_by: Some("eve".into()), ..view(StackState::Held(Ended::Restored)) };
+        assert_eq!(
+            told(&asked),
+            "eve asked to leave 9d03e7b; 4f1c2ab is back and well. It stays until the next commit"
+        );
+        let never = View { applied_revision: None, ..view(StackState::Held(Ended::Restored)) };
+        assert!(told(&never).starts_with("9d03e7b failed; what it created was removed again"));
+    }
+
+    #[test]
+    fn waiting_says_for_what_and_how_long() {
+        let waiting = View {
+            waiting_since: Some(Timestamp::UNIX_EPOCH),
+            activity: "web asks 2 cpu".into(),
+            ..view(StackState::Waiting)
+        };
+        assert_eq!(told(&waiting), "9d03e7b waits for room in the node pool for 3 min: web asks 2 cpu");
+        let blind = View { activity: "failed to watch events".into(), ..view(StackState::Settled) };
+        assert_eq!(told(&blind), "4f1c2ab runs, and all of it is well; failed to watch events");
+    }
+
+    #[test]
+    fn a_suspension_says_who_when_and_why() {
+        let by = |reason: &str| Suspended { by: "eve".into(), at: Timestamp::UNIX_EPOCH, reason: reason.into() };
+        let suspended = View { suspended: Some(by("audit")), ..view(StackState::Suspended(Why::Asked)) };
+        let text = "suspended by eve 3 min ago (audit); nothing is changed or deleted until `hks resume todo`";
+        assert_eq!(told(&suspended), text);
+        let suspended = View { suspended: Some(by("")), ..suspended };
+        assert!(told(&suspended).starts_with("suspended by eve 3 min ago; nothing"));
+    }
+
+    #[test]
+    fn what_is_lacking_is_told_with_the_command_that_sets_it() {
+        let lacking = |key: &str| LackingView { secret: "mail".into(), key: key.into() };
+        let invalid = View { lacking: vec![lacking("user"), lacking("password")], ..view(StackState::Invalid) };
+        assert_eq!(
+            told(&invalid),
+            "9d03e7b waits for key user of secret mail (and 1 more): run `hks secret set todo mail user`"
+        );
+        assert_eq!(told(&view(StackState::Invalid)), "9d03e7b can't be used; 4f1c2ab goes on running, untouched");
+    }
+
+    #[test]
+    fn every_state_has_a_sentence_and_its_word_in_json() {
+        for state in StackState::ALL {
+            let view = view(state);
+            assert!(!told(&view).is_empty(), "{state:?}");
+            assert_eq!(view.json()["state"], state.word());
+            assert!(view.json()["sentence"].is_string());
+        }
+    }
+
+    #[test]
+    fn lengths_are_said_in_their_largest_unit() {
+        let words = |seconds| span(SignedDuration::from_secs(seconds));
+        assert_eq!([words(-3), words(119), words(120)], ["0 s", "119 s", "2 min"]);
+        assert_eq!([words(7_200), words(172_800)], ["2 h", "2 days"]);
+    }
 }

@@ -5,7 +5,7 @@ use crate::ident::{Kind, ObjectKey, PassId, StackName};
 use crate::machine::{Commit, Effect, Event, Fault, Machine, State};
 use crate::manifest::Context;
 use crate::record::{WISH_ANNOTATION, Want, Wish};
-use crate::report::{self, News, Status};
+use crate::report::{self, News, StackState, Status, View};
 use crate::shell::board::{Board, Usage};
 use crate::shell::lease::Lead;
 use crate::shell::metrics::{Metrics, OutcomeLabels, ResultLabels, StackLabels};
@@ -120,7 +120,7 @@ impl Running {
         loop {
             let project = self.setting.project.borrow_and_update().clone();
             let Some(project) = project else {
-                self.show("unreachable", "connecting to the cluster");
+                self.show(StackState::Unreachable, "connecting to the cluster");
                 tokio::select! {
                     changed = self.setting.project.changed() => changed.ok()?,
                     commit = next(&mut self.commits) => self.head = Some(commit?),
@@ -141,7 +141,7 @@ impl Running {
             match self.prepare(project).await {
                 Ok(Ok(machine)) => break machine,
                 Ok(Err(holder)) => {
-                    self.show("standby", &format!("another daemon acts for this Stack: {holder}"));
+                    self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
                     tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
                     tokio::select! {
                         () = lease::wait(project, &self.stack, &holder) => {}
@@ -153,7 +153,7 @@ impl Running {
                     }
                 }
                 Err(fault) => {
-                    self.show("unreachable", &fault.message);
+                    self.show(StackState::Unreachable, &fault.message);
                     tracing::warn!(stack = %self.stack, error = %fault.message, "failed to begin; trying again");
                     tokio::select! {
                         () = tokio::time::sleep(RETRY) => {}
@@ -337,9 +337,10 @@ impl Running {
     }
 
     /// Shows a Stack that has no machine at the moment.
-    fn show(&self, state: &'static str, activity: &str) {
-        let desired = self.head.as_ref().map(|commit| commit.revision.clone());
-        let view = view::bare(&self.stack, &self.setting.context.namespace, state, activity, desired, clock::now());
+    fn show(&self, state: StackState, activity: &str) {
+        let mut view = View::bare(&self.stack, &self.setting.context.namespace, state, clock::now());
+        view.activity = activity.into();
+        view.desired_revision = self.head.as_ref().map(|commit| commit.revision.clone());
         self.setting.board.publish(&self.setting.source, &self.stack, view);
     }
 

@@ -83,8 +83,7 @@ impl Board {
             }
             usage
         };
-        view.apps.iter_mut().for_each(|app| app.usage = usage.get(&app.name).cloned());
-        view.databases.iter_mut().for_each(|database| database.usage = usage.get(&database.name).cloned());
+        view.measure(&usage);
         view
     }
 

@@ -1,11 +1,7 @@
 //! The daemon's configuration file: which repositories go where. It is YAML, and its JSON Schema is printed by
 //! `hks schema --config`.
 
-mod edge;
-
-pub use edge::{Gateway, IngressKind, IngressTls, edge, gateway_name, tls_version};
-
-use crate::manifest;
+use crate::platform::{Gateway, Platform, gateway_name};
 use crate::shell::target::{self, Host};
 use anyhow::{Context as _, Result, bail};
 use schemars::JsonSchema;
@@ -31,83 +27,14 @@ pub struct Config {
     /// Folder for mirrors of the repositories. It may be lost.
     #[serde(default = "defaults::data_dir")]
     pub data_dir: PathBuf,
-    /// Generated hosts end with this; it may carry a port.
-    #[serde(default = "defaults::domain")]
-    pub domain: String,
-    /// `http` or `https`: the scheme of public URLs.
-    #[serde(default)]
-    pub scheme: Scheme,
-    /// `ingressClassName` of public hosts; without it the cluster's default class.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ingress_class: Option<String>,
-    /// What that class understands; told from its name unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ingress_kind: Option<IngressKind>,
-    /// What the platform has set up for TLS; hosts may ask for a lowest version.
-    #[serde(default, skip_serializing_if = "IngressTls::is_empty")]
-    pub ingress_tls: IngressTls,
-    /// A Gateway for public hosts: routes of the Gateway API are made instead of Ingresses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<Gateway>,
-    /// Whether public URLs are probed before a deployment counts as done. Switch it off where the daemon can't reach them.
-    #[serde(default = "defaults::yes")]
-    pub probe_urls: bool,
-    /// Images that hks itself brings.
-    #[serde(default)]
-    pub images: Images,
+    /// What the platform has set up.
+    #[serde(flatten)]
+    pub platform: Platform,
     /// The kubeconfig of the host cluster; without one, `KUBECONFIG`, `~/.kube/config` or the pod's service account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<PathBuf>,
     /// The repositories, by name.
     pub sources: BTreeMap<String, Source>,
-}
-
-/// Scheme of public URLs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheme {
-    /// Plain HTTP.
-    #[default]
-    Http,
-    /// TLS ends at the ingress controller.
-    Https,
-}
-
-/// Images that hks itself brings; `{version}` stands for the major version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, clap::Args)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Images {
-    /// Image of PostgreSQL; `{version}` stands for the major version.
-    #[arg(long = "postgres-image", env = "HKS_POSTGRES_IMAGE", default_value = defaults::POSTGRES)]
-    pub postgres: String,
-    /// Image of Redis; `{version}` stands for the major version.
-    #[arg(long = "redis-image", env = "HKS_REDIS_IMAGE", default_value = defaults::REDIS)]
-    pub redis: String,
-    /// Image of Valkey; `{version}` stands for the major version.
-    #[arg(long = "valkey-image", env = "HKS_VALKEY_IMAGE", default_value = defaults::VALKEY)]
-    pub valkey: String,
-    /// Image of `PgBouncer`.
-    #[arg(long = "pgbouncer-image", env = "HKS_PGBOUNCER_IMAGE", default_value = defaults::PGBOUNCER)]
-    pub pgbouncer: String,
-}
-
-impl Default for Images {
-    fn default() -> Self {
-        Self {
-            postgres: defaults::POSTGRES.into(),
-            redis: defaults::REDIS.into(),
-            valkey: defaults::VALKEY.into(),
-            pgbouncer: defaults::PGBOUNCER.into(),
-        }
-    }
-}
-
-impl Images {
-    /// As rendering takes them.
-    pub fn rendered(&self) -> manifest::Images {
-        let Self { postgres, redis, valkey, pgbouncer } = self.clone();
-        manifest::Images { postgres, redis, valkey, pgbouncer }
-    }
 }
 
 /// A repository and the project that it is deployed to.
@@ -286,7 +213,8 @@ async fn secret(place: &str, kubeconfig: Option<&Path>) -> Result<String> {
     let [namespace, name, key] = parts.as_slice() else {
         bail!("failed to read Secret {place}: write it as namespace/name/key");
     };
-    let client = target::host(&Host { kubeconfig: kubeconfig.map(Path::to_owned), context: None }).await?;
+    let client =
+        target::host(&Host { kubeconfig: kubeconfig.map(Path::to_owned), context: None, programs: false }).await?;
     let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> = kube::Api::namespaced(client, namespace);
     let secret = secrets.get(name).await.with_context(|| format!("failed to read Secret {namespace}/{name}"))?;
     let value = secret.data.and_then(|mut data| data.remove(*key));
@@ -307,12 +235,26 @@ impl Config {
         Ok(config)
     }
 
+    /// The platform's settings as they are for one source.
+    pub fn platform_of(&self, source: &Source) -> Platform {
+        let mut platform = self.platform.clone();
+        if let Some(domain) = &source.domain {
+            platform.domain.clone_from(domain);
+        }
+        if source.gateway.is_some() {
+            platform.gateway.clone_from(&source.gateway);
+        }
+        platform
+    }
+
     fn check(&self) -> Result<()> {
         if !crate::ident::is_label(&self.cluster) {
             bail!("cluster {:?} must consist of a-z, 0-9 and -", self.cluster);
         }
-        for gateway in self.gateway.iter().chain(self.sources.values().filter_map(|source| source.gateway.as_ref())) {
-            gateway_name(&gateway.name)?;
+        for gateway in
+            self.platform.gateway.iter().chain(self.sources.values().filter_map(|source| source.gateway.as_ref()))
+        {
+            gateway_name(&gateway.name).map_err(anyhow::Error::msg)?;
         }
         for (name, source) in &self.sources {
             if !crate::ident::is_label(name) {
@@ -357,11 +299,6 @@ pub fn schema() -> serde_json::Value {
 }
 
 mod defaults {
-    pub(super) const POSTGRES: &str = "docker.io/library/postgres:{version}";
-    pub(super) const REDIS: &str = "docker.io/library/redis:{version}";
-    pub(super) const VALKEY: &str = "docker.io/valkey/valkey:{version}";
-    pub(super) const PGBOUNCER: &str = "ghcr.io/cloudnative-pg/pgbouncer:1.26.0";
-
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::path::PathBuf;
     use std::time::Duration;
@@ -374,12 +311,6 @@ mod defaults {
     }
     pub(super) fn data_dir() -> PathBuf {
         "/var/lib/hks".into()
-    }
-    pub(super) fn domain() -> String {
-        "apps.localhost".into()
-    }
-    pub(super) fn yes() -> bool {
-        true
     }
     pub(super) fn branch() -> String {
         "main".into()
@@ -429,6 +360,23 @@ mod tests {
         let text = refusal("cluster: x\nsource: {}\n");
         assert!(text.contains("hks-daemon.yaml") && text.contains("source"), "{text}");
         assert!(text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn settings_of_the_platform_stand_beside_the_sources() -> Result<()> {
+        let text = format!(
+            "domain: apps.example\nscheme: https\nprobeUrls: false\ningressTls: {{minVersion: \"1.2\", options: {{\"1.3\": tls13@file}}}}\n\
+             images: {{redis: r/redis}}\n{}",
+            LEAST.replace("namespace: shop", "namespace: shop, domain: shop.example")
+        );
+        let config = Config::parse(&text, Path::new("c.yaml"))?;
+        assert_eq!((config.platform.domain.as_str(), config.platform.probe_urls), ("apps.example", false));
+        assert_eq!(config.platform.images.redis, "r/redis");
+        let shop = config.platform_of(&config.sources["shop"]);
+        assert_eq!((shop.domain.as_str(), shop.ingress_tls.options.len()), ("shop.example", 1));
+        let text = refusal("ingressTls: {minVersion: \"1.1\"}\nsources: {}\n");
+        assert!(text.contains("1.1"), "{text}");
+        Ok(())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A connection to a project, shared by all sources that deploy there, and renewed when the vCluster's Secret changes.
 
 use crate::shell::config;
+use crate::shell::failure::Failure;
 use crate::shell::project::Project;
 use crate::shell::target::{self, Host, VCluster};
 use anyhow::Result;
@@ -36,12 +37,19 @@ impl Place {
             name: of.name.clone(),
             namespace: of.namespace.clone().unwrap_or_else(|| format!("vcluster-{}", of.name)),
         });
-        let host = Host { kubeconfig, context: target.context.clone() };
+        let host = Host { kubeconfig, context: target.context.clone(), programs: false };
         Self { host, vcluster, namespace: namespace.into() }
     }
 
+    /// The same place, reached by a person: a kubeconfig of theirs may log in by a program.
+    #[must_use]
+    pub fn by_a_person(mut self) -> Self {
+        self.host.programs = true;
+        self
+    }
+
     /// Connects once.
-    pub async fn connect(&self) -> Result<Client> {
+    pub async fn connect(&self) -> Result<Client, Failure> {
         let host = target::host(&self.host).await?;
         match &self.vcluster {
             Some(vcluster) => target::vcluster(&host, vcluster).await,

@@ -6,6 +6,7 @@ use crate::shell::config::{Config, Hidden, Source};
 use crate::shell::connection::{self, Place};
 use crate::shell::http::{self, Endpoint, Hooks};
 use crate::shell::inspect;
+use crate::shell::introduction;
 use crate::shell::metrics::Metrics;
 use crate::shell::project::Project;
 use crate::shell::source::{self, Running, Shared};
@@ -19,6 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
 
 /// Stacks that a change of the platform's settings, or of hks, touches at the same time.
 const AT_ONCE: usize = 5;
@@ -76,7 +78,14 @@ pub async fn run(origin: &Origin) -> Result<()> {
     let server = tokio::spawn(http::serve(listener, endpoint, async move {
         let _ = until.wait_for(|stop| *stop).await;
     }));
-    let mut daemon = Daemon { shared, hooks, running: BTreeMap::new(), places: BTreeMap::new(), config: None };
+    let mut daemon = Daemon {
+        shared,
+        hooks,
+        running: BTreeMap::new(),
+        places: BTreeMap::new(),
+        introductions: JoinSet::new(),
+        config: None,
+    };
     daemon.adopt(config).await;
     let changed = Arc::new(Notify::new());
     let _watch = watch_file(origin, &changed);
@@ -157,6 +166,8 @@ struct Daemon {
     hooks: Arc<Routes>,
     running: BTreeMap<String, (Source, Running)>,
     places: BTreeMap<Place, watch::Receiver<Option<Arc<Project>>>>,
+    /// One for each place: they end with the configuration that they tell of.
+    introductions: JoinSet<()>,
     config: Option<Config>,
 }
 
@@ -209,6 +220,14 @@ impl Daemon {
             .map(|s| Place::new(&s.target, &s.namespace, config.kubeconfig.as_deref()))
             .collect();
         self.places.retain(|place, _| used.contains(place));
+        self.introductions = JoinSet::new();
+        for (place, project) in &self.places {
+            self.introductions.spawn(introduction::keep(
+                place.clone(),
+                introduction::of(&config, place),
+                project.clone(),
+            ));
+        }
         self.config = Some(config);
     }
 

@@ -164,6 +164,7 @@ async fn status(State(endpoint): Shared) -> Json<Value> {
             "name": view.name,
             "namespace": view.namespace,
             "state": view.state,
+            "sentence": view.sentence(view.at),
             "activity": view.activity,
             "cause": view.cause,
             "desiredRevision": view.desired_revision,
@@ -216,14 +217,12 @@ async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
             let message = format!("there is no stack {:?}", asked.name);
             (StatusCode::NOT_FOUND, Json(json!({"error": message, "known": known}))).into_response()
         }
-        [(source, view)] => match serde_json::to_value(view.as_ref()) {
-            Ok(mut value) => {
-                value["apiVersion"] = API_VERSION.into();
-                value["source"] = source.as_str().into();
-                Json(value).into_response()
-            }
-            Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "failed to print the stack"),
-        },
+        [(source, view)] => {
+            let mut value = view.json();
+            value["apiVersion"] = API_VERSION.into();
+            value["source"] = source.as_str().into();
+            Json(value).into_response()
+        }
         several => {
             let one = |(source, view): &(String, Arc<View>)| {
                 let url = format!("/api/v1/stacks/{}?source={source}", view.name);
@@ -246,7 +245,7 @@ async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {
     let (code, html) = match asked.find(&endpoint.board).await.as_slice() {
         [] => (StatusCode::NOT_FOUND, page::unknown(cluster, &asked.name, &endpoint.board.stacks())),
         [(source, view)] => (StatusCode::OK, page::stack(cluster, source, view, clock::now())),
-        several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, &asked.name, several)),
+        several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, &asked.name, several, clock::now())),
     };
     (code, Html(html.into_string())).into_response()
 }

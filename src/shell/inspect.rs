@@ -124,10 +124,15 @@ async fn lines(project: &Project, pod: &str, previous: bool) -> String {
 async fn secret_values(project: &Project) -> Option<Vec<Vec<u8>>> {
     let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
     let secrets = secrets.list(&ListParams::default()).await.ok()?;
+    Some(hidden_values(secrets))
+}
+
+/// The values of Secrets that no output may hold.
+pub fn hidden_values(secrets: impl IntoIterator<Item = Secret>) -> Vec<Vec<u8>> {
     let data = secrets.into_iter().flat_map(|secret| secret.data.unwrap_or_default());
     // these keys of a database's credentials are no secrets, and a log without host names explains little
     let secret = data.filter(|(key, _)| !matches!(key.as_str(), "host" | "port" | "name" | "user" | "pooler-host"));
-    Some(secret.map(|(_, value)| value.0).collect())
+    secret.map(|(_, value)| value.0).collect()
 }
 
 /// The field manager that last set a field of an object, such as `kube-controller-manager`; `None` if nobody owns it or it
@@ -155,7 +160,7 @@ pub async fn manager_of(project: &Project, key: &ObjectKey, field: &str) -> Opti
 
 /// Takes secret values out of a text, plain and in base64. Very short values would take out half of the text and are
 /// no secrets.
-fn redact(mut text: String, values: impl Iterator<Item = Vec<u8>>) -> String {
+pub fn redact(mut text: String, values: impl Iterator<Item = Vec<u8>>) -> String {
     let mut values: Vec<_> = values.filter_map(|value| String::from_utf8(value).ok()).collect();
     values.retain(|value| value.trim().len() >= 6);
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));

@@ -9,10 +9,11 @@ use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::manifest::{MANAGED_BY, STACK_LABEL};
 use crate::shell::apply::{MANAGER, describe_own};
-use crate::shell::project::Project;
+use crate::shell::failure::{Explain, Failure};
+use crate::shell::project::{Project, resource};
 use crate::shell::{clock, record};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use kube::{Error, ResourceExt};
+use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -102,6 +103,14 @@ pub fn look(project: &Project, stack: &StackName, me: &str) -> (bool, bool) {
         // deleted by somebody: nobody else holds it
         None => (true, false),
     }
+}
+
+/// Who holds the Lease of a Stack; nobody if it was given back or never taken.
+pub async fn holder_of(client: &Client, namespace: &str, stack: &StackName) -> Result<Option<String>, Failure> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(Kind::Lease));
+    let name = record::name(stack);
+    let found = api.get_opt(&name).await.explain(|| format!("failed to read Lease {name}"))?;
+    Ok(found.map(|lease| holder(&lease.data)).filter(|holder| !holder.is_empty()))
 }
 
 /// Answers a challenge: takes it away and renews.

@@ -3,42 +3,14 @@
 
 use crate::ident::Revision;
 use crate::record::Deployment;
-use crate::report::{AppView, DatabaseView, DriftView, View};
+use crate::report::{AppView, DatabaseView, DriftView, Readiness, StackState, Tone, TroubleView, View, span};
 use crate::shell::board::SourceView;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use std::sync::Arc;
 
-/// How a state is shown: the class of its color, a symbol that does not depend on color, and words.
-struct Look {
-    class: &'static str,
-    symbol: &'static str,
-    word: &'static str,
-    /// Lower comes first.
-    rank: u8,
-}
-
-fn look(state: &str) -> Look {
-    let (class, symbol, word, rank) = match state {
-        "held" => ("bad", "✗", "held back", 0),
-        "invalid" => ("bad", "✗", "invalid", 0),
-        "unreachable" => ("bad", "⚠", "unreachable", 0),
-        "rollingBack" => ("busy", "↶", "rolling back", 1),
-        "waiting" => ("busy", "…", "waiting", 2),
-        "deploying" => ("busy", "↻", "deploying", 2),
-        "correcting" => ("busy", "↻", "correcting drift", 2),
-        "fresh" => ("idle", "○", "new", 3),
-        "suspended" => ("idle", "‖", "suspended", 3),
-        "standby" => ("idle", "‖", "standby", 3),
-        "settled" => ("good", "✓", "settled", 4),
-        _ => ("idle", "?", "unknown", 3),
-    };
-    Look { class, symbol, word, rank }
-}
-
-fn badge(state: &str) -> Markup {
-    let look = look(state);
-    html! { span class={ "badge " (look.class) } { span aria-hidden="true" { (look.symbol) } " " (look.word) } }
+fn badge(state: StackState) -> Markup {
+    html! { span class={ "badge " (state.tone().class()) } { span aria-hidden="true" { (state.symbol()) } " " (state.title()) } }
 }
 
 fn frame(title: &str, cluster: &str, busy: bool, content: &Markup) -> Markup {
@@ -64,14 +36,14 @@ fn frame(title: &str, cluster: &str, busy: bool, content: &Markup) -> Markup {
 /// All Stacks, failing ones first, under a line that says whether anything needs attention.
 pub fn overview(cluster: &str, sources: &[SourceView], stacks: &[(String, Arc<View>)], now: Timestamp) -> Markup {
     let mut stacks: Vec<_> = stacks.iter().collect();
-    stacks.sort_by_key(|(_, view)| look(view.state).rank);
-    let number = |class: &str| stacks.iter().filter(|(_, view)| look(view.state).class == class).count();
-    let (bad, busy) = (number("bad"), number("busy"));
+    stacks.sort_by_key(|(_, view)| view.state.rank());
+    let number = |tone| stacks.iter().filter(|(_, view)| view.state.tone() == tone).count();
+    let (bad, busy) = (number(Tone::Bad), number(Tone::Busy));
     let troubled = sources.iter().filter(|source| source.error.is_some() || !source.problems.is_empty()).count();
     let content = html! {
         (verdict(stacks.len(), bad, busy, troubled))
         @for source in sources { (self::source(source, now)) }
-        @for (source, view) in &stacks { (card(source, view)) }
+        @for (source, view) in &stacks { (card(source, view, now)) }
     };
     frame(if bad + troubled > 0 { "attention" } else { "overview" }, cluster, busy > 0, &content)
 }
@@ -107,18 +79,18 @@ fn source(source: &SourceView, now: Timestamp) -> Markup {
     }
 }
 
-fn card(source: &str, view: &View) -> Markup {
+fn card(source: &str, view: &View, now: Timestamp) -> Markup {
     html! {
-        article class={ "card " (look(view.state).class) } {
+        article class={ "card " (view.state.tone().class()) } {
             h2 { a href={ "/stacks/" (view.name) "?source=" (source) } { (view.name) } " " (badge(view.state)) }
             @if let Some(cause) = &view.cause { p.cause { (first_line(cause)) } }
-            @if !view.activity.is_empty() { p.dim { (view.activity) } }
+            p.dim { (view.sentence(now)) }
             (urls(&view.urls))
             p.dim { (revisions(view)) " · " (source) " → " (view.namespace) (drift_count(view)) }
             @if !view.apps.is_empty() {
                 ul.plain {
                     @for app in &view.apps {
-                        li { (app.name) " " code { (app.image) } " " span.dim { (app.ready) "/" (app.replicas) " ready" } }
+                        li { (app.name) " " code { (app.image) } " " span.dim { (pods(app)) } }
                     }
                 }
             }
@@ -128,7 +100,6 @@ fn card(source: &str, view: &View) -> Markup {
 
 /// One Stack: why it is not as wished first, then what runs, then what was.
 pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup {
-    let look = look(view.state);
     let content = html! {
         h1 { (view.name) " " (badge(view.state)) }
         @if let Some(cause) = &view.cause {
@@ -137,11 +108,13 @@ pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup
                 @if let Some(log) = &view.log { pre { (log) } }
             }
         }
-        @if !view.activity.is_empty() { p { (view.activity) } }
+        p { (view.sentence(now)) }
+        (troubles(&view.troubles, now))
         (urls(&view.urls))
         p.dim { (revisions(view)) " · " (source) " → " (view.namespace) " · seen " (when(view.at, now)) }
         (apps(&view.apps))
-        (databases(&view.databases))
+        (databases("Databases", &view.databases))
+        (databases("Caches", &view.caches))
         (drift(&view.drift))
         @if view.drift_corrected > 0 { p.dim { "corrections of drift since the daemon started: " (view.drift_corrected) } }
         @if !view.retained.is_empty() {
@@ -152,14 +125,14 @@ pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup
         (history(&view.history, now))
         (commands(view))
     };
-    frame(&format!("{} {}", look.symbol, view.name), cluster, look.class == "busy", &content)
+    frame(&format!("{} {}", view.state.symbol(), view.name), cluster, view.state.tone() == Tone::Busy, &content)
 }
 
 /// Several sources have a Stack of this name.
-pub fn choices(cluster: &str, name: &str, stacks: &[(String, Arc<View>)]) -> Markup {
+pub fn choices(cluster: &str, name: &str, stacks: &[(String, Arc<View>)], now: Timestamp) -> Markup {
     let content = html! {
         h1 { "Several sources have a stack " (name) }
-        @for (source, view) in stacks { (card(source, view)) }
+        @for (source, view) in stacks { (card(source, view, now)) }
     };
     frame(name, cluster, false, &content)
 }
@@ -171,6 +144,22 @@ pub fn unknown(cluster: &str, name: &str, stacks: &[(String, Arc<View>)]) -> Mar
         ul { @for (source, view) in stacks { li { a href={ "/stacks/" (view.name) "?source=" (source) } { (view.name) } } } }
     };
     frame("not found", cluster, false, &content)
+}
+
+fn troubles(troubles: &[TroubleView], now: Timestamp) -> Markup {
+    html! {
+        @for trouble in troubles {
+            p.banner { strong { (trouble.component) } ": " (trouble.cause) span.dim { ", since " (when(trouble.since, now)) } }
+        }
+    }
+}
+
+/// How many pods of an app are ready, in words.
+fn pods(app: &AppView) -> String {
+    match app.readiness {
+        Readiness::Ready | Readiness::NotReady => format!("{}/{} ready", app.ready, app.replicas),
+        Readiness::Parked | Readiness::Missing => app.readiness.title().into(),
+    }
 }
 
 fn apps(apps: &[AppView]) -> Markup {
@@ -185,7 +174,7 @@ fn apps(apps: &[AppView]) -> Markup {
                             tr {
                                 td { (app.name) }
                                 td { code { (app.image) } }
-                                td { (app.ready) "/" (app.replicas) }
+                                td { (pods(app)) }
                                 td { (app.limits) }
                                 td { (app.usage.as_deref().unwrap_or("–")) }
                             }
@@ -197,20 +186,21 @@ fn apps(apps: &[AppView]) -> Markup {
     }
 }
 
-fn databases(databases: &[DatabaseView]) -> Markup {
+fn databases(title: &str, databases: &[DatabaseView]) -> Markup {
     html! {
         @if !databases.is_empty() {
-            h2 { "Databases" }
+            h2 { (title) }
             div.wide {
                 table {
-                    thead { tr { th { "Database" } th { "Image" } th { "State" } th { "Storage" } } }
+                    thead { tr { th { "Name" } th { "Image" } th { "State" } th { "Storage" } th { "Usage" } } }
                     tbody {
                         @for database in databases {
                             tr {
                                 td { (database.name) }
                                 td { code { (database.image) } }
-                                td { @if database.ready { "✓ ready" } @else { "✗ not ready" } }
+                                td { @if database.ready { "✓ " } @else { "✗ " } (database.readiness.title()) }
                                 td { (database.storage) }
+                                td { (database.usage.as_deref().unwrap_or("–")) }
                             }
                         }
                     }
@@ -323,14 +313,8 @@ fn first_line(text: &str) -> &str {
 }
 
 fn when(at: Timestamp, now: Timestamp) -> Markup {
-    let seconds = now.duration_since(at).as_secs();
-    let words = match seconds {
-        ..1 => "now".into(),
-        1..120 => format!("{seconds} s ago"),
-        120..7_200 => format!("{} min ago", seconds / 60),
-        7_200..172_800 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
-    };
+    let passed = now.duration_since(at);
+    let words = if passed.as_secs() < 1 { "now".into() } else { format!("{} ago", span(passed)) };
     let absolute = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     html! { time datetime=(absolute) title=(absolute) { (words) } }
 }

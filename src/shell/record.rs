@@ -90,16 +90,6 @@ fn answered(map: &DynamicObject, record: &Record) -> bool {
     wish.is_some_and(|text| Wish::decode(text).map_or(true, |wish| record.has_answered(&wish)))
 }
 
-/// Leaves a wish for the daemon.
-///
-/// # Errors
-/// The cluster's, when the Stack was never deployed among others.
-pub async fn ask(project: &Project, stack: &StackName, wish: &Wish) -> Result<(), Error> {
-    let patch = json!({ "metadata": { "annotations": { WISH_ANNOTATION: wish.encode() } } });
-    let params = PatchParams { field_manager: Some("hks-cli".into()), ..PatchParams::default() };
-    project.api(Kind::ConfigMap).patch(&name(stack), &params, &Patch::Merge(&patch)).await.map(drop)
-}
-
 /// Tells the project by a Kubernetes Event about the Stack's record. Whoever may not write Events is not heard; nothing depends
 /// on it.
 pub async fn announce(project: &Project, stack: &StackName, note: &Note) {

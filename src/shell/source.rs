@@ -7,7 +7,7 @@ use crate::report::{Status, StatusState};
 use crate::shell::actor::{Actor, Setting};
 use crate::shell::board::{Board, SourceView};
 use crate::shell::clock;
-use crate::shell::config::{self, Config, Scheme};
+use crate::shell::config::{self, Config};
 use crate::shell::forge::{ForgeConfig, Poster};
 use crate::shell::git::{Follows, GitError, Mirror, Remote, StackFile, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
@@ -335,8 +335,8 @@ impl Follower {
                 // two sources that name the same Stack of the same project must not both act
                 me: format!("{}/{}", self.shared.me, self.name),
                 retry: false,
-                context: context(config, source),
-                probe: config.probe_urls,
+                context: Context::new(&config.platform_of(source), &source.namespace, &source.git.branch, None),
+                probe: config.platform.probe_urls,
                 board: Arc::clone(&self.shared.board),
                 metrics: Arc::clone(&self.shared.metrics),
                 http: self.shared.http.clone(),
@@ -375,28 +375,6 @@ fn watch_refs(folder: &Path, tell: impl notify::EventHandler) -> notify::Result<
     // packed-refs lies beside it
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
     Ok(watcher)
-}
-
-/// What rendering needs to know of a source.
-pub fn context(config: &Config, source: &config::Source) -> Context {
-    Context {
-        namespace: source.namespace.clone(),
-        branch: source.git.branch.clone(),
-        environment: None,
-        domain: source.domain.clone().unwrap_or_else(|| config.domain.clone()),
-        scheme: match config.scheme {
-            Scheme::Http => "http".into(),
-            Scheme::Https => "https".into(),
-        },
-        ingress_class: config.ingress_class.clone(),
-        edge: config::edge(
-            source.gateway.as_ref().or(config.gateway.as_ref()),
-            config.ingress_kind,
-            config.ingress_class.as_deref(),
-        ),
-        tls: config.ingress_tls.rendered(),
-        images: config.images.rendered(),
-    }
 }
 
 fn name_of(content: &Content) -> Option<StackName> {

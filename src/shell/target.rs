@@ -1,6 +1,6 @@
 //! Connections: a kubeconfig, the pod's own service account, or a vCluster through its Secret, always with verified TLS.
 
-use anyhow::{Context as _, Result, bail};
+use crate::shell::failure::{Failure, FailureKind};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
@@ -19,6 +19,8 @@ pub struct Host {
     pub kubeconfig: Option<PathBuf>,
     /// A context in it; without one the current context.
     pub context: Option<String>,
+    /// Its user may log in by a program: a person's own file at a terminal, never the daemon's.
+    pub programs: bool,
 }
 
 /// A vCluster in the host cluster.
@@ -38,17 +40,27 @@ impl VCluster {
 }
 
 /// Connects to the host cluster.
-pub async fn host(host: &Host) -> Result<Client> {
+///
+/// # Errors
+/// Unreachable when there is no way there; final when the kubeconfig is refused.
+pub async fn host(host: &Host) -> Result<Client, Failure> {
     let mut config = if host.kubeconfig.is_none() && host.context.is_none() && in_pod() {
-        Config::incluster().context("failed to use the pod's service account")?
+        Config::incluster().map_err(|error| Failure::unreachable(&error, "failed to use the pod's service account"))?
     } else {
         let kubeconfig = match &host.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path).with_context(|| format!("failed to read {}", path.display()))?,
-            None => Kubeconfig::read().context("failed to find a kubeconfig: set --kubeconfig or KUBECONFIG")?,
+            Some(path) => Kubeconfig::read_from(path)
+                .map_err(|error| Failure::unreachable(&error, &format!("failed to read {}", path.display())))?,
+            None => Kubeconfig::read().map_err(|error| {
+                Failure::unreachable(&error, "failed to find a kubeconfig; set --kubeconfig or KUBECONFIG")
+            })?,
         };
-        refuse_programs(&kubeconfig)?;
+        if !host.programs {
+            refuse_programs(&kubeconfig, host.context.as_deref())?;
+        }
         let options = KubeConfigOptions { context: host.context.clone(), ..KubeConfigOptions::default() };
-        Config::from_custom_kubeconfig(kubeconfig, &options).await.context("failed to use the kubeconfig")?
+        Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .map_err(|error| Failure::unreachable(&error, "failed to use the kubeconfig"))?
     };
     client(&mut config)
 }
@@ -59,39 +71,55 @@ fn in_pod() -> bool {
 }
 
 /// A kubeconfig can name programs to run; whoever can change the file must not be able to run code here
-/// (Flux CVE-2022-24817).
-pub fn refuse_programs(kubeconfig: &Kubeconfig) -> Result<()> {
-    for user in &kubeconfig.auth_infos {
-        let Some(auth) = &user.auth_info else { continue };
+/// (Flux CVE-2022-24817). Users of other contexts than the chosen one are never logged in, so theirs don't matter.
+///
+/// # Errors
+/// Names the user.
+pub fn refuse_programs(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<(), Failure> {
+    let chosen = context.or(kubeconfig.current_context.as_deref());
+    let context = kubeconfig.contexts.iter().find(|known| Some(known.name.as_str()) == chosen);
+    let user = context.and_then(|known| known.context.as_ref()?.user.as_deref());
+    let used = kubeconfig.auth_infos.iter().filter(|known| Some(known.name.as_str()) == user);
+    for known in used {
+        let Some(auth) = &known.auth_info else { continue };
         if auth.exec.is_some() || auth.auth_provider.is_some() {
-            bail!(
-                "user {} of the kubeconfig runs a program (exec or auth-provider), which hks refuses; use a client \
+            return Err(Failure::last(format!(
+                "user {} of the kubeconfig runs a program (exec or auth-provider), which the daemon refuses; use a client \
                  certificate or a token of a service account",
-                user.name
-            );
+                known.name
+            )));
         }
     }
     Ok(())
 }
 
 /// Connects to a vCluster: its Service's cluster IP, with the name `localhost` that its certificate always carries.
-pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Client> {
+///
+/// # Errors
+/// Unreachable when it is not there, forbidden when its access data may not be read.
+pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Client, Failure> {
     let secrets: Api<Secret> = Api::namespaced(host.clone(), &of.namespace);
     let services: Api<Service> = Api::namespaced(host.clone(), &of.namespace);
-    let missing = || format!("failed to find vCluster {} in namespace {}: is its name right?", of.name, of.namespace);
-    let secret = secrets.get(&of.secret()).await.with_context(missing)?;
-    let service = services.get(&of.name).await.with_context(missing)?;
+    let (name, namespace) = (&of.name, &of.namespace);
+    let missing = |error: kube::Error| {
+        let what = format!("failed to find vCluster {name} in namespace {namespace}; is its name right?");
+        match Failure::of(&error, &what) {
+            failure if failure.kind == FailureKind::Final => Failure { kind: FailureKind::Unreachable, ..failure },
+            failure => failure,
+        }
+    };
+    let secret = secrets.get(&of.secret()).await.map_err(missing)?;
+    let service = services.get(name).await.map_err(missing)?;
+    let gone = |why: String| Failure::new(FailureKind::Unreachable, format!("failed to reach vCluster {name}: {why}"));
     let address = service.spec.and_then(|spec| spec.cluster_ip).filter(|ip| ip != "None");
-    let address =
-        address.with_context(|| format!("failed to reach vCluster {}: its Service has no cluster IP", of.name))?;
+    let address = address.ok_or_else(|| gone("its Service has no cluster IP".into()))?;
     let data = secret.data.unwrap_or_default();
     let encoded = |key: &str| {
         use base64::Engine as _;
         data.get(key).map(|value| base64::engine::general_purpose::STANDARD.encode(&value.0))
     };
     let authority = encoded("certificate-authority");
-    let authority =
-        authority.with_context(|| format!("failed to verify vCluster {}: no CA in {}", of.name, of.secret()))?;
+    let authority = authority.ok_or_else(|| gone(format!("{} has no CA to verify it by", of.secret())))?;
     let server =
         if address.contains(':') { format!("https://[{address}]:443") } else { format!("https://{address}:443") };
     let cluster = Cluster {
@@ -114,17 +142,19 @@ pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Client> {
         ..Kubeconfig::default()
     };
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    client(&mut config.with_context(|| format!("failed to use Secret {}", of.secret()))?)
+    let wrong = |error| Failure::unreachable(&error, &format!("failed to use Secret {}", of.secret()));
+    client(&mut config.map_err(wrong)?)
 }
 
-fn client(config: &mut Config) -> Result<Client> {
+fn client(config: &mut Config) -> Result<Client, Failure> {
     config.connect_timeout = Some(Duration::from_secs(5));
     config.read_timeout = Some(READ_TIMEOUT);
     config.write_timeout = Some(Duration::from_secs(30));
     config.reset_reader_on_write = true;
     // the machine retries, visibly and bounded; a second retry below it would multiply the waits
     config.default_retry = false;
-    Client::try_from(config.clone()).context("failed to set up TLS to the cluster")
+    Client::try_from(config.clone())
+        .map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))
 }
 
 #[cfg(test)]
@@ -132,13 +162,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kubeconfig_that_runs_programs_is_refused() -> Result<()> {
-        let user = |auth: &str| format!("apiVersion: v1\nkind: Config\nusers: [{{name: me, user: {auth}}}]\n");
-        let exec = user("{exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/sh}}");
-        let refusal = refuse_programs(&Kubeconfig::from_yaml(&exec)?).err().map(|error| error.to_string());
+    fn a_chosen_user_that_runs_programs_is_refused() -> Result<(), kube::config::KubeconfigError> {
+        let file = |auth: &str| {
+            Kubeconfig::from_yaml(&format!(
+                "apiVersion: v1\nkind: Config\ncurrent-context: here\ncontexts:\n- {{name: here, context: {{cluster: c, user: me}}}}\n\
+                 - {{name: there, context: {{cluster: c, user: you}}}}\nusers:\n- {{name: me, user: {auth}}}\n- {{name: you, user: {{token: t}}}}\n"
+            ))
+        };
+        let exec = file("{exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/sh}}")?;
+        let refusal = refuse_programs(&exec, None).err().map(|failure| failure.message);
         assert!(refusal.is_some_and(|text| text.contains("user me of the kubeconfig runs a program")));
-        assert!(refuse_programs(&Kubeconfig::from_yaml(&user("{auth-provider: {name: gcp, config: {}}}"))?).is_err());
-        assert!(refuse_programs(&Kubeconfig::from_yaml(&user("{token: t}"))?).is_ok());
+        assert!(refuse_programs(&exec, Some("here")).is_err());
+        assert!(refuse_programs(&exec, Some("there")).is_ok(), "its user logs in by a token");
+        assert!(refuse_programs(&file("{auth-provider: {name: gcp, config: {}}}")?, None).is_err());
+        assert!(refuse_programs(&file("{token: t}")?, None).is_ok());
         Ok(())
     }
 }

@@ -1,92 +1,240 @@
 //! Composes the view of a Stack from its machine and its live picture.
 
-use crate::ident::{Kind, ObjectKey, Revision, StackName};
-use crate::machine::{Machine, Rest, State, Toward};
-use crate::plan::Live;
-use crate::report::{AppView, DatabaseView, DriftView, View};
-use crate::rollout::Cause;
+use crate::ident::{Kind, ObjectKey};
+use crate::machine::{Event, Machine, Rest, State, Toward, Trouble};
+use crate::manifest::{APP_LABEL, CACHE_LABEL, Manifest, Object, Stage};
+use crate::plan::{Live, Until};
+use crate::record::{Ending, Outcome, Record};
+use crate::report::{
+    AppView, DatabaseView, DriftView, Ended, LackingView, Readiness, StackState, Tone, TroubleView, View, Why,
+};
+use crate::rollout::{self, Cause, Progress};
 use jiff::Timestamp;
 use serde_json::Value;
-
-/// The view of a Stack that has no machine at the moment.
-pub fn bare(
-    stack: &StackName,
-    namespace: &str,
-    state: &'static str,
-    activity: &str,
-    desired: Option<Revision>,
-    at: Timestamp,
-) -> View {
-    View {
-        name: stack.to_string(),
-        namespace: namespace.into(),
-        state,
-        activity: activity.into(),
-        desired_revision: desired,
-        applied_revision: None,
-        cause: None,
-        log: None,
-        urls: vec![],
-        apps: vec![],
-        databases: vec![],
-        drift: vec![],
-        drift_corrected: 0,
-        retained: vec![],
-        history: vec![],
-        at,
-    }
-}
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The view of a Stack.
 pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -> View {
-    let (state, activity) = state(machine);
-    let desired = machine.head.as_ref().map(|commit| commit.revision.clone());
-    let mut view = bare(&machine.stack, namespace, state, &activity, desired, at);
-    view.applied_revision = machine.record.settled.as_ref().map(|release| release.revision.clone());
-    view.cause = machine.cause().map(ToString::to_string);
-    view.log = machine.cause().and_then(|cause| match cause {
-        Cause::CrashLoop { log, .. } | Cause::NotReady { log, .. } if !log.is_empty() => Some(log.clone()),
-        _ => None,
+    let mut view = View::bare(&machine.stack, namespace, state(machine), at);
+    if let State::Passing(pass) = &machine.state {
+        let message = if pass.message.is_empty() { String::new() } else { format!(": {}", pass.message) };
+        view.activity = format!("{}{message}", pass.stage.title());
+        view.waiting_since = pass.waiting_since;
+    }
+    let record = &machine.record;
+    view.desired_revision = machine.head.as_ref().map(|commit| commit.revision.clone());
+    if let Some(release) = &record.settled {
+        view.applied_revision = Some(release.revision.clone());
+        view.applied_since = Some(release.at);
+    }
+    explain(&mut view, machine.cause());
+    view.ending = record.held.as_ref().and_then(|held| match &held.ending {
+        Ending::Unhealthy { cause } | Ending::Refused { cause } => Some(cause.to_string()),
+        Ending::Open | Ending::Healthy => None,
     });
+    let lacking = machine.blockers().iter().filter_map(|until| match until {
+        Until::Set(of) => Some(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
+        Until::Gone(_) | Until::Resumed(_) => None,
+    });
+    view.lacking = lacking.collect();
+    view.troubles = machine.troubles().iter().map(trouble).collect();
+    view.suspended.clone_from(&record.suspended);
     view.drift_corrected = machine.drift_corrected;
     let drift = machine.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
-    view.history = machine.record.history.iter().rev().cloned().collect();
+    view.history = record.history.iter().rev().cloned().collect();
+    let settled = machine.baseline().map(|baseline| baseline.urls.as_slice()).unwrap_or_default();
+    view.urls = settled.iter().map(|url| url.url.clone()).collect();
     if let Some(manifest) = machine.manifest() {
-        let settled = machine.baseline().map(|baseline| baseline.urls.as_slice()).unwrap_or_default();
-        view.urls = settled.iter().map(|url| url.url.clone()).collect();
-        view.apps = manifest.apps.iter().map(|app| self::app(&app.name, &app.deployment, &app.image, live)).collect();
-        view.databases = manifest.databases.iter().map(|name| database(name, live)).collect();
-        let orphan = |owned: &&crate::plan::Owned| owned.settled && manifest.get(&owned.key).is_none();
-        let kept = machine.record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some());
-        view.retained = kept.map(|owned| owned.key.to_string()).collect();
+        parts(&mut view, manifest, record, live);
     }
     view
 }
 
-fn state(machine: &Machine) -> (&'static str, String) {
-    match &machine.state {
-        State::Resting(rest) => (
-            match rest {
-                Rest::Fresh => "fresh",
-                Rest::Settled => "settled",
-                Rest::Held => "held",
-                Rest::Invalid => "invalid",
-                Rest::Suspended => "suspended",
-            },
-            String::new(),
-        ),
-        State::Passing(pass) => {
-            let word = match (&pass.toward, pass.waiting_since) {
-                (Toward::Back { .. }, _) => "rollingBack",
-                (_, Some(_)) => "waiting",
-                (Toward::Forward, None) => "deploying",
-                (Toward::Heal, None) => "correcting",
-                (Toward::Nothing { .. }, None) => "destroying",
-            };
-            let message = if pass.message.is_empty() { String::new() } else { format!(": {}", pass.message) };
-            (word, format!("{}{message}", pass.stage.title()))
+/// The view of a Stack as one sees it who is not its daemon: from its record and what is live. What was never recorded, such as a
+/// commit that is not begun yet, can't be in it.
+pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -> View {
+    let record = &machine.record;
+    let settled_at = record.settled.as_ref().map(|release| release.at);
+    let rejected = record.history.last().filter(|last| last.outcome == Outcome::Rejected);
+    let rejected = rejected.filter(|last| settled_at.is_none_or(|at| last.ended > at));
+    // what a machine at rest finds when it looks: drift and troubles. What it would do about them is not done here
+    let mut looking = machine.clone();
+    let _ = looking.step(Event::Observed, live, at);
+    let mut view = compose(machine, namespace, live, at);
+    let unwell = !looking.troubles().is_empty();
+    view.troubles = looking.troubles().iter().map(trouble).collect();
+    let drift = looking.drift.iter();
+    view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
+    let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
+        (Some(_), ..) => (StackState::Suspended(Why::Asked), None),
+        (None, Some(attempt), _) => (StackState::Deploying, Some(&attempt.revision)),
+        (None, None, Some(held)) if !held.restored && held.ending == Ending::Open => {
+            (StackState::RollingBack, Some(&held.revision))
         }
+        (None, None, Some(held)) => (StackState::Held(ended(record)), Some(&held.revision)),
+        (None, None, None) if rejected.is_some() => (StackState::Invalid, rejected.map(|last| &last.revision)),
+        (None, None, None) if record.settled.is_none() => (StackState::Fresh, None),
+        (None, None, None) if !looking.lost.is_empty() => (StackState::DataLost, None),
+        (None, None, None) if unwell => (StackState::Degraded, None),
+        (None, None, None) => (StackState::Settled, None),
+    };
+    view.state = state;
+    view.desired_revision = newest.or(record.settled.as_ref().map(|release| &release.revision)).cloned();
+    match state {
+        StackState::Held(_) | StackState::RollingBack => {
+            explain(&mut view, record.held.as_ref().map(|held| &held.cause));
+        }
+        StackState::Invalid => {
+            let cause = rejected.and_then(|last| last.cause.as_ref());
+            explain(&mut view, cause);
+            view.lacking = lacking(cause, live);
+        }
+        _ => {}
+    }
+    if machine.manifest().is_none() {
+        view.apps = live.of(Kind::Deployment).filter_map(|(key, body)| unsettled(key, body, live)).collect();
+    }
+    if state.tone() == Tone::Busy {
+        under_way(&mut view, live);
+    }
+    view
+}
+
+/// The public addresses that are live, as far as objects say them: a port that only the platform knows is not in them.
+pub fn addresses(live: &Live) -> Vec<String> {
+    let texts = |value: &Value| {
+        let all = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+        all.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let ingress = |body: &Value| {
+        let scheme = if body["spec"]["tls"].is_array() { "https" } else { "http" };
+        let rules = body["spec"]["rules"].as_array().into_iter().flatten();
+        let hosts = rules.filter_map(|rule| rule["host"].as_str());
+        hosts.map(|host| format!("{scheme}://{host}")).collect::<Vec<_>>()
+    };
+    let route = |body: &Value| {
+        let hosts = texts(&body["spec"]["hostnames"]).into_iter();
+        hosts.map(|host| format!("https://{host}")).collect::<Vec<_>>()
+    };
+    let ingresses = live.of(Kind::Ingress).flat_map(|(_, body)| ingress(body));
+    let mut all: Vec<_> = ingresses.chain(live.of(Kind::HTTPRoute).flat_map(|(_, body)| route(body))).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// What a live picture says of a deployment under way.
+fn under_way(view: &mut View, live: &Live) {
+    let watched = [Kind::PersistentVolumeClaim, Kind::StatefulSet, Kind::Deployment, Kind::HTTPRoute, Kind::Job];
+    let own = |(key, body): &(&ObjectKey, &Arc<Value>)| {
+        watched.contains(&key.kind) || (key.kind == Kind::Pod && body["metadata"]["ownerReferences"].is_null())
+    };
+    let object = |(key, body): (&ObjectKey, &Arc<Value>)| Object {
+        key: key.clone(),
+        stage: Stage::Databases,
+        body: (**body).clone(),
+        recipe: BTreeMap::new(),
+        started_is_enough: false,
+    };
+    let objects: Vec<_> = live.objects.iter().filter(own).map(object).collect();
+    match rollout::progress(&objects, live) {
+        Progress::Ready => {}
+        Progress::Progressing(missing) => view.activity = format!("{}: {}", missing.component, missing.message),
+        Progress::Failed(cause) => view.activity = cause.to_string(),
+        Progress::Waiting(message) => {
+            if view.state == StackState::Deploying {
+                view.state = StackState::Waiting;
+                view.waiting_since = live.of(Kind::Pod).filter_map(|(_, pod)| unscheduled_since(pod)).min();
+            }
+            view.activity = message;
+        }
+    }
+}
+
+/// Since when the scheduler finds no place for a pod.
+fn unscheduled_since(pod: &Value) -> Option<Timestamp> {
+    let conditions = pod["status"]["conditions"].as_array()?;
+    let unscheduled = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False")?;
+    unscheduled["lastTransitionTime"].as_str()?.parse().ok()
+}
+
+/// The keys that a rejected commit waits for and that nobody has set since.
+fn lacking(cause: Option<&Cause>, live: &Live) -> Vec<LackingView> {
+    let Some(Cause::SecretMissing { stack, secret, keys }) = cause else { return vec![] };
+    let found = live.get(&ObjectKey::new(Kind::Secret, format!("{stack}-{secret}")));
+    let unset = |key: &&String| found.is_none_or(|found| found["data"].get(key.as_str()).is_none());
+    keys.iter().filter(unset).map(|key| LackingView { secret: secret.clone(), key: key.clone() }).collect()
+}
+
+/// An app of a release that has not settled yet.
+fn unsettled(key: &ObjectKey, body: &Value, live: &Live) -> Option<AppView> {
+    let name = body["metadata"]["labels"][APP_LABEL].as_str()?;
+    Some(app(name, &key.name, "", live))
+}
+
+/// Says why the newest commit is not in effect.
+pub fn explain(view: &mut View, cause: Option<&Cause>) {
+    view.cause = cause.map(ToString::to_string);
+    view.requested_by = match cause {
+        Some(Cause::Requested { by }) => Some(by.clone()),
+        _ => None,
+    };
+    view.log = cause.and_then(|cause| match cause {
+        Cause::CrashLoop { log, .. } | Cause::NotReady { log, .. } | Cause::JobFailed { log, .. }
+            if !log.is_empty() =>
+        {
+            Some(log.clone())
+        }
+        _ => None,
+    });
+}
+
+/// What runs of a manifest, and what stays of older ones.
+pub fn parts(view: &mut View, manifest: &Manifest, record: &Record, live: &Live) {
+    view.apps = manifest.apps.iter().map(|app| self::app(&app.name, &app.deployment, &app.image, live)).collect();
+    view.databases = manifest.databases.iter().map(|name| database(name, live)).collect();
+    let caches = manifest.objects.iter().filter(|object| {
+        object.key.kind == Kind::StatefulSet && object.body["metadata"]["labels"][CACHE_LABEL].is_string()
+    });
+    view.caches = caches.map(|object| database(&object.key.name, live)).collect();
+    let orphan = |owned: &&crate::plan::Owned| owned.settled && manifest.get(&owned.key).is_none();
+    let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some());
+    view.retained = kept.map(|owned| owned.key.to_string()).collect();
+}
+
+fn trouble(of: &Trouble) -> TroubleView {
+    TroubleView { component: of.component.clone(), cause: of.cause.to_string(), since: of.since }
+}
+
+/// How the way back to the last settled release ended, as far as the record says. Records of older versions only say that it
+/// has.
+pub fn ended(record: &Record) -> Ended {
+    match record.held.as_ref().map(|held| &held.ending) {
+        Some(Ending::Unhealthy { .. }) => Ended::Unhealthy,
+        Some(Ending::Refused { .. }) => Ended::Refused,
+        Some(Ending::Open | Ending::Healthy) | None => Ended::Restored,
+    }
+}
+
+fn state(machine: &Machine) -> StackState {
+    match &machine.state {
+        State::Resting(_) if machine.record.suspended.is_some() => StackState::Suspended(Why::Asked),
+        State::Resting(_) if !machine.lost.is_empty() => StackState::DataLost,
+        State::Resting(Rest::Fresh) => StackState::Fresh,
+        State::Resting(Rest::Settled) if !machine.troubles().is_empty() => StackState::Degraded,
+        State::Resting(Rest::Settled) => StackState::Settled,
+        State::Resting(Rest::Held) => StackState::Held(ended(&machine.record)),
+        State::Resting(Rest::Invalid) => StackState::Invalid,
+        State::Resting(Rest::Suspended) => StackState::Suspended(Why::NoFile),
+        State::Passing(pass) => match (&pass.toward, pass.waiting_since) {
+            (Toward::Back { .. }, _) => StackState::RollingBack,
+            (_, Some(_)) => StackState::Waiting,
+            (Toward::Forward, None) => StackState::Deploying,
+            (Toward::Heal, None) => StackState::Correcting,
+            (Toward::Nothing { .. }, None) => StackState::Destroying,
+        },
     }
 }
 
@@ -95,29 +243,198 @@ fn number(value: &Value) -> i64 {
 }
 
 fn app(name: &str, deployment: &str, wanted: &str, live: &Live) -> AppView {
-    let object = live.get(&ObjectKey::new(Kind::Deployment, deployment)).cloned().unwrap_or_default();
+    let found = live.get(&ObjectKey::new(Kind::Deployment, deployment));
+    let object = found.cloned().unwrap_or_default();
     let container = &object["spec"]["template"]["spec"]["containers"][0];
     let limit = |what: &str| container["resources"]["limits"][what].as_str().unwrap_or("none").to_owned();
+    let (ready, replicas) = (number(&object["status"]["readyReplicas"]), number(&object["spec"]["replicas"]));
     AppView {
         name: name.into(),
+        readiness: match (found, replicas) {
+            (None, _) => Readiness::Missing,
+            (Some(_), 0) => Readiness::Parked,
+            (Some(_), _) if ready >= replicas => Readiness::Ready,
+            (Some(_), _) => Readiness::NotReady,
+        },
         image: container["image"].as_str().unwrap_or(wanted).into(),
-        ready: number(&object["status"]["readyReplicas"]),
-        replicas: number(&object["spec"]["replicas"]),
+        ready,
+        replicas,
         limits: format!("{} cpu, {} memory", limit("cpu"), limit("memory")),
         usage: None,
     }
 }
 
 fn database(name: &str, live: &Live) -> DatabaseView {
-    let object = live.get(&ObjectKey::new(Kind::StatefulSet, name)).cloned().unwrap_or_default();
+    let found = live.get(&ObjectKey::new(Kind::StatefulSet, name));
+    let object = found.cloned().unwrap_or_default();
     let pod = &object["spec"]["template"]["spec"];
     let claim = pod["volumes"][0]["persistentVolumeClaim"]["claimName"].as_str().unwrap_or_default();
     let volume = live.get(&ObjectKey::new(Kind::PersistentVolumeClaim, claim)).cloned().unwrap_or_default();
+    let ready = number(&object["status"]["readyReplicas"]) > 0;
     DatabaseView {
         name: name.into(),
+        readiness: match found {
+            None => Readiness::Missing,
+            Some(_) if ready => Readiness::Ready,
+            Some(_) => Readiness::NotReady,
+        },
         image: pod["containers"][0]["image"].as_str().unwrap_or_default().into(),
-        ready: number(&object["status"]["readyReplicas"]) > 0,
+        ready,
         storage: volume["spec"]["resources"]["requests"]["storage"].as_str().unwrap_or_default().into(),
         usage: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::{Revision, StackName};
+    use crate::manifest::Context;
+    use crate::platform::Platform;
+    use crate::record::{Attempt, Deployment, Held, Release, Suspended};
+    use serde_json::json;
+
+    const FILE: &str = "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {name: todo}\napps:\n  web: {image: \"r/web:1\", ports: {http: 80}}\n\
+                        ingress: {public: {paths: {/: web}}}\n";
+
+    fn settled() -> Record {
+        let release = json!({ "revision": "4f1c2ab", "source": FILE, "at": "1970-01-01T00:01:00Z" });
+        let settled: Option<Release> = serde_json::from_value(release).ok();
+        Record { settled, ..Record::default() }
+    }
+
+    fn attempt() -> Option<Attempt> {
+        serde_json::from_value(json!({ "revision": "9d03e7b", "started": Timestamp::UNIX_EPOCH })).ok()
+    }
+
+    fn held(ending: &Ending, restored: bool) -> Held {
+        let (started, at) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let cause = Cause::Unavailable { message: "no registry".into() };
+        let held = json!({ "revision": "9d03e7b", "cause": cause, "started": started, "at": at, "restored": restored, "ending": ending });
+        serde_json::from_value(held).unwrap_or_else(|_| unreachable!("all fields are there"))
+    }
+
+    fn seen(record: Record, live: &Live) -> View {
+        let stack = StackName::new("todo").unwrap_or_else(|| unreachable!("a name"));
+        let context = Context::new(&Platform::default(), "shop", "main", None);
+        let at = "1970-01-01T00:10:00Z".parse().unwrap_or_default();
+        recorded(&Machine::new(stack, context, record), "shop", live, at)
+    }
+
+    fn live(objects: impl IntoIterator<Item = (Kind, &'static str, Value)>) -> Live {
+        let one = |(kind, name, body)| (ObjectKey::new(kind, name), Arc::new(body));
+        Live { objects: objects.into_iter().map(one).collect(), events: vec![] }
+    }
+
+    #[test]
+    fn a_record_says_the_state() {
+        let nothing = Live::default();
+        assert_eq!(seen(Record::default(), &nothing).state, StackState::Fresh);
+        let view = seen(settled(), &nothing);
+        assert_eq!(
+            (view.state, view.urls.as_slice()),
+            (StackState::Settled, &["http://todo-shop.apps.localhost".to_owned()][..])
+        );
+        assert_eq!(view.apps.first().map(|app| app.readiness), Some(Readiness::Missing));
+        let attempt = attempt();
+        assert_eq!(seen(Record { attempt, ..settled() }, &nothing).state, StackState::Deploying);
+        let state =
+            |ending, restored| seen(Record { held: Some(held(&ending, restored)), ..settled() }, &nothing).state;
+        assert_eq!(state(Ending::Open, false), StackState::RollingBack);
+        assert_eq!(state(Ending::Open, true), StackState::Held(Ended::Restored), "as records of older versions say it");
+        let cause = Cause::Unavailable { message: "still down".into() };
+        assert_eq!(state(Ending::Unhealthy { cause: cause.clone() }, true), StackState::Held(Ended::Unhealthy));
+        assert_eq!(state(Ending::Refused { cause }, false), StackState::Held(Ended::Refused));
+        let suspended = Some(Suspended { by: "eve".into(), at: Timestamp::UNIX_EPOCH, reason: String::new() });
+        assert_eq!(seen(Record { suspended, ..settled() }, &nothing).state, StackState::Suspended(Why::Asked));
+    }
+
+    #[test]
+    fn a_commit_that_waits_for_a_secret_says_what_it_lacks_until_it_is_set() {
+        let cause = Cause::SecretMissing {
+            stack: "todo".into(),
+            secret: "mail".into(),
+            keys: vec!["user".into(), "key".into()],
+        };
+        let ended: Timestamp = "1970-01-01T00:05:00Z".parse().unwrap_or_default();
+        let last = json!({
+            "revision": "9d03e7b", "started": ended, "ended": ended, "outcome": "rejected", "cause": cause, "backTo": null,
+            "description": "",
+        });
+        let last: Vec<Deployment> = serde_json::from_value(last).into_iter().collect();
+        let record = || Record { history: last.clone(), ..settled() };
+        let view = seen(record(), &Live::default());
+        assert_eq!((view.state, view.lacking.len()), (StackState::Invalid, 2));
+        assert_eq!(view.desired_revision, Some(Revision::new("9d03e7b")));
+        let view = seen(record(), &live([(Kind::Secret, "todo-mail", json!({ "data": { "user": "(hidden)" } }))]));
+        assert_eq!(view.lacking, [LackingView { secret: "mail".into(), key: "key".into() }]);
+    }
+
+    #[test]
+    fn parked_is_told_from_not_ready() {
+        let readiness = |replicas: i64, ready: i64| {
+            let body = json!({ "spec": { "replicas": replicas }, "status": { "readyReplicas": ready } });
+            let view = seen(settled(), &live([(Kind::Deployment, "todo-web", body)]));
+            view.apps.first().map(|app| app.readiness)
+        };
+        assert_eq!(readiness(0, 0), Some(Readiness::Parked));
+        assert_eq!(readiness(2, 1), Some(Readiness::NotReady));
+        assert_eq!(readiness(2, 2), Some(Readiness::Ready));
+    }
+
+    #[test]
+    fn a_deployment_that_finds_no_room_waits_since_its_oldest_pod_does() {
+        let attempt = attempt();
+        let owner = |uid: &str| json!([{ "uid": uid, "controller": true }]);
+        let labels = json!({ "hks.hexabase.ai/app": "web" });
+        let unscheduled = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": "1970-01-01T00:07:00Z",
+            "message": "0/1 nodes are available: 1 Insufficient cpu.",
+        }]);
+        let picture = live([
+            (
+                Kind::Deployment,
+                "todo-web",
+                json!({
+                    "metadata": { "uid": "d", "generation": 1, "labels": labels, "annotations": { "deployment.kubernetes.io/revision": "1" } }, "spec": { "replicas": 1 },
+                    "status": { "observedGeneration": 1, "replicas": 1, "unavailableReplicas": 1 },
+                }),
+            ),
+            (
+                Kind::ReplicaSet,
+                "todo-web-1",
+                json!({
+                    "metadata": { "uid": "r", "ownerReferences": owner("d"), "annotations": { "deployment.kubernetes.io/revision": "1" } },
+                    "spec": { "replicas": 1 },
+                }),
+            ),
+            (
+                Kind::Pod,
+                "todo-web-1-x",
+                json!({
+                    "metadata": { "uid": "p", "ownerReferences": owner("r"), "labels": labels },
+                    "spec": { "containers": [{ "name": "web", "resources": { "requests": { "cpu": "9" } } }] },
+                    "status": { "phase": "Pending", "conditions": unscheduled },
+                }),
+            ),
+        ]);
+        let view = seen(Record { attempt, ..settled() }, &picture);
+        assert_eq!(view.state, StackState::Waiting, "{}", view.activity);
+        let now = view.at;
+        assert!(
+            view.sentence(now).starts_with("9d03e7b waits for room in the node pool for 3 min: web asks 9 cpu"),
+            "{}",
+            view.sentence(now)
+        );
+    }
+
+    #[test]
+    fn addresses_of_live_objects_have_their_scheme() {
+        let picture = live([
+            (Kind::Ingress, "a", json!({ "spec": { "rules": [{ "host": "a.example" }] } })),
+            (Kind::Ingress, "b", json!({ "spec": { "tls": [{}], "rules": [{ "host": "b.example" }] } })),
+            (Kind::HTTPRoute, "c", json!({ "spec": { "hostnames": ["c.example"] } })),
+        ]);
+        assert_eq!(addresses(&picture), ["http://a.example", "https://b.example", "https://c.example"]);
     }
 }

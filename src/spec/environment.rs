@@ -56,7 +56,7 @@ impl Reader<'_> {
         let some = !environments.is_empty();
         let tagged = environments.iter().any(|environment| environment.wire.tag.is_some());
         let tag = match self.selection {
-            Selection::For { tag, .. } if !some => tag,
+            Selection::For { tag, .. } | Selection::Named { tag, .. } if !some => tag,
             _ => tagged.then_some(SOME),
         };
         let scope = Scope { stack: &stack, broken: &broken, params: &params, environment: some.then_some(SOME), tag };
@@ -91,7 +91,7 @@ impl Reader<'_> {
         let wire = environment.wire;
         match self.selection {
             Selection::Any => true,
-            Selection::Named(name) => environment.name == name,
+            Selection::Named { name, .. } => environment.name == name,
             Selection::For { branch, tag, project } => {
                 let reached = match (&wire.branch, &wire.tag, tag) {
                     (Some(pattern), None, None) => fits(&pattern.0, branch),
@@ -117,7 +117,9 @@ impl Reader<'_> {
             let at = root(&["environments", environment.name, "params"]);
             params.extend(texts(&environment.wire.params.0, &at, &own));
             let tag = match self.selection {
-                Selection::For { tag, .. } if environment.wire.tag.is_some() => tag.or(Some(SOME)),
+                Selection::For { tag, .. } | Selection::Named { tag, .. } if environment.wire.tag.is_some() => {
+                    tag.or(Some(SOME))
+                }
                 _ => environment.wire.tag.as_ref().map(|_| SOME),
             };
             let scope =

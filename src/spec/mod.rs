@@ -69,14 +69,43 @@ pub fn name_of(source: &[u8]) -> Option<crate::ident::StackName> {
     crate::ident::StackName::new(value["metadata"]["name"].as_str()?)
 }
 
+/// The environments that a file declares, in order of name, though the file may otherwise be wrong.
+pub fn environments_of(source: &[u8]) -> Vec<Declared> {
+    let text = std::str::from_utf8(source).ok().filter(|text| text.len() <= MAX_BYTES && !place::read(text, "").fatal);
+    let Some(value) = text.and_then(|text| value::read(text, "").ok()) else { return vec![] };
+    let word = |of: &serde_json::Value, key: &str| of[key].as_str().map(str::to_owned);
+    let all = value["environments"].as_object().into_iter().flatten();
+    let mut all: Vec<_> = all
+        .map(|(name, of)| Declared { name: name.clone(), project: word(of, "project"), tag: word(of, "tag") })
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// An environment as a file declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// The project that it is meant for, if it says so.
+    pub project: Option<String>,
+    /// The pattern of tags that it follows, if it does.
+    pub tag: Option<String>,
+}
+
 /// Which environment of a file is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Selection<'a> {
     /// The first one in order of name, or the file as it stands if there are none. All are checked anyway.
     #[default]
     Any,
-    /// The one of this name.
-    Named(&'a str),
+    /// The one of this name, as of a tag if it follows tags.
+    Named {
+        /// Its name.
+        name: &'a str,
+        /// The tag that the commit was reached by, if it was.
+        tag: Option<&'a str>,
+    },
     /// The one that is for commits of this branch or tag and for this project.
     For {
         /// The branch that is followed.

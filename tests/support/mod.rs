@@ -395,7 +395,11 @@ impl World {
         let routes = if kit().gateway.is_some() { ",httproute" } else { "" };
         let kinds = format!("all,pvc,secret,configmap,ingress,networkpolicy{routes}");
         let list = self.kubectl(&["get", &kinds, "-o", "name"]);
-        let own = |line: &&str| *line != "configmap/kube-root-ca.crt" && !line.starts_with("configmap/hks-");
+        let own = |line: &&str| {
+            *line != "configmap/kube-root-ca.crt"
+                && !line.starts_with("configmap/hks-")
+                && *line != "configmap/hks.platform"
+        };
         list.lines().filter(own).map(str::to_owned).collect()
     }
 
@@ -470,7 +474,7 @@ pub fn client() -> (tokio::runtime::Runtime, kube::Client) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let kit = kit();
     let place = Place {
-        host: Host { kubeconfig: Some(kit.kubeconfig.clone()), context: None },
+        host: Host { kubeconfig: Some(kit.kubeconfig.clone()), ..Host::default() },
         vcluster: kit
             .vcluster
             .as_ref()

@@ -1,0 +1,328 @@
+//! `hks status`, `history` and `events`: what the daemon's page shows, from the record and what is live.
+
+use super::args::ClusterArgs;
+use super::cluster::{self, recorded, stacks};
+use super::output::{BAD, GOOD, Out, PLAIN, STRONG, harmless, style};
+use super::table::{Cell, plain, strong, table};
+use super::{Ended, INTERRUPTED};
+use crate::ident::StackName;
+use crate::machine::Machine;
+use crate::manifest::Context;
+use crate::platform::Platform;
+use crate::record::Outcome;
+use crate::report::{AppView, DatabaseView, Readiness, Tone, View, shorten, span};
+use crate::shell::failure::Failure;
+use crate::shell::files::{self, Told};
+use crate::shell::project::Project;
+use crate::shell::published::{self, Published};
+use crate::shell::{clock, inspect, lease, view};
+use anstyle::Style;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Deployments that `hks status` shows; `hks history` shows all.
+const LAST: usize = 5;
+/// Characters of a sentence in a list.
+const SENTENCE: usize = 100;
+/// Ages are told anew after this while nothing changes.
+const AGEING: Duration = Duration::from_secs(10);
+/// Changes that come together are shown together.
+const TOGETHER: Duration = Duration::from_millis(200);
+
+/// A Stack as the command line sees it.
+struct Seen {
+    view: View,
+    /// The daemon that holds its Lease.
+    holder: Option<String>,
+    /// Its page.
+    page: Option<String>,
+}
+
+impl Seen {
+    fn json(&self) -> Value {
+        let mut value = self.view.json();
+        value["daemon"] = json!(self.holder);
+        value["page"] = json!(self.page);
+        value
+    }
+}
+
+/// Shows all Stacks, or one; if so said, again at each change.
+pub(super) async fn status(name: Option<&str>, again: bool, cluster: &ClusterArgs, out: Out) -> Ended {
+    let (project, _watches) = cluster.watch().await?;
+    let mut shown = String::new();
+    loop {
+        let text = look(name, &project, cluster.namespace(), out).await?;
+        // what has not changed but for ages is not worth another line in a log
+        if text != shown {
+            if again && !out.json && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+                out.print("\u{1b}[H\u{1b}[2J");
+            }
+            out.print(&text);
+            shown = text;
+        }
+        if !again {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let all = stacks(&project.client, cluster.namespace()).await?;
+        let mut changes: Vec<_> = all.iter().map(|stack| project.subscribe(stack)).collect();
+        let mut changed: FuturesUnordered<_> = changes.iter_mut().map(watch::Receiver::changed).collect();
+        tokio::select! {
+            Some(_) = changed.next() => tokio::time::sleep(TOGETHER).await,
+            () = tokio::time::sleep(AGEING) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(INTERRUPTED)),
+        }
+    }
+}
+
+async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: Out) -> Result<String, Failure> {
+    if let Some(name) = name {
+        let stack = cluster::stack(name, &project.client, namespace).await?;
+        let seen = see(project, &stack).await?;
+        return Ok(if out.json { serde_json::to_string_pretty(&seen.json())? } else { one(&seen, out, clock::now()) });
+    }
+    let mut all = vec![];
+    for stack in stacks(&project.client, namespace).await? {
+        all.push(see(project, &stack).await?);
+    }
+    if out.json {
+        return Ok(serde_json::to_string_pretty(&all.iter().map(Seen::json).collect::<Vec<_>>())?);
+    }
+    if all.is_empty() {
+        return Ok(format!("no Stacks in namespace {namespace}: nothing was ever deployed there; is -n right?"));
+    }
+    Ok(list(&all, out, clock::now()))
+}
+
+/// Composes the view of a Stack from its record, what the daemon has published, and what is live.
+async fn see(project: &Arc<Project>, stack: &StackName) -> Result<Seen, Failure> {
+    let (client, namespace) = (&project.client, project.namespace.as_str());
+    let record = recorded(project, stack).await?;
+    let published = published::load(client, namespace, Some(stack)).await?;
+    let context = published.as_ref().map_or_else(
+        || Context::new(&Platform::default(), namespace, "", None),
+        |published| published.context(namespace),
+    );
+    let live = project.live(stack);
+    let machine = Machine::new(stack.clone(), context, record);
+    let mut view = view::recorded(&machine, namespace, &live, clock::now());
+    if published.is_none() {
+        // where no daemon says what addresses look like, they are what is live
+        view.urls = view::addresses(&live);
+    }
+    let usage = inspect::usage(project, stack).await;
+    view.measure(&usage);
+    let holder = lease::holder_of(client, namespace, stack).await?;
+    let page = published.as_ref().and_then(|of| page(of, stack));
+    Ok(Seen { view, holder, page })
+}
+
+fn page(published: &Published, stack: &StackName) -> Option<String> {
+    let url = published.public_url.as_ref()?;
+    Some(format!("{}/stacks/{stack}", url.trim_end_matches('/')))
+}
+
+fn list(all: &[Seen], out: Out, now: Timestamp) -> String {
+    let mut all: Vec<_> = all.iter().collect();
+    all.sort_by_key(|seen| seen.view.state.rank());
+    let row = |seen: &&Seen| {
+        let view = &seen.view;
+        let mut row = vec![
+            strong(&view.name),
+            (format!("{} {}", view.state.symbol(), view.state.title()), style(view.state.tone())),
+            plain(view.applied_revision.as_ref().map_or("-", |revision| revision.short())),
+        ];
+        if out.wide {
+            row.push(plain(seen.holder.as_deref().unwrap_or("-")));
+            row.push(plain(if view.urls.is_empty() { "-".into() } else { view.urls.join(" ") }));
+        }
+        row.push(plain(shorten(&harmless(&view.sentence(now)), if out.wide { usize::MAX } else { SENTENCE })));
+        row
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    if out.wide {
+        table(&["STACK", "STATE", "REVISION", "DAEMON", "ADDRESSES", "MEANS"], &rows)
+    } else {
+        table(&["STACK", "STATE", "REVISION", "MEANS"], &rows)
+    }
+}
+
+fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
+    let view = &seen.view;
+    let colour = style(view.state.tone());
+    let mut text = format!(
+        "{STRONG}{}{STRONG:#}  {colour}{} {}{colour:#}\n{}\n",
+        view.name,
+        view.state.symbol(),
+        view.state.title(),
+        harmless(&view.sentence(now))
+    );
+    let mut line = |of: &str, what: &str| text.push_str(&format!("  {of:<10}{what}\n"));
+    if let Some(cause) = &view.cause {
+        line("cause", &format!("{BAD}{}{BAD:#}", harmless(cause)));
+    }
+    for log in view.log.iter().flat_map(|log| log.lines()) {
+        line("", &harmless(log));
+    }
+    for trouble in &view.troubles {
+        let since = span(now.duration_since(trouble.since));
+        line("trouble", &format!("{BAD}{}{BAD:#}, since {since}", harmless(&trouble.cause)));
+    }
+    for lacking in &view.lacking {
+        line("lacks", &format!("key {} of secret {}", lacking.key, lacking.secret));
+    }
+    if let Some(revision) = &view.applied_revision {
+        let since = view.applied_since.map(|at| format!(" since {}", span(now.duration_since(at))));
+        line("revision", &format!("{}{}", revision.short(), since.unwrap_or_default()));
+    }
+    for url in &view.urls {
+        line("address", url);
+    }
+    for object in &view.retained {
+        line("retained", &format!("{object}; it left the file and stays until somebody deletes it"));
+    }
+    for drift in &view.drift {
+        let fields = drift.fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>().join(", ");
+        let what = if fields.is_empty() { "is missing".into() } else { fields };
+        line("drift", &harmless(&format!("{} {what}", drift.object)));
+    }
+    match &seen.holder {
+        Some(holder) if out.wide => line("daemon", holder),
+        Some(_) => {}
+        None => line("daemon", "none acts for it: no daemon holds its Lease"),
+    }
+    if let Some(page) = &seen.page {
+        line("page", page);
+    }
+    text.push_str(&parts(view, out));
+    text.push_str(&deployments(view, LAST, now));
+    text
+}
+
+fn parts(view: &View, out: Out) -> String {
+    let mut text = String::new();
+    let usage = |usage: &Option<String>| plain(usage.as_deref().unwrap_or("-"));
+    let app = |app: &AppView| {
+        let mut row = vec![strong(&app.name), pods(app), plain(&app.image), usage(&app.usage)];
+        if out.wide {
+            row.push(plain(&app.limits));
+        }
+        row
+    };
+    let apps: Vec<_> = view.apps.iter().map(app).collect();
+    if !apps.is_empty() {
+        let head = ["APP", "READY", "IMAGE", "USES", "LIMITS OF ONE POD"];
+        text.push_str(&format!("\n{}", table(if out.wide { &head } else { &head[..4] }, &apps)));
+    }
+    for (title, servers) in [("DATABASE", &view.databases), ("CACHE", &view.caches)] {
+        let row = |server: &DatabaseView| {
+            let storage = if server.storage.is_empty() { "-" } else { &server.storage };
+            let ready = (server.readiness.title().to_owned(), readiness(server.readiness));
+            vec![strong(&server.name), ready, plain(&server.image), plain(storage), usage(&server.usage)]
+        };
+        let rows: Vec<_> = servers.iter().map(row).collect();
+        if !rows.is_empty() {
+            text.push_str(&format!("\n{}", table(&[title, "READY", "IMAGE", "STORAGE", "USES"], &rows)));
+        }
+    }
+    text
+}
+
+/// How many pods of an app are ready.
+fn pods(app: &AppView) -> Cell {
+    let text = match app.readiness {
+        Readiness::Ready | Readiness::NotReady => format!("{}/{}", app.ready, app.replicas),
+        Readiness::Parked | Readiness::Missing => app.readiness.title().into(),
+    };
+    (text, readiness(app.readiness))
+}
+
+fn readiness(of: Readiness) -> Style {
+    style(match of {
+        Readiness::Ready => Tone::Good,
+        Readiness::NotReady => Tone::Busy,
+        Readiness::Parked => Tone::Idle,
+        Readiness::Missing => Tone::Bad,
+    })
+}
+
+/// The last deployments, with author and subject where this folder's repository knows the commit.
+fn deployments(view: &View, most: usize, now: Timestamp) -> String {
+    let told = files::commits(view.history.iter().take(most).map(|deployment| deployment.revision.as_str()));
+    let rows = view.history.iter().take(most).map(|deployment| {
+        let colour = if deployment.outcome == Outcome::Succeeded { GOOD } else { BAD };
+        let commit = told.get(deployment.revision.as_str());
+        vec![
+            strong(deployment.revision.short()),
+            plain(format!("{} ago", span(now.duration_since(deployment.ended)))),
+            (deployment.outcome.label().to_owned(), colour),
+            plain(harmless(&deployment.description)),
+            plain(harmless(
+                &commit.map(|Told { author, subject }| format!("{subject} ({author})")).unwrap_or_default(),
+            )),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    // outside of a clone nobody knows the commits
+    if told.is_empty() {
+        let rows: Vec<_> = rows.into_iter().map(|row| row.into_iter().take(4).collect()).collect();
+        return format!("\n{}", table(&["COMMIT", "WHEN", "OUTCOME", "WHAT HAPPENED"], &rows));
+    }
+    format!("\n{}", table(&["COMMIT", "WHEN", "OUTCOME", "WHAT HAPPENED", "SUBJECT"], &rows))
+}
+
+/// Shows the last deployments.
+pub(super) async fn history(name: &str, cluster: &ClusterArgs, out: Out) -> Ended {
+    let client = cluster.connect().await?;
+    let stack = cluster::stack(name, &client, cluster.namespace()).await?;
+    let project = cluster::unwatched(client, cluster.namespace());
+    let record = recorded(&project, &stack).await?;
+    let now = clock::now();
+    let state = crate::report::StackState::Fresh;
+    let history = record.history.into_iter().rev().collect();
+    let view = View { history, ..View::bare(&stack, cluster.namespace(), state, now) };
+    if out.json {
+        out.data(&view.history)?;
+    } else if view.history.is_empty() {
+        out.say(&format!("no deployment of {stack} has ended yet"));
+    } else {
+        out.print(deployments(&view, usize::MAX, now).trim_start());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows warnings of Kubernetes about the objects of a Stack, oldest first.
+pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended {
+    let (project, _watches) = cluster.watch().await?;
+    let stack = cluster::stack(name, &project.client, cluster.namespace()).await?;
+    let events = project.live(&stack).events;
+    if out.json {
+        let one = |note: &Arc<crate::plan::Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
+        out.data(&events.iter().map(one).collect::<Vec<_>>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if events.is_empty() {
+        out.say(&format!("no warnings about {stack}; Kubernetes keeps them for an hour"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = clock::now();
+    let row = |note: &Arc<crate::plan::Note>| {
+        vec![
+            plain(format!("{} ago", span(now.duration_since(note.at)))),
+            strong(note.about.to_string()),
+            (note.reason.clone(), BAD),
+            (harmless(&note.message.split_whitespace().collect::<Vec<_>>().join(" ")), PLAIN),
+        ]
+    };
+    out.print(&table(&["WHEN", "OBJECT", "REASON", "MESSAGE"], &events.iter().map(row).collect::<Vec<_>>()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,143 @@
+//! What a person asks the daemon for: rollback, retry, suspend, resume, destroy. The wish lies on the Stack's record until the
+//! daemon has answered it.
+
+use super::Ended;
+use super::args::{ClusterArgs, Sure};
+use super::cluster::{self, recorded};
+use super::output::{BUSY, GOOD, Out};
+use crate::ident::StackName;
+use crate::record::{Outcome, WISH_ANNOTATION, Want, Wish};
+use crate::shell::failure::{Explain as _, Failure};
+use crate::shell::project::Project;
+use crate::shell::{clock, lease, record};
+use futures::TryStreamExt as _;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::json;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the daemon's answer is waited for. What it then does may take longer; `hks status --watch` shows it.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks for an older release.
+pub(super) async fn rollback(name: &str, to: Option<String>, sure: Sure, cluster: &ClusterArgs, out: Out) -> Ended {
+    let client = cluster.connect().await?;
+    let stack = cluster::stack(name, &client, cluster.namespace()).await?;
+    let project = cluster::unwatched(client, cluster.namespace());
+    let record = recorded(&project, &stack).await?;
+    let current = record.settled.as_ref().map(|release| &release.revision);
+    let worked = record.history.iter().rev().filter(|deployment| deployment.outcome == Outcome::Succeeded);
+    let older = || worked.map(|d| &d.revision).find(|revision| Some(*revision) != current).map(ToString::to_string);
+    let Some(to) = to.or_else(older) else {
+        return Err(Failure::last("failed to roll back: no older deployment worked; name one with --to"));
+    };
+    let question = format!("put {stack} back to {to}? The data of its databases stays as it is.");
+    if !sure.yes && !out.asks(&question)? {
+        out.say("nothing was done");
+        return Ok(ExitCode::FAILURE);
+    }
+    wish(&project, &stack, Want::RollBack { to }, out).await
+}
+
+/// Asks that everything of a Stack goes.
+pub(super) async fn destroy(name: &str, with_data: bool, sure: Sure, cluster: &ClusterArgs, out: Out) -> Ended {
+    let client = cluster.connect().await?;
+    let stack = cluster::stack(name, &client, cluster.namespace()).await?;
+    let data = if with_data {
+        "Its databases and volumes are deleted, too, and nothing brings them back"
+    } else {
+        "Its databases and volumes stay"
+    };
+    let question = format!("delete all apps, jobs and addresses of {stack} in {}? {data}.", cluster.namespace());
+    if !sure.yes && !out.asks(&question)? {
+        out.say("nothing was done");
+        return Ok(ExitCode::FAILURE);
+    }
+    let project = cluster::unwatched(client, cluster.namespace());
+    wish(&project, &stack, Want::Destroy { with_data }, out).await
+}
+
+/// Asks for something that needs no second thought.
+pub(super) async fn ask(name: &str, want: Want, cluster: &ClusterArgs, out: Out) -> Ended {
+    let client = cluster.connect().await?;
+    let stack = cluster::stack(name, &client, cluster.namespace()).await?;
+    let project = cluster::unwatched(client, cluster.namespace());
+    wish(&project, &stack, want, out).await
+}
+
+/// Leaves a wish and waits for its answer.
+async fn wish(project: &Project, stack: &StackName, what: Want, out: Out) -> Ended {
+    let (client, namespace) = (&project.client, project.namespace.as_str());
+    let wish = Wish { id: random()?, what, by: whoami(client).await, at: clock::now() };
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let left = json!({ "metadata": { "annotations": { WISH_ANNOTATION: wish.encode() } } });
+    let written = maps.patch(&record::name(stack), &PatchParams::default(), &Patch::Merge(&left)).await;
+    written.explain(|| format!("failed to ask to {}", wish.what))?;
+    let holder = lease::holder_of(client, namespace, stack).await?;
+    if holder.is_some() {
+        out.say(&format!("{BUSY}…{BUSY:#} asked the daemon to {}", wish.what));
+    }
+    // without a daemon there is nobody whose answer could be waited for
+    let answered = match &holder {
+        Some(_) => tokio::time::timeout(PATIENCE, taken(maps, stack)).await.is_ok_and(|taken| taken.is_ok()),
+        None => false,
+    };
+    let answers = if answered { recorded(project, stack).await?.answered } else { vec![] };
+    let answer = answers.into_iter().find(|answer| answer.id == wish.id);
+    let refused = answer.as_ref().and_then(|answer| answer.refused.clone());
+    let known = answer.is_some();
+    let code = if refused.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    if out.json {
+        out.data(
+            &json!({ "id": wish.id, "wish": wish.what, "daemon": holder, "answered": known, "refused": refused }),
+        )?;
+        return Ok(code);
+    }
+    if let Some(why) = refused {
+        return Err(Failure::last(format!("failed to {}: {why}", wish.what)));
+    }
+    let watch = format!("hks status {stack} -n {namespace} --watch");
+    match (&holder, known) {
+        (None, _) => out.say(&format!(
+            "no daemon acts for {stack} at the moment: nobody holds its Lease. The wish to {} stays until one does",
+            wish.what
+        )),
+        (Some(_), true) => out.print(&format!("{GOOD}✓{GOOD:#} the daemon has taken it; see what comes of it with: {watch}")),
+        (Some(holder), false) => out.say(&format!(
+            "no answer yet from {holder}, which holds the Lease; it may be busy, or gone without giving it back. See with: {watch}"
+        )),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the wish is taken away.
+async fn taken(maps: Api<ConfigMap>, stack: &StackName) -> Result<(), watcher::Error> {
+    let config = watcher::Config::default().fields(&format!("metadata.name={}", record::name(stack)));
+    let mut changes = Box::pin(watcher(maps, config).default_backoff().applied_objects());
+    while let Some(map) = changes.try_next().await? {
+        if !map.annotations().contains_key(WISH_ANNOTATION) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Who the cluster says that this is.
+async fn whoami(client: &Client) -> String {
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let asked = api.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let user = asked.ok().and_then(|review| review.status?.user_info?.username);
+    user.unwrap_or_else(|| "somebody on the command line".into())
+}
+
+/// Twelve random bytes, in digits that fit everywhere.
+pub(super) fn random() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 12];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::last("the system's random source failed"))?;
+    Ok(hex::encode(bytes))
+}
