@@ -1,28 +1,29 @@
 //! One project as its watches see it: a store of objects that hks manages there, shared by all Stacks of the project.
 //!
-//! Everything is watched and nothing is polled or read object by object. Only labelled objects are kept, without
-//! managedFields, without Secret values and without ConfigMap contents.
+//! Everything is watched and nothing is polled or read object by object. Only objects that carry the label of a Stack are
+//! kept, and of them only what somebody reads.
+
+mod slim;
+mod store;
 
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::manifest::MANAGED_BY;
-use crate::plan::{Live, Note, stack_of};
-use crate::shell::clock;
+use crate::plan::Live;
 use futures::StreamExt;
-use jiff::Timestamp;
+use k8s_openapi::api::core::v1;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
+use slim::slim;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-/// Events kept for a project; each is about one object and repeated ones replace each other.
-const MAX_EVENTS: usize = 500;
 
 /// A namespace of a cluster, with a live picture of what hks manages in it.
 pub struct Project {
@@ -32,16 +33,8 @@ pub struct Project {
     pub namespace: String,
     store: Mutex<Store>,
     synced: watch::Sender<BTreeSet<&'static str>>,
-}
-
-#[derive(Default)]
-struct Store {
-    objects: BTreeMap<ObjectKey, Arc<Value>>,
-    /// By uid and name of the event object.
-    events: BTreeMap<String, Arc<Note>>,
-    subscribers: BTreeMap<StackName, watch::Sender<u64>>,
     /// Last error of a watch that has not recovered.
-    broken: BTreeMap<&'static str, String>,
+    broken: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// How long until a cluster is asked again for an extension that it lacks; extensions come rarely.
@@ -66,6 +59,7 @@ impl Project {
             namespace: namespace.into(),
             store: Mutex::default(),
             synced: watch::Sender::default(),
+            broken: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         for kind in WATCHED {
@@ -89,37 +83,38 @@ impl Project {
 
     /// Why the project can't be seen at the moment, if so.
     pub fn trouble(&self) -> Option<String> {
-        self.lock().broken.iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
+        self.troubles().iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
     }
 
     /// A receiver that changes whenever something of the Stack does.
     pub fn subscribe(&self, stack: &StackName) -> watch::Receiver<u64> {
-        self.lock().subscribers.entry(stack.clone()).or_default().subscribe()
+        self.lock().subscribe(stack)
     }
 
     /// The picture of one Stack.
-    pub fn live(&self, stack: &StackName) -> Live {
-        let store = self.lock();
-        let own = store.objects.iter().filter(|(_, object)| stack_of(object) == Some(stack.as_str()));
-        let objects: BTreeMap<_, _> = own.map(|(key, object)| (key.clone(), Arc::clone(object))).collect();
-        let about = |note: &&Arc<Note>| objects.contains_key(&note.about);
-        let mut events: Vec<_> = store.events.values().filter(about).cloned().collect();
-        events.sort_by_key(|note| note.at);
-        Live { objects, events }
+    pub fn live(&self, stack: &StackName) -> Arc<Live> {
+        self.lock().live(stack.as_str())
     }
 
     /// One object, as last seen.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<Value>> {
-        self.lock().objects.get(key).cloned()
+        self.lock().get(key)
     }
 
     /// Takes an object that a write returned: the watch will bring it later, and until then the picture would be old.
     pub fn learn(&self, kind: Kind, object: DynamicObject) {
-        self.lock().put(kind, object);
+        let key = ObjectKey::new(kind, object.name_any());
+        if let Some(object) = slim(kind, object) {
+            self.lock().learn(key, object);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn watch(self: Arc<Self>, kind: Kind) {
@@ -134,7 +129,8 @@ impl Project {
             match event {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(object)) => {
-                    listed.insert(ObjectKey::new(kind, object.name_any()), object);
+                    let key = ObjectKey::new(kind, object.name_any());
+                    listed.extend(slim(kind, object).map(|object| (key, object)));
                 }
                 Ok(Event::InitDone) => {
                     self.lock().replace(kind, std::mem::take(&mut listed));
@@ -142,9 +138,12 @@ impl Project {
                 }
                 Ok(Event::Apply(object)) => {
                     self.recovered(kind.plural());
-                    self.lock().put(kind, object);
+                    let key = ObjectKey::new(kind, object.name_any());
+                    if let Some(object) = slim(kind, object) {
+                        self.lock().seen(key, object);
+                    }
                 }
-                Ok(Event::Delete(object)) => self.lock().remove(kind, &object),
+                Ok(Event::Delete(object)) => self.lock().remove(&ObjectKey::new(kind, object.name_any())),
                 // who may not see an extension has none of it
                 Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
                     if kind == Kind::HTTPRoute && status.code == 403 =>
@@ -174,7 +173,7 @@ impl Project {
     }
 
     async fn watch_events(self: Arc<Self>) {
-        let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events: Api<v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let config = watcher::Config::default().fields("type=Warning");
         let mut stream = watch_stream(events, config).default_backoff().boxed();
         while let Some(event) = stream.next().await {
@@ -182,9 +181,7 @@ impl Project {
                 Ok(Event::Apply(event) | Event::InitApply(event)) => self.lock().note(event),
                 Ok(Event::InitDone) => self.listed("events"),
                 Ok(Event::Init) => {}
-                Ok(Event::Delete(event)) => {
-                    self.lock().events.remove(&event.name_any());
-                }
+                Ok(Event::Delete(event)) => self.lock().forget(&event.name_any()),
                 Err(error) => self.broken("events", error.to_string()),
             }
         }
@@ -198,118 +195,19 @@ impl Project {
     }
 
     fn recovered(&self, what: &'static str) {
-        let mut store = self.lock();
-        if store.broken.remove(what).is_some() && store.broken.is_empty() {
-            store.tell_all();
+        let mut troubles = self.troubles();
+        let last = troubles.remove(what).is_some() && troubles.is_empty();
+        drop(troubles);
+        if last {
+            self.lock().tell_all();
         }
     }
 
     fn broken(&self, what: &'static str, text: String) {
         tracing::debug!(namespace = %self.namespace, what, error = %text, "watch interrupted");
-        let mut store = self.lock();
-        if store.broken.insert(what, text).is_none() {
-            store.tell_all();
+        let first = self.troubles().insert(what, text).is_none();
+        if first {
+            self.lock().tell_all();
         }
     }
-}
-
-impl Store {
-    fn put(&mut self, kind: Kind, object: DynamicObject) {
-        let key = ObjectKey::new(kind, object.name_any());
-        let version = |object: &Value| {
-            object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse::<u64>().ok())
-        };
-        let Some(value) = slim(kind, object) else { return };
-        // a write's answer may overtake the watch; versions of one kind are ordered (KEP-5504)
-        if let Some(known) = self.objects.get(&key)
-            && let (Some(known), Some(new)) = (version(known), version(&value))
-            && known >= new
-        {
-            return;
-        }
-        self.tell(stack_of(&value));
-        self.objects.insert(key, Arc::new(value));
-    }
-
-    fn remove(&mut self, kind: Kind, object: &DynamicObject) {
-        if let Some(old) = self.objects.remove(&ObjectKey::new(kind, object.name_any())) {
-            self.tell(stack_of(&old));
-        }
-    }
-
-    /// A new full list of `kind`: what is not in it is gone.
-    fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, DynamicObject>) {
-        let gone: Vec<_> =
-            self.objects.keys().filter(|key| key.kind == kind && !listed.contains_key(*key)).cloned().collect();
-        for key in gone {
-            if let Some(old) = self.objects.remove(&key) {
-                self.tell(stack_of(&old));
-            }
-        }
-        for object in listed.into_values() {
-            self.put(kind, object);
-        }
-    }
-
-    fn note(&mut self, event: k8s_openapi::api::core::v1::Event) {
-        let Some(kind) = event.involved_object.kind.as_deref().and_then(Kind::named) else { return };
-        let about = ObjectKey::new(kind, event.involved_object.name.clone().unwrap_or_default());
-        let at: Option<Timestamp> = event.last_timestamp.map(|time| time.0).or(event.event_time.map(|time| time.0));
-        let note = Note {
-            uid: event.involved_object.uid.clone().unwrap_or_default(),
-            reason: event.reason.clone().unwrap_or_default(),
-            message: event.message.clone().unwrap_or_default(),
-            at: at.unwrap_or_else(clock::now),
-            about,
-        };
-        let stack = self.objects.get(&note.about).and_then(|object| stack_of(object).map(str::to_owned));
-        self.events.insert(event.metadata.name.unwrap_or_default(), Arc::new(note));
-        while self.events.len() > MAX_EVENTS {
-            let oldest = self.events.iter().min_by_key(|(_, note)| note.at).map(|(name, _)| name.clone());
-            oldest.map(|name| self.events.remove(&name));
-        }
-        self.tell(stack.as_deref());
-    }
-
-    /// What can't be seen concerns every Stack.
-    fn tell_all(&self) {
-        for subscriber in self.subscribers.values() {
-            subscriber.send_modify(|version| *version += 1);
-        }
-    }
-
-    fn tell(&self, stack: Option<&str>) {
-        let subscriber = stack.and_then(StackName::new).and_then(|stack| self.subscribers.get(&stack));
-        if let Some(subscriber) = subscriber {
-            subscriber.send_modify(|version| *version += 1);
-        }
-    }
-}
-
-/// The parts of an object that may be kept: no Secret values, no ConfigMap contents, no managedFields.
-fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
-    object.metadata.managed_fields = None;
-    let mut value = serde_json::to_value(object).ok()?;
-    // the items of a list carry no type of their own
-    value["apiVersion"] = kind.api_version().into();
-    value["kind"] = kind.to_string().into();
-    match kind {
-        Kind::Secret => {
-            for field in ["data", "stringData"] {
-                if let Some(data) = value[field].as_object_mut() {
-                    data.values_mut().for_each(|secret| *secret = Live::HIDDEN.into());
-                }
-            }
-        }
-        Kind::ConfigMap => {
-            value.as_object_mut()?.remove("data");
-            value.as_object_mut()?.remove("binaryData");
-        }
-        // the pods say all that matters
-        Kind::ReplicaSet => {
-            value["spec"].as_object_mut()?.remove("template");
-        }
-        _ => {}
-    }
-    Some(value)
 }
