@@ -105,7 +105,7 @@ impl Project {
     pub fn learn(&self, kind: Kind, object: DynamicObject) {
         let key = ObjectKey::new(kind, object.name_any());
         if let Some(object) = slim(kind, object) {
-            self.lock().learn(key, object);
+            self.lock().learn(&key, object);
         }
     }
 
@@ -140,7 +140,7 @@ impl Project {
                     self.recovered(kind.plural());
                     let key = ObjectKey::new(kind, object.name_any());
                     if let Some(object) = slim(kind, object) {
-                        self.lock().seen(key, object);
+                        self.lock().seen(&key, object);
                     }
                 }
                 Ok(Event::Delete(object)) => self.lock().remove(&ObjectKey::new(kind, object.name_any())),

@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Events kept for one Stack; each is about one object and repeated ones replace each other.
 const MAX_NOTES: usize = 100;
@@ -61,27 +62,26 @@ impl Store {
     }
 
     /// Takes what a watch says: it tells all changes in their order, so only an own write may be newer.
-    pub(super) fn seen(&mut self, key: ObjectKey, object: Value) {
-        if let Some(known) = self.get(&key) {
-            let echo = self.written.contains_key(&key) && uid(&known) == uid(&object);
+    pub(super) fn seen(&mut self, key: &ObjectKey, object: Value) {
+        if let Some(known) = self.get(key) {
+            let echo = self.written.contains_key(key) && uid(&known) == uid(&object);
             match version(&known).cmp(&version(&object)) {
                 std::cmp::Ordering::Greater if echo => return,
                 std::cmp::Ordering::Equal if uid(&known) == uid(&object) => {
-                    self.written.remove(&key);
+                    self.written.remove(key);
                     return;
                 }
                 _ => {}
             }
         }
-        self.written.remove(&key);
+        self.written.remove(key);
         self.put(key, object);
     }
 
     /// Takes what a write returned: the watch will bring it later, and until then the picture would be old. Versions of one
     /// kind are ordered (KEP-5504).
-    pub(super) fn learn(&mut self, key: ObjectKey, object: Value) {
-        let newer =
-            self.get(&key).is_none_or(|known| uid(&known) != uid(&object) || version(&known) < version(&object));
+    pub(super) fn learn(&mut self, key: &ObjectKey, object: Value) {
+        let newer = self.get(key).is_none_or(|known| uid(&known) != uid(&object) || version(&known) < version(&object));
         if newer {
             self.written.insert(key.clone(), Instant::now());
             self.put(key, object);
@@ -94,9 +94,11 @@ impl Store {
         self.written.retain(|_, at| at.elapsed() < ECHO);
         let gone = self.owners.keys().filter(|key| key.kind == kind && !listed.contains_key(*key));
         let gone: Vec<_> = gone.filter(|key| !self.written.contains_key(*key)).cloned().collect();
-        gone.iter().for_each(|key| self.remove(key));
+        for key in &gone {
+            self.remove(key);
+        }
         for (key, object) in listed {
-            self.seen(key, object);
+            self.seen(&key, object);
         }
     }
 
@@ -120,19 +122,19 @@ impl Store {
         self.tidy();
     }
 
-    fn put(&mut self, key: ObjectKey, object: Value) {
-        let Some(stack) = stack_of(&object).map(str::to_owned) else { return self.remove(&key) };
-        if self.owners.get(&key).is_some_and(|owner| **owner != *stack) {
-            self.remove(&key);
+    fn put(&mut self, key: &ObjectKey, object: Value) {
+        let Some(stack) = stack_of(&object).map(str::to_owned) else { return self.remove(key) };
+        if self.owners.get(key).is_some_and(|owner| **owner != *stack) {
+            self.remove(key);
         }
-        let new = !self.owners.contains_key(&key);
+        let new = !self.owners.contains_key(key);
         let (name, own) = self.own(&stack);
         Arc::make_mut(&mut own.live).objects.insert(key.clone(), Arc::new(object));
         own.tell();
         if new {
             self.owners.insert(key.clone(), name);
             // an event may come before what it is about
-            for event in self.about.get(&key).cloned().unwrap_or_default() {
+            for event in self.about.get(key).cloned().unwrap_or_default() {
                 let Some(note) = self.notes.get(&event).cloned() else { continue };
                 self.strays.remove(&(note.at, event));
                 self.show(&stack, &note);
@@ -158,12 +160,11 @@ impl Store {
         self.forget(&name);
         self.notes.insert(name.clone(), Arc::clone(&note));
         self.about.entry(about.clone()).or_default().insert(name.clone());
-        match self.owners.get(&about).cloned() {
-            Some(stack) => self.show(&stack, &note),
-            None => {
-                self.strays.insert((note.at, name));
-                self.tidy();
-            }
+        if let Some(stack) = self.owners.get(&about).cloned() {
+            self.show(&stack, &note);
+        } else {
+            self.strays.insert((note.at, name));
+            self.tidy();
         }
     }
 
@@ -196,7 +197,9 @@ impl Store {
                 let same = |name: &&String| self.notes.get(*name).is_some_and(|note| Arc::ptr_eq(note, &oldest));
                 names.iter().find(same).cloned()
             });
-            name.into_iter().for_each(|name| self.forget(&name));
+            if let Some(name) = name {
+                self.forget(&name);
+            }
         }
     }
 
@@ -264,17 +267,17 @@ mod tests {
     fn a_stack_sees_its_own_and_hears_of_it_alone() {
         let mut store = Store::default();
         let [mut a, mut b] = ["a", "b"].map(|name| store.subscribe(&StackName::new(name).unwrap()));
-        store.seen(key("a-1"), pod("a", "a-1", "u", 1));
+        store.seen(&key("a-1"), pod("a", "a-1", "u", 1));
         assert!(a.has_changed().unwrap() && !b.has_changed().unwrap());
         a.mark_unchanged();
-        store.seen(key("b-1"), pod("b", "b-1", "v", 2));
+        store.seen(&key("b-1"), pod("b", "b-1", "v", 2));
         assert!(!a.has_changed().unwrap() && b.has_changed().unwrap());
         b.mark_unchanged();
-        store.seen(key("b-1"), pod("b", "b-1", "v", 2));
+        store.seen(&key("b-1"), pod("b", "b-1", "v", 2));
         assert!(!b.has_changed().unwrap(), "nothing is new");
         assert_eq!(versions(&store, "a"), [1]);
         // an object that changes hands leaves one picture for the other
-        store.seen(key("a-1"), pod("b", "a-1", "u", 3));
+        store.seen(&key("a-1"), pod("b", "a-1", "u", 3));
         assert_eq!((versions(&store, "a").len(), versions(&store, "b").len()), (0, 2));
         assert!(a.has_changed().unwrap() && b.has_changed().unwrap());
         store.remove(&key("b-1"));
@@ -286,7 +289,7 @@ mod tests {
         let mut store = Store::default();
         store.note(event("early", "a-1", 5));
         assert!(store.live("a").events.is_empty());
-        store.seen(key("a-1"), pod("a", "a-1", "u", 1));
+        store.seen(&key("a-1"), pod("a", "a-1", "u", 1));
         store.note(event("first", "a-1", 1));
         store.note(event("early", "a-1", 9));
         let times: Vec<_> = store.live("a").events.iter().map(|note| note.at.as_second()).collect();
@@ -302,7 +305,7 @@ mod tests {
     fn events_are_bounded_for_each_stack() {
         let mut store = Store::default();
         for stack in ["a", "b"] {
-            store.seen(key(stack), pod(stack, stack, stack, 1));
+            store.seen(&key(stack), pod(stack, stack, stack, 1));
         }
         store.note(event("of-b", "b", 0));
         for number in 0..1000 {
@@ -318,20 +321,20 @@ mod tests {
     #[test]
     fn only_an_own_write_is_newer_than_what_is_seen() {
         let mut store = Store::default();
-        store.seen(key("p"), pod("a", "p", "u", 5));
-        store.learn(key("p"), pod("a", "p", "u", 7));
-        store.seen(key("p"), pod("a", "p", "u", 6));
+        store.seen(&key("p"), pod("a", "p", "u", 5));
+        store.learn(&key("p"), pod("a", "p", "u", 7));
+        store.seen(&key("p"), pod("a", "p", "u", 6));
         assert_eq!(versions(&store, "a"), [7], "the watch is behind the answer");
         store.replace(Kind::Pod, [(key("p"), pod("a", "p", "u", 6))].into());
         assert_eq!(versions(&store, "a"), [7], "a list was on its way");
-        store.seen(key("p"), pod("a", "p", "u", 7));
+        store.seen(&key("p"), pod("a", "p", "u", 7));
         store.replace(Kind::Pod, [(key("p"), pod("a", "p", "u", 3))].into());
         assert_eq!(versions(&store, "a"), [3], "the store was put back");
-        store.learn(key("p"), pod("a", "p", "u", 2));
+        store.learn(&key("p"), pod("a", "p", "u", 2));
         assert_eq!(versions(&store, "a"), [3], "an answer that comes late");
-        store.seen(key("p"), pod("a", "p", "other", 1));
+        store.seen(&key("p"), pod("a", "p", "other", 1));
         assert_eq!(versions(&store, "a"), [1]);
-        store.learn(key("q"), pod("a", "q", "w", 9));
+        store.learn(&key("q"), pod("a", "q", "w", 9));
         store.replace(Kind::Pod, BTreeMap::new());
         assert_eq!(versions(&store, "a"), [9], "made while the list was on its way");
     }
