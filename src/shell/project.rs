@@ -5,16 +5,17 @@
 
 mod slim;
 mod store;
+mod watches;
+
+pub use store::Claim;
 
 use crate::ident::{Kind, ObjectKey, StackName};
-use crate::manifest::MANAGED_BY;
+use crate::machine::Fault;
 use crate::plan::Live;
-use futures::StreamExt;
-use k8s_openapi::api::core::v1;
+use crate::shell::clock;
+use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use slim::slim;
@@ -22,8 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// A namespace of a cluster, with a live picture of what hks manages in it.
 pub struct Project {
@@ -35,12 +37,19 @@ pub struct Project {
     synced: watch::Sender<BTreeSet<&'static str>>,
     /// Last error of a watch that has not recovered.
     broken: Mutex<BTreeMap<&'static str, String>>,
+    /// When it was last seen that this daemon holds the Lease of each Stack, by both clocks: the one goes on while a machine
+    /// is set to another time, the other while it sleeps.
+    proofs: Mutex<BTreeMap<StackName, (Instant, Timestamp)>>,
+    /// What was last answered to whether the namespace exists, and when.
+    presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
+    /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
+    suspicion: Notify,
 }
 
-/// How long until a cluster is asked again for an extension that it lacks; extensions come rarely.
-const UNSERVED: Duration = Duration::from_mins(5);
-/// … and until one is asked again that did not answer.
-const UNANSWERED: Duration = Duration::from_secs(5);
+/// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
+const PROVEN: Duration = Duration::from_secs(5);
+/// How often it is asked at most whether the namespace exists.
+const PRESENCE: Duration = Duration::from_secs(2);
 
 /// What is watched besides events.
 const WATCHED: [Kind; 16] = Kind::ALL;
@@ -60,18 +69,22 @@ impl Project {
             store: Mutex::default(),
             synced: watch::Sender::default(),
             broken: Mutex::default(),
+            proofs: Mutex::default(),
+            presence: tokio::sync::Mutex::default(),
+            suspicion: Notify::new(),
         });
-        let mut tasks = JoinSet::new();
-        for kind in WATCHED {
-            tasks.spawn(Arc::clone(&project).watch(kind));
-        }
-        tasks.spawn(Arc::clone(&project).watch_events());
+        let tasks = watches::start(&project);
         (project, tasks)
     }
 
     /// The API of `kind` in this project: there is no way to name another namespace.
     pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
+    }
+
+    /// Whether every watch has delivered its first list.
+    pub fn is_ready(&self) -> bool {
+        self.synced.borrow().len() == WATCHED.len() + 1
     }
 
     /// Waits until every watch has delivered its first list.
@@ -84,6 +97,17 @@ impl Project {
     /// Why the project can't be seen at the moment, if so.
     pub fn trouble(&self) -> Option<String> {
         self.troubles().iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
+    }
+
+    /// Waits until the cluster does not answer, or does not know this daemon.
+    pub async fn suspected(&self) {
+        self.suspicion.notified().await;
+    }
+
+    /// Waits until there is another reason than `text`, or none, why the project can't be seen.
+    pub async fn trouble_other_than(&self, text: &str) {
+        let mut changes = self.synced.subscribe();
+        while self.trouble().is_none_or(|trouble| trouble == text) && changes.changed().await.is_ok() {}
     }
 
     /// A receiver that changes whenever something of the Stack does.
@@ -101,6 +125,11 @@ impl Project {
         self.lock().get(key)
     }
 
+    /// All objects of a kind, of whatever Stack.
+    pub fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
+        self.lock().all(kind)
+    }
+
     /// Takes an object that a write returned: the watch will bring it later, and until then the picture would be old.
     pub fn learn(&self, kind: Kind, object: DynamicObject) {
         let key = ObjectKey::new(kind, object.name_any());
@@ -109,105 +138,53 @@ impl Project {
         }
     }
 
+    /// Claims a name for a Stack that is about to make an object.
+    pub fn claim(&self, stack: &StackName, key: &ObjectKey) -> Claim {
+        self.lock().claim(stack, key)
+    }
+
+    /// Takes a claim back.
+    pub fn unclaim(&self, key: &ObjectKey) {
+        self.lock().unclaim(key);
+    }
+
+    /// Whether it was seen a moment ago that this daemon holds the Lease of a Stack.
+    pub fn is_proven(&self, stack: &StackName) -> bool {
+        let proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.get(stack).is_some_and(|(monotonic, wall)| {
+            let elapsed = clock::now().duration_since(*wall);
+            monotonic.elapsed() < PROVEN && !elapsed.is_negative() && elapsed.unsigned_abs() < PROVEN
+        })
+    }
+
+    /// It was seen that this daemon holds the Lease of a Stack; the request for that was sent `at`.
+    pub fn proven(&self, stack: &StackName, at: (Instant, Timestamp)) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), at);
+    }
+
+    /// It is no longer known whether this daemon holds the Lease of a Stack.
+    pub fn unproven(&self, stack: &StackName) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+    }
+
+    /// The answer to whether the namespace exists: asked once for all Stacks that want to know at the same time.
+    pub async fn presence(&self, ask: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+        let mut last = self.presence.lock().await;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < PRESENCE
+        {
+            return answer.clone();
+        }
+        let answer = ask.await;
+        *last = Some((Instant::now(), answer.clone()));
+        answer
+    }
+
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn watch(self: Arc<Self>, kind: Kind) {
-        if kind == Kind::HTTPRoute {
-            self.served(kind).await;
-        }
-        let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-        let config = watcher::Config::default().labels(&selector);
-        let mut stream = watch_stream(self.api(kind), config).default_backoff().boxed();
-        let mut listed = BTreeMap::new();
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(object)) => {
-                    let key = ObjectKey::new(kind, object.name_any());
-                    listed.extend(slim(kind, object).map(|object| (key, object)));
-                }
-                Ok(Event::InitDone) => {
-                    self.lock().replace(kind, std::mem::take(&mut listed));
-                    self.listed(kind.plural());
-                }
-                Ok(Event::Apply(object)) => {
-                    self.recovered(kind.plural());
-                    let key = ObjectKey::new(kind, object.name_any());
-                    if let Some(object) = slim(kind, object) {
-                        self.lock().seen(&key, object);
-                    }
-                }
-                Ok(Event::Delete(object)) => self.lock().remove(&ObjectKey::new(kind, object.name_any())),
-                // who may not see an extension has none of it
-                Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
-                    if kind == Kind::HTTPRoute && status.code == 403 =>
-                {
-                    self.listed(kind.plural());
-                }
-                Err(error) => self.broken(kind.plural(), error.to_string()),
-            }
-        }
-    }
-
-    /// Waits until the cluster knows `kind`, which is an extension. Until then there is none of it.
-    async fn served(&self, kind: Kind) {
-        loop {
-            match self.client.list_api_group_resources(kind.api_version()).await {
-                Ok(known) if known.resources.iter().any(|resource| resource.name == kind.plural()) => return,
-                Ok(_) => self.listed(kind.plural()),
-                Err(kube::Error::Api(status)) if status.code == 404 => self.listed(kind.plural()),
-                Err(error) => {
-                    self.broken(kind.plural(), error.to_string());
-                    tokio::time::sleep(UNANSWERED).await;
-                    continue;
-                }
-            }
-            tokio::time::sleep(UNSERVED).await;
-        }
-    }
-
-    async fn watch_events(self: Arc<Self>) {
-        let events: Api<v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().fields("type=Warning");
-        let mut stream = watch_stream(events, config).default_backoff().boxed();
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(Event::Apply(event) | Event::InitApply(event)) => self.lock().note(event),
-                Ok(Event::InitDone) => self.listed("events"),
-                Ok(Event::Init) => {}
-                Ok(Event::Delete(event)) => self.lock().forget(&event.name_any()),
-                Err(error) => self.broken("events", error.to_string()),
-            }
-        }
-    }
-
-    fn listed(&self, what: &'static str) {
-        self.recovered(what);
-        self.synced.send_modify(|done| {
-            done.insert(what);
-        });
-    }
-
-    fn recovered(&self, what: &'static str) {
-        let mut troubles = self.troubles();
-        let last = troubles.remove(what).is_some() && troubles.is_empty();
-        drop(troubles);
-        if last {
-            self.lock().tell_all();
-        }
-    }
-
-    fn broken(&self, what: &'static str, text: String) {
-        tracing::debug!(namespace = %self.namespace, what, error = %text, "watch interrupted");
-        let first = self.troubles().insert(what, text).is_none();
-        if first {
-            self.lock().tell_all();
-        }
     }
 }

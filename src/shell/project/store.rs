@@ -19,6 +19,10 @@ const MAX_NOTES: usize = 100;
 const MAX_STRAYS: usize = 500;
 /// Bytes of an event's text; the API server bounds it only for the newer of its two kinds of events.
 const MAX_MESSAGE: usize = 2048;
+/// How long a Stack that is about to make an object keeps its name from others; then the object is there to be seen.
+const CLAIM: Duration = Duration::from_mins(1);
+/// How long a claim stands for a look at the cluster that was made with it.
+const LOOKED: Duration = Duration::from_secs(5);
 /// How long an own write counts as newer than a list that does not have it: a list may have been on its way.
 const ECHO: Duration = Duration::from_secs(30);
 
@@ -36,6 +40,19 @@ pub(super) struct Store {
     strays: BTreeSet<(Timestamp, String)>,
     /// Objects as this daemon wrote them, until the watch says the same.
     written: BTreeMap<ObjectKey, Instant>,
+    /// Who is about to make an object.
+    claims: BTreeMap<ObjectKey, (StackName, Instant)>,
+}
+
+/// What a Stack learns that wants to make an object.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody here has it; that it is not in the cluster either was seen a moment ago.
+    Looked,
+    /// Nobody here has it.
+    Free,
+    /// Another Stack has it, or is about to.
+    Taken(String),
 }
 
 /// One Stack.
@@ -59,6 +76,32 @@ impl Store {
     /// One object, as last seen.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<Value>> {
         self.stacks.get(self.owners.get(key)?)?.live.objects.get(key).cloned()
+    }
+
+    /// All objects of a kind.
+    pub(super) fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
+        self.owners.keys().filter(|key| key.kind == kind).filter_map(|key| self.get(key)).collect()
+    }
+
+    /// Claims a name for a Stack: of two Stacks of this daemon that want the same one, only the first gets it.
+    pub(super) fn claim(&mut self, stack: &StackName, key: &ObjectKey) -> Claim {
+        if let Some(owner) = self.owners.get(key).filter(|owner| ***owner != *stack.as_str()) {
+            return Claim::Taken(owner.to_string());
+        }
+        match self.claims.get(key) {
+            Some((other, at)) if other != stack && at.elapsed() < CLAIM => Claim::Taken(other.to_string()),
+            Some((own, at)) if own == stack && at.elapsed() < LOOKED => Claim::Looked,
+            _ => {
+                self.claims.retain(|_, (_, at)| at.elapsed() < CLAIM);
+                self.claims.insert(key.clone(), (stack.clone(), Instant::now()));
+                Claim::Free
+            }
+        }
+    }
+
+    /// Takes a claim back.
+    pub(super) fn unclaim(&mut self, key: &ObjectKey) {
+        self.claims.remove(key);
     }
 
     /// Takes what a watch says: it tells all changes in their order, so only an own write may be newer.
@@ -282,6 +325,17 @@ mod tests {
         assert!(a.has_changed().unwrap() && b.has_changed().unwrap());
         store.remove(&key("b-1"));
         assert_eq!(versions(&store, "b"), [3]);
+    }
+
+    #[test]
+    fn a_name_is_claimed_by_one_stack() {
+        let mut store = Store::default();
+        let [a, b] = ["a", "b"].map(|name| StackName::new(name).unwrap());
+        assert_eq!(store.claim(&a, &key("p")), Claim::Free);
+        assert_eq!(store.claim(&a, &key("p")), Claim::Looked);
+        assert_eq!(store.claim(&b, &key("p")), Claim::Taken("a".into()));
+        store.seen(&key("q"), pod("b", "q", "u", 1));
+        assert_eq!(store.claim(&a, &key("q")), Claim::Taken("b".into()));
     }
 
     #[test]
