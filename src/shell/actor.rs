@@ -197,6 +197,7 @@ impl Running {
                     Waiting::For(holder)
                 }
                 Err(fault) => {
+                    project.suspect();
                     self.show("unreachable", &fault.message);
                     tracing::warn!(stack = %self.stack, error = %fault.message, "failed to begin; trying again");
                     if since.elapsed() > SILENCE {
@@ -257,6 +258,9 @@ impl Running {
                 reply = async { driver.request.as_mut()?.await }, if driver.request.is_some() => {
                     driver.request = None;
                     let Some(reply) = reply else { continue };
+                    if may_be_elsewhere(&reply) {
+                        project.suspect();
+                    }
                     reply
                 },
                 () = changed(&mut changes, looked + TOGETHER) => {
@@ -384,6 +388,17 @@ async fn changed(changes: &mut watch::Receiver<u64>, earliest: Instant) {
     let _ = changes.changed().await;
     changes.mark_changed();
     tokio::time::sleep_until(earliest).await;
+}
+
+/// Whether the cluster's address or the access data may be others now: something failed that trying again may cure.
+fn may_be_elsewhere(reply: &Event) -> bool {
+    let fault = match reply {
+        Event::Checked(_, reply) | Event::Saved(_, reply) | Event::Applied(_, reply) | Event::Deleted(_, reply) => {
+            reply.as_ref().err()
+        }
+        _ => None,
+    };
+    fault.is_some_and(|fault| fault.transient)
 }
 
 struct Driver {

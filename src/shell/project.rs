@@ -99,6 +99,11 @@ impl Project {
         self.troubles().iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
     }
 
+    /// The cluster did not answer, or not as it should: its address and the access data are looked at again.
+    pub fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
     /// Waits until the cluster does not answer, or does not know this daemon.
     pub async fn suspected(&self) {
         self.suspicion.notified().await;

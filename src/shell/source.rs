@@ -7,14 +7,13 @@ use crate::ident::{Revision, StackName};
 use crate::manifest::Context;
 use crate::shell::actor::Actor;
 use crate::shell::board::{Board, SourceView};
-use crate::shell::clock;
 use crate::shell::config::{self, Config, Scheme};
 use crate::shell::forge::{ForgeConfig, Poster};
 use crate::shell::git::{Follows, GitError, Mirror, Reading, Remote, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
 use crate::shell::project::Project;
 use crate::shell::statuses::Statuses;
-use crate::shell::supervise;
+use crate::shell::{clock, lease, supervise};
 use anyhow::Result;
 use hand::{Library, Reports};
 use notify::{RecursiveMode, Watcher};
@@ -27,12 +26,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// A fetch that takes longer is told; it is not begun a second time meanwhile.
-const SLOW: Duration = Duration::from_secs(30);
+const SLOW: Duration = Duration::from_secs(10);
 /// First and longest wait after a failed fetch.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 /// First and longest wait before credentials that were refused are tried again. A forge may lock the account of who insists,
 /// but it may also have refused them by mistake.
 const REFUSED: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(30));
+/// How long the cluster may take to tell the forge's token before the repository is looked at without it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last commit statuses may take when the daemon stops.
 const FLUSH: Duration = Duration::from_secs(5);
 /// Words of Stacks that come within this time are told to the forge together.
@@ -69,13 +70,14 @@ impl Running {
     }
 }
 
-/// Starts following a source.
+/// Starts following a source, once the one that had its name has ended: two must not work in one mirror.
 pub fn start(
     name: &str,
     config: &Config,
     source: &config::Source,
     shared: &Shared,
     project: watch::Receiver<Option<Arc<Project>>>,
+    predecessor: Option<JoinHandle<()>>,
 ) -> Running {
     let kick = Arc::new(Notify::new());
     let (tried, tried_receiver) = watch::channel(false);
@@ -104,8 +106,15 @@ pub fn start(
         given: BTreeMap::new(),
         gone: BTreeSet::new(),
         refused: None,
+        poster: None,
+        silence: None,
     };
-    let task = tokio::spawn(follower.run(stopped, words));
+    let task = tokio::spawn(async move {
+        if let Some(predecessor) = predecessor {
+            let _ = predecessor.await;
+        }
+        Box::pin(follower.run(stopped, words)).await;
+    });
     Running { kick, tried: tried_receiver, stop, task }
 }
 
@@ -131,6 +140,10 @@ struct Follower {
     /// Stacks whose file is not there any more.
     gone: BTreeSet<StackName>,
     refused: Option<Refused>,
+    /// Tells the forge, once its token could be read.
+    poster: Option<Poster>,
+    /// Why it could not.
+    silence: Option<String>,
 }
 
 /// Credentials that were refused.
@@ -151,8 +164,7 @@ impl Follower {
         mut words: mpsc::UnboundedReceiver<(StackName, crate::report::Status)>,
     ) {
         self.shared.board.publish_source(self.view.clone());
-        let poster = self.poster().await;
-        let statuses = Statuses::new(poster.clone(), self.config.public_url.clone(), &self.name);
+        let statuses = Statuses::new(self.config.public_url.clone(), &self.name);
         let told: Told = Arc::new(Mutex::new(statuses));
         let listener = Arc::clone(&told);
         let aggregator = tokio::spawn(async move {
@@ -189,6 +201,7 @@ impl Follower {
         }
         let actors = std::mem::take(&mut self.actors);
         futures::future::join_all(actors.into_values().map(Actor::stop)).await;
+        let poster = self.poster.take();
         drop(self);
         let _ = aggregator.await;
         if let Some(poster) = poster {
@@ -196,26 +209,34 @@ impl Follower {
         }
     }
 
-    async fn poster(&self) -> Option<Poster> {
-        let forge = self.source.forge.as_ref()?;
-        match forge.token.read(self.config.kubeconfig.as_deref()).await {
-            Ok(token) => {
-                let context = format!("hks/{}/deploy", self.config.cluster);
-                let (url, repository) = (forge.api_url.as_str(), forge.repository.as_str());
-                let config = ForgeConfig::new(forge.kind, url, repository, token, context);
-                Some(Poster::start(config, Arc::clone(&self.shared.metrics)))
-            }
+    /// Finds out how to report to the forge. The token may be made after the start, so it is looked for until it is there.
+    async fn find_poster(&mut self, told: &Told) {
+        let Some(forge) = self.source.forge.as_ref().filter(|_| self.poster.is_none()) else { return };
+        let read = tokio::time::timeout(PATIENCE, forge.token.read(self.config.kubeconfig.as_deref())).await;
+        let token = match read.unwrap_or_else(|_| Err(anyhow::anyhow!("the cluster does not answer"))) {
+            Ok(token) => token,
             Err(error) => {
-                tracing::error!(source = %self.name, error = %format!("{error:#}"), "failed to report to the forge");
-                None
+                let text = format!("{error:#}");
+                if self.silence.as_ref() != Some(&text) {
+                    tracing::error!(source = %self.name, error = %text, "failed to report to the forge; trying again");
+                }
+                self.silence = Some(text);
+                return;
             }
-        }
+        };
+        let context = format!("hks/{}/deploy", self.config.cluster);
+        let (url, repository) = (forge.api_url.as_str(), forge.repository.as_str());
+        let config = ForgeConfig::new(forge.kind, url, repository, token, context);
+        let poster = Poster::start(config, Arc::clone(&self.shared.metrics));
+        lock(told).report_to(poster.clone());
+        self.poster = Some(poster);
     }
 
     /// Looks again and again: when kicked, and at the latest after the poll interval.
     async fn follow(&mut self, told: &Told) {
         let (mut failures, mut kicked) = (0, true);
         loop {
+            self.find_poster(told).await;
             match self.look(kicked, told).await {
                 Ok(()) => {
                     failures = 0;
@@ -229,6 +250,7 @@ impl Follower {
                     }
                     self.view.error = Some(text);
                     self.count("failed");
+                    self.take_up();
                 }
             }
             self.shared.board.publish_source(self.view.clone());
@@ -272,6 +294,7 @@ impl Follower {
             fetched
         } else {
             self.view.error = Some(format!("{} is slow to answer; still waiting", self.view.url));
+            self.take_up();
             self.shared.board.publish_source(self.view.clone());
             self.tried.send_replace(true);
             fetch.await
@@ -298,6 +321,19 @@ impl Follower {
         self.view.head = Some(revision);
         self.reading = Some(Arc::new(reading));
         Ok(())
+    }
+
+    /// While the repository can't be read, what is in the cluster goes on: Stacks that an earlier daemon acted for are taken up from
+    /// their records, so that a rollback is ended and drift is put back.
+    fn take_up(&mut self) {
+        if self.reading.is_some() {
+            return;
+        }
+        let project = self.project.borrow().clone().filter(|project| project.is_ready());
+        let Some(project) = project else { return };
+        for stack in lease::of_source(&project, &self.name) {
+            self.actor(&stack);
+        }
     }
 
     /// Remembers that credentials were refused; each time they rest for longer.

@@ -44,10 +44,18 @@ struct Said {
 }
 
 impl Statuses {
-    /// Without a poster nothing is told; `target` is the public URL of the HTTP endpoint, for links.
-    pub fn new(poster: Option<Poster>, target: Option<String>, source: &str) -> Self {
+    /// Nothing is told before there is a poster; `target` is the public URL of the HTTP endpoint, for links.
+    pub fn new(target: Option<String>, source: &str) -> Self {
         let public_url = target.map(|url| url.trim_end_matches('/').to_owned());
-        Self { poster, public_url, source: source.into(), commits: VecDeque::new(), last: BTreeMap::new() }
+        Self { poster: None, public_url, source: source.into(), commits: VecDeque::new(), last: BTreeMap::new() }
+    }
+
+    /// From now on the forge is told, beginning with the newest commit as it stands.
+    pub fn report_to(&mut self, poster: Poster) {
+        if let Some((status, target)) = self.commits.back().and_then(|commit| commit.posted.clone()) {
+            poster.post(status, target);
+        }
+        self.poster = Some(poster);
     }
 
     /// A new commit changes `changed`, and is pending until each has said something final. The files of `same` are those of
@@ -198,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_pending_until_every_stack_has_ended() {
-        let mut statuses = Statuses::new(None, Some("https://hks.example/".into()), "shop");
+        let mut statuses = Statuses::new(Some("https://hks.example/".into()), "shop");
         statuses.expect(&Revision::new("a"), &[stack("api"), stack("web")], &[]);
         let root = Some("https://hks.example/".to_owned());
         statuses.tell();
@@ -216,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_single_stack_is_linked() {
-        let mut statuses = Statuses::new(None, Some("https://hks.example".into()), "shop");
+        let mut statuses = Statuses::new(Some("https://hks.example".into()), "shop");
         statuses.take(&stack("web"), status("b", StatusState::Success, "1 app ready in 3s"));
         assert_eq!(
             told(&mut statuses, "b"),
@@ -226,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_left_is_not_waited_for() {
-        let mut statuses = Statuses::new(None, None, "shop");
+        let mut statuses = Statuses::new(None, "shop");
         statuses.expect(&Revision::new("a"), &[stack("api"), stack("web")], &[]);
         statuses.take(&stack("api"), status("a", StatusState::Success, "fine"));
         statuses.expect(&Revision::new("a"), &[stack("api")], &[]);
@@ -237,7 +245,7 @@ mod tests {
 
     #[test]
     fn only_the_last_commits_are_remembered() {
-        let mut statuses = Statuses::new(None, None, "shop");
+        let mut statuses = Statuses::new(None, "shop");
         for number in 0..200 {
             statuses.take(&stack("web"), status(&number.to_string(), StatusState::Pending, "x"));
         }
@@ -247,7 +255,7 @@ mod tests {
 
     #[test]
     fn who_has_the_same_file_is_heard_and_not_asked() {
-        let mut statuses = Statuses::new(None, None, "shop");
+        let mut statuses = Statuses::new(None, "shop");
         let (a, b) = (Revision::new("a"), Revision::new("b"));
         statuses.expect(&a, &[stack("api"), stack("job"), stack("web")], &[]);
         statuses.take(&stack("api"), status("a", StatusState::Success, "1 app ready in 3s"));

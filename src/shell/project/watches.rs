@@ -114,7 +114,7 @@ impl Project {
                 Err(error) => {
                     self.broken(what, &explain(what, &self.namespace, &error));
                     if unknown(&error) {
-                        self.suspicion.notify_one();
+                        self.suspect();
                     }
                     // the first list says itself when it is there
                     let listed = !matches!(error, watcher::Error::InitialListFailed(_));
