@@ -304,7 +304,8 @@ pub(super) async fn history(name: &str, cluster: &ClusterArgs, out: Out) -> Ende
 pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended {
     let (project, _watches) = cluster.watch().await?;
     let stack = cluster::stack(name, &project.client, cluster.namespace()).await?;
-    let events = project.live(&stack).events;
+    let live = project.live(&stack);
+    let events = &live.events;
     if out.json {
         let one = |note: &Arc<crate::plan::Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
         out.data(&events.iter().map(one).collect::<Vec<_>>())?;

@@ -55,7 +55,17 @@ pub struct Status {
 }
 
 impl Status {
-    fn new(revision: &Revision, state: StatusState, description: impl AsRef<str>) -> Self {
+    /// What was said of an earlier commit, for one that changes nothing here.
+    #[must_use]
+    pub fn still_of(&self, revision: &Revision) -> Self {
+        if self.revision == *revision || self.state == StatusState::Pending {
+            return Self { revision: revision.clone(), ..self.clone() };
+        }
+        Self::new(revision, self.state, format!("no changes; still {}: {}", self.revision.short(), self.description))
+    }
+
+    /// A status whose description fits.
+    pub fn new(revision: &Revision, state: StatusState, description: impl AsRef<str>) -> Self {
         Self { revision: revision.clone(), state, description: shorten(description.as_ref(), MAX_DESCRIPTION) }
     }
 
