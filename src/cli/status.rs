@@ -111,7 +111,11 @@ async fn see(project: &Arc<Project>, stack: &StackName) -> Result<Seen, Failure>
     );
     let live = project.live(stack);
     let machine = Machine::new(stack.clone(), context, record);
-    let mut view = view::recorded(&machine, namespace, &live, clock::now());
+    let mut troubles = machine.unwell(&live, clock::now());
+    for trouble in &mut troubles {
+        trouble.cause = inspect::explain(project, trouble.cause.clone()).await;
+    }
+    let mut view = view::recorded(&machine, namespace, &live, &troubles, clock::now());
     if published.is_none() {
         // where no daemon says what addresses look like, they are what is live
         view.urls = view::addresses(&live);

@@ -55,8 +55,8 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
 }
 
 /// The view of a Stack as one sees it who is not its daemon: from its record and what is live. What was never recorded, such as a
-/// commit that is not begun yet, can't be in it.
-pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -> View {
+/// commit that is not begun yet, can't be in it. `troubles` are what the machine says to be unwell, without secrets.
+pub fn recorded(machine: &Machine, namespace: &str, live: &Live, troubles: &[Trouble], at: Timestamp) -> View {
     let record = &machine.record;
     let settled_at = record.settled.as_ref().map(|release| release.at);
     let rejected = record.history.last().filter(|last| last.outcome == Outcome::Rejected);
@@ -65,8 +65,8 @@ pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) 
     let mut looking = machine.clone();
     let _ = looking.step(Event::Observed, live, at);
     let mut view = compose(machine, namespace, live, at);
-    let unwell = !looking.troubles().is_empty();
-    view.troubles = looking.troubles().iter().map(trouble).collect();
+    let unwell = !troubles.is_empty();
+    view.troubles = troubles.iter().map(trouble).collect();
     let drift = looking.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
     let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
@@ -320,7 +320,9 @@ mod tests {
         let stack = StackName::new("todo").unwrap_or_else(|| unreachable!("a name"));
         let context = Context::new(&Platform::default(), "shop", "main", None);
         let at = "1970-01-01T00:10:00Z".parse().unwrap_or_default();
-        recorded(&Machine::new(stack, context, record), "shop", live, at)
+        let machine = Machine::new(stack, context, record);
+        let troubles = machine.unwell(live, at);
+        recorded(&machine, "shop", live, &troubles, at)
     }
 
     fn live(objects: impl IntoIterator<Item = (Kind, &'static str, Value)>) -> Live {
