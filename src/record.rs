@@ -1,10 +1,15 @@
 //! What is kept in the cluster for each Stack, so that the daemon itself may be killed at any step and its disk lost.
 
+mod packed;
+mod stored;
 mod wish;
 
+pub use packed::Packed;
+pub use stored::{FORMAT, Stored};
 pub use wish::{ANNOTATION as WISH_ANNOTATION, Want, Wish};
 
 use crate::ident::Revision;
+use crate::manifest::Manifest;
 use crate::plan::Owned;
 use crate::rollout::Cause;
 use crate::spec::{Document, Files};
@@ -15,11 +20,16 @@ use std::sync::Arc;
 
 /// How many deployments the history keeps.
 const HISTORY: usize = 20;
+/// How many answered wishes are known by their ids. A wish lies in one annotation, so one would do.
+const ANSWERED: usize = 20;
 
-/// One Stack's memory. Unknown fields of a newer hks are ignored, missing ones are defaults.
+/// One Stack's memory. Unknown fields of a newer hks are ignored, missing ones are defaults; what an older hks could not
+/// even ignore raises [`FORMAT`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Record {
+    /// [`FORMAT`] of the hks that wrote it; 0 before there was one.
+    pub format: u32,
     /// Every object that hks made, merged before it is applied and cleaned only after it is gone.
     pub inventory: Vec<Owned>,
     /// The last release that worked: what a rollback goes to.
@@ -33,9 +43,21 @@ pub struct Record {
     /// A person has suspended the Stack: nothing is changed or deleted until it is resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspended>,
-    /// Ids of the last wishes that were acted on or refused, newest last.
+    /// The last wishes that were acted on or refused, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub answered: Vec<String>,
+    pub answered: Vec<Answered>,
+}
+
+/// A wish that was acted on or refused. None is ever acted on twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Of the wish.
+    pub id: String,
+    /// When it was answered.
+    pub at: Timestamp,
+    /// Why it can't be met, if it can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A suspension by a person.
@@ -56,6 +78,9 @@ pub struct Release {
     pub revision: Revision,
     /// Its hks.yaml: a force-push may take the commit away, but never the way back.
     pub source: String,
+    /// Path of its hks.yaml in the repository: other files are named from there.
+    #[serde(default = "root")]
+    pub path: String,
     /// Other files that it takes from its commit.
     #[serde(default, skip_serializing_if = "Files::is_empty")]
     pub files: Files,
@@ -64,6 +89,13 @@ pub struct Release {
     pub tag: Option<String>,
     /// When it settled.
     pub at: Timestamp,
+    /// Its objects as they ran. `None` in records of the format before, and in those that an hks of that format wrote since.
+    #[serde(skip)]
+    pub ran: Option<Packed>,
+}
+
+fn root() -> String {
+    "hks.yaml".into()
 }
 
 /// A deployment under way.
@@ -73,6 +105,15 @@ pub struct Attempt {
     pub revision: Revision,
     /// When it began.
     pub started: Timestamp,
+    /// Digest of what is deployed: commits that change nothing here belong to the same attempt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
+    /// The person's wish that it is for, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Wish>,
+    /// It was for a wish and failed: what was there before is being put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Cause>,
 }
 
 /// A revision that failed.
@@ -80,13 +121,16 @@ pub struct Attempt {
 pub struct Held {
     /// The commit.
     pub revision: Revision,
+    /// Digest of what failed: it is not tried again under another revision either. Empty in records of the format before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
     /// Why it failed.
     pub cause: Cause,
     /// When the deployment began.
     pub started: Timestamp,
     /// When it failed.
     pub at: Timestamp,
-    /// Whether everything is back as it was.
+    /// Whether the rollback has ended. An hks of the format before goes on with one that has not.
     pub restored: bool,
     /// How the rollback ended.
     #[serde(default)]
@@ -107,9 +151,9 @@ pub enum Ending {
         /// What is wrong with it.
         cause: Cause,
     },
-    /// The cluster refused what was to be put back: some of it is still as the failed commit made it.
+    /// What was there before can't be put back, or is not known: some of it is still as the failed commit made it.
     Refused {
-        /// What it said.
+        /// Why.
         cause: Cause,
     },
 }
@@ -130,6 +174,9 @@ pub struct Deployment {
     pub cause: Option<Cause>,
     /// What it was rolled back to; `None` for "nothing was there before".
     pub back_to: Option<Revision>,
+    /// How the rollback ended, if it was rolled back.
+    #[serde(default)]
+    pub ending: Ending,
     /// The jobs that ran for it, each with how it ended.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs: BTreeMap<String, String>,
@@ -145,7 +192,7 @@ pub enum Outcome {
     Succeeded,
     /// Nothing was touched.
     Rejected,
-    /// Everything was put back.
+    /// It was put back; [`Deployment::ending`] says how that went.
     RolledBack,
     /// A newer commit came first.
     Superseded,
@@ -163,11 +210,53 @@ impl Outcome {
     }
 }
 
+impl Deployment {
+    /// How it ended, for people and metrics: a rollback that was not restored, or not well, is told as that.
+    pub fn label(&self) -> &'static str {
+        match (self.outcome, &self.ending) {
+            (Outcome::RolledBack, Ending::Unhealthy { .. }) => "rolled back, not healthy",
+            (Outcome::RolledBack, Ending::Refused { .. }) => "not restored",
+            (outcome, _) => outcome.label(),
+        }
+    }
+}
+
 impl Release {
     /// The release as a file to be read again.
     pub fn document(&self) -> Document {
         let files = Arc::new(self.files.clone());
-        Document { files, tag: self.tag.clone(), ..Document::new("hks.yaml", self.source.as_bytes()) }
+        Document { files, tag: self.tag.clone(), ..Document::new(self.path.as_str(), self.source.as_bytes()) }
+    }
+
+    /// A file that has become a release at `at` by running as `manifest`.
+    pub fn new(document: &Document, revision: &Revision, at: Timestamp, manifest: &Manifest) -> Self {
+        let mut release = Self {
+            revision: revision.clone(),
+            source: String::from_utf8_lossy(&document.source).into_owned(),
+            path: document.path.to_string(),
+            files: (*document.files).clone(),
+            tag: document.tag.clone(),
+            at,
+            ran: None,
+        };
+        let apart = if release.files_stand_apart() { release.files.clone() } else { Files::default() };
+        release.ran = Packed::pack(at, manifest, &apart).ok();
+        release
+    }
+
+    /// The objects as they ran, if they were kept.
+    ///
+    /// # Errors
+    /// They were, and can't be read.
+    pub fn manifest(&self) -> Result<Option<Manifest>, String> {
+        let Some(packed) = &self.ran else { return Ok(None) };
+        let found = packed.unpack(self.at)?;
+        Ok(found.map(|(manifest, _)| Manifest { revision: self.revision.clone(), ..manifest }))
+    }
+
+    /// Whether this is the file, whatever commit it stands in.
+    pub fn is_of(&self, document: &Document) -> bool {
+        self.source.as_bytes() == &*document.source && self.files == *document.files && self.tag == document.tag
     }
 }
 
@@ -183,5 +272,18 @@ impl Record {
     /// The last end of a deployment of `revision`.
     pub fn last_of(&self, revision: &Revision) -> Option<&Deployment> {
         self.history.iter().rev().find(|deployment| deployment.revision == *revision)
+    }
+
+    /// Writes down that a wish was answered.
+    pub fn answer(&mut self, wish: &Wish, at: Timestamp, refused: Option<String>) {
+        self.answered.retain(|known| known.id != wish.id);
+        self.answered.push(Answered { id: wish.id.clone(), at, refused });
+        let excess = self.answered.len().saturating_sub(ANSWERED);
+        self.answered.drain(..excess);
+    }
+
+    /// Whether a wish was answered.
+    pub fn has_answered(&self, wish: &Wish) -> bool {
+        self.answered.iter().any(|known| known.id == wish.id)
     }
 }

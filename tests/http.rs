@@ -141,6 +141,7 @@ fn view(name: &str, state: StackState) -> View {
         ended: at - SignedDuration::from_secs(ago),
         outcome,
         cause: None,
+        ending: hks::record::Ending::Open,
         back_to: None,
         description: description.into(),
         jobs: std::collections::BTreeMap::new(),
@@ -495,10 +496,9 @@ async fn it_stops_when_told_although_connections_are_open() {
 #[ignore = "serves example data for five minutes"]
 async fn example() {
     let daemon = Daemon::start(Routes::default()).await;
-    let mut troubled = source("blog");
-    troubled.error = Some("failed to fetch: connection refused".into());
     daemon.board.publish_source(source("shop"));
-    daemon.board.publish_source(troubled);
+    let error = Some("failed to fetch: connection refused".into());
+    daemon.board.publish_source(SourceView { error, ..source("blog") });
     publish(&daemon.board, "shop", view("todo", StackState::Settled));
     publish(
         &daemon.board,

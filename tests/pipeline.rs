@@ -41,7 +41,11 @@ fn applied(manifest: &Manifest) -> (Live, Vec<Owned>) {
         (object.key.clone(), Arc::new(body))
     };
     let objects = manifest.objects.iter().map(object).collect();
-    let owned = manifest.objects.iter().map(|object| Owned { key: object.key.clone(), settled: true }).collect();
+    let owned = manifest
+        .objects
+        .iter()
+        .map(|object| Owned { key: object.key.clone(), settled: true, made: None, doomed: false })
+        .collect();
     (Live { objects, events: vec![] }, owned)
 }
 

@@ -168,6 +168,9 @@ Examples:\n  hks apply -n shop\n  hks apply hks.yaml -e production --tag v1.4.0 
     Retry {
         /// The Stack.
         stack: String,
+        /// Make volumes anew, empty, that the Stack had and that are gone.
+        #[arg(long)]
+        accept_data_loss: bool,
         #[command(flatten)]
         cluster: ClusterArgs,
     },

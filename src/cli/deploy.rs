@@ -42,8 +42,9 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
         metrics: Arc::new(Metrics::default()),
         http: inspect::http_client().map_err(|error| Failure::last(format!("failed to set up HTTP: {error}")))?,
         project: connection,
+        turns: Arc::new(tokio::sync::Semaphore::new(1)),
         statuses,
-        older: Arc::new(|_| None),
+        older: Arc::new(|_| Err("there is no repository here".into())),
     };
     let actor = Actor::start(manifest.stack.clone(), setting);
     let content = Content::File(document);

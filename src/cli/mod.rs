@@ -97,7 +97,9 @@ async fn run(command: Command, out: Out) -> Ended {
             app::restart(&app, stack.as_deref(), wait, &cluster, out).await
         }
         Command::Rollback { stack, to, sure, cluster } => wish::rollback(&stack, to, sure, &cluster, out).await,
-        Command::Retry { stack, cluster } => wish::ask(&stack, Want::Retry, &cluster, out).await,
+        Command::Retry { stack, accept_data_loss, cluster } => {
+            wish::ask(&stack, Want::Retry { accept_data_loss }, &cluster, out).await
+        }
         Command::Suspend { stack, reason, cluster } => wish::ask(&stack, Want::Suspend { reason }, &cluster, out).await,
         Command::Resume { stack, cluster } => wish::ask(&stack, Want::Resume, &cluster, out).await,
         Command::Destroy { stack, with_data, sure, cluster } => {
@@ -197,7 +199,8 @@ mod tests {
     #[test]
     fn every_flag_that_a_shell_may_keep_has_its_variable() {
         // what belongs to one call only
-        const OF_ONE_CALL: [&str; 14] = [
+        const OF_ONE_CALL: [&str; 15] = [
+            "accept_data_loss",
             "help",
             "version",
             "to",

@@ -87,10 +87,19 @@ async fn wish(project: &Project, stack: &StackName, what: Want, out: Out) -> End
         Some(_) => tokio::time::timeout(PATIENCE, taken(maps, stack)).await.is_ok_and(|taken| taken.is_ok()),
         None => false,
     };
-    let known = answered && recorded(project, stack).await?.answered.contains(&wish.id);
+    let answers = if answered { recorded(project, stack).await?.answered } else { vec![] };
+    let answer = answers.into_iter().find(|answer| answer.id == wish.id);
+    let refused = answer.as_ref().and_then(|answer| answer.refused.clone());
+    let known = answer.is_some();
+    let code = if refused.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     if out.json {
-        out.data(&json!({ "id": wish.id, "wish": wish.what, "daemon": holder, "answered": known }))?;
-        return Ok(ExitCode::SUCCESS);
+        out.data(
+            &json!({ "id": wish.id, "wish": wish.what, "daemon": holder, "answered": known, "refused": refused }),
+        )?;
+        return Ok(code);
+    }
+    if let Some(why) = refused {
+        return Err(Failure::last(format!("failed to {}: {why}", wish.what)));
     }
     let watch = format!("hks status {stack} -n {namespace} --watch");
     match (&holder, known) {

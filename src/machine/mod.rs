@@ -6,128 +6,42 @@
 //! - A commit that arrives while a request is in flight waits for the reply and is never lost.
 //! - A failed dry run touches nothing and needs no rollback; a partly failed apply does.
 //! - Transient errors stay in place and back off, bounded by the deployment's deadline.
-//! - A rollback is the same pass toward the last settled release. It never rolls back itself; it ends held.
+//! - A rollback is the same pass toward the last settled release. It never rolls back itself; it ends held, and says
+//!   whether everything is well again, put back but not well, or could not be put back.
+//! - Only a commit that can be deployed and differs interrupts a pass; what is wrong with others is told beside it.
+//! - A rollback deletes only what its own attempt created. Data goes only if it was proven to be empty; what is not known
+//!   stays, and so does a volume's place: one that a settled release had is never made anew unasked.
 //! - Timers are compared with the deadlines in the state, so a stale timer is harmless.
 //!
 //! `step` is total: failures are events, so nothing here returns `Result`.
 
+mod seam;
 mod pass;
+mod walk;
 mod watch;
 mod settle;
-mod rest;
+mod back;
+mod drift;
+mod health;
+mod consider;
+mod wish;
 
-pub use pass::{Pass, Station, Toward};
+pub use health::Trouble;
+pub use pass::{Origin, Pass, Station, Toward};
+pub use seam::{Commit, Content, Contents, Effect, Effects, Event, Fault, Made};
 
 use crate::ident::{ObjectKey, PassId, Revision, StackName};
-use crate::manifest::{Context, Manifest, Needed, PublicUrl};
-use crate::plan::{Difference, Live, Step};
-use crate::record::Record;
-use crate::report::Status;
+use crate::manifest::{Context, Manifest};
+use crate::plan::{Difference, Live, Until};
+use crate::record::{Ending, Record, Wish};
+use crate::report::News;
 use crate::rollout::Cause;
 use crate::spec::{self, Document, Selection};
+use drift::Insistence;
 use jiff::Timestamp;
+use seam::Reply;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A commit as far as one Stack is concerned.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Commit {
-    /// The commit.
-    pub revision: Revision,
-    /// The Stack's file in it.
-    pub content: Content,
-}
-
-/// What a commit holds for a Stack.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// Its hks.yaml.
-    File(Document),
-    /// The file is not there any more.
-    Missing,
-    /// The file can't be read safely: a symlink, a submodule, or too large.
-    Unusable {
-        /// Why, and what to do.
-        message: String,
-    },
-}
-
-/// Why a request to the outside failed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
-    /// Trying again may help: time-outs, 429, 5xx, lost connections.
-    pub transient: bool,
-    /// The object it was about, if about one.
-    pub object: String,
-    /// The app or database it belongs to, and whether it is a database.
-    pub component: (String, bool),
-    /// What was said, without secrets.
-    pub message: String,
-}
-
-/// What happened outside.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// There is a newer commit.
-    Commit(Commit),
-    /// A person wants an older release back; it stays until the next commit.
-    RollBack {
-        /// The release.
-        to: Commit,
-        /// Who asked.
-        by: String,
-    },
-    /// The watches saw something.
-    Observed,
-    /// A timer that the machine asked for.
-    Due,
-    /// Reply to [`Effect::Check`].
-    Checked(PassId, Result<(), Fault>),
-    /// Reply to [`Effect::Save`].
-    Saved(PassId, Result<(), Fault>),
-    /// Reply to [`Effect::Apply`].
-    Applied(PassId, Result<(), Fault>),
-    /// Reply to [`Effect::Probe`]: the first address that is not live, and what came instead.
-    Probed(PassId, Result<(), (String, String)>),
-    /// Reply to [`Effect::Inspect`]: the databases (by StatefulSet) that hold user tables.
-    Inspected(PassId, Result<Vec<String>, Fault>),
-    /// Reply to [`Effect::Delete`].
-    Deleted(PassId, Result<(), Fault>),
-    /// Reply to [`Effect::Explain`]: log lines with secrets taken out, or nothing.
-    Explained(PassId, String),
-}
-
-/// What has to be done outside. All but `Report` are answered by one event.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Dry-run the steps against the API server, and see that no object to be created exists unmanaged.
-    Check(PassId, Vec<Step>),
-    /// Keep the record in the cluster.
-    Save(PassId, Box<Record>),
-    /// Create and change objects.
-    Apply(PassId, Vec<Step>),
-    /// See whether the public addresses answer.
-    Probe(PassId, Vec<PublicUrl>),
-    /// See which of the databases (by StatefulSet) hold user tables.
-    Inspect(PassId, Vec<String>),
-    /// Delete objects, each only with the uid that was seen.
-    Delete(PassId, Vec<ObjectKey>),
-    /// Fetch the last log lines of a pod: of its previous run, if so said.
-    Explain(PassId, String, bool),
-    /// Tell the forge.
-    Report(Status),
-}
-
-/// What a step asks for, in order.
-#[must_use]
-#[derive(Debug, Default, PartialEq)]
-pub struct Effects(pub Vec<Effect>);
-
-impl Effects {
-    fn add(&mut self, effect: Effect) {
-        self.0.push(effect);
-    }
-}
 
 /// Where the machine is when it is not in a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,15 +58,27 @@ pub enum Rest {
     Suspended,
 }
 
-/// Something of the settled release is not well although nobody has deployed anything.
+/// What the newest commit holds, once it was looked at.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Verdict {
+    /// Something that can be deployed.
+    #[default]
+    Usable,
+    /// A mistake.
+    Mistake(Box<Cause>),
+    /// No Stack for this place.
+    Withdrawn(String),
+}
+
+/// The settled release, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trouble {
-    /// The app, database or cache.
-    pub component: String,
-    /// What is wrong.
-    pub cause: Cause,
-    /// Since when it has been seen.
-    pub since: Timestamp,
+pub enum Baseline {
+    /// Nothing was ever deployed, or nobody remembers it.
+    Nothing,
+    /// Its objects.
+    Kept(Arc<Manifest>),
+    /// There is one, but what it was can't be told. Nothing is deleted or put back by that.
+    Unreadable(Cause),
 }
 
 /// The machine's state.
@@ -175,34 +101,43 @@ pub struct Machine {
     pub state: State,
     /// The newest commit seen.
     pub head: Option<Commit>,
-    /// The newest commit that was begun with.
-    considered: Option<Revision>,
     /// Fields that somebody else changed, as last seen.
     pub drift: Vec<(ObjectKey, Vec<Difference>)>,
     /// How often drift was put back.
     pub drift_corrected: u64,
-    /// What of the settled release is not well at rest.
-    pub troubles: Vec<Trouble>,
+    /// Volumes of the settled release that are gone: nothing is made in their place unasked.
+    pub lost: Vec<ObjectKey>,
+    /// The newest commit that was looked at, and the tag that it was reached by.
+    considered: Option<(Revision, Option<String>)>,
+    verdict: Verdict,
+    /// Digest of what the newest commit becomes here; empty if it becomes nothing.
+    head_content: String,
     context: Context,
     /// The record as the cluster has it, as far as known.
     saved: Record,
-    /// The settled release, rendered.
-    baseline: Option<Arc<Manifest>>,
+    baseline: Baseline,
+    /// The settled file becomes just what ran, with today's hks and settings.
+    fits: bool,
+    /// The baseline is what today's hks makes of the settled file: a record of the format before does not say what ran.
+    unproven: bool,
     next_pass: PassId,
     /// Drift is not corrected before this: somebody fights over it.
     drift_pause: Option<Timestamp>,
     /// When the last corrections began.
     corrections: Vec<Timestamp>,
-    /// The cause of [`Rest::Invalid`].
-    invalid: Option<Cause>,
-    /// The last status.
-    told: Option<Status>,
+    /// Fields that somebody else sets again and again.
+    insistence: Insistence,
+    health: health::Health,
+    /// The last news.
+    told: Option<News>,
     /// What the newest commit waits for.
-    lacking: Vec<Needed>,
+    blockers: Vec<Until>,
     /// Old versions of blue/green apps, and when each goes.
     retiring: BTreeMap<ObjectKey, Timestamp>,
-    /// A release that a person asked for, waiting for a reply in flight.
-    asked_back: Option<(Commit, String)>,
+    /// A wish that waits for a reply in flight.
+    asked: Option<(Wish, Result<Option<Commit>, String>)>,
+    /// The wish whose release did not work; what was there before it is being put back.
+    failed_wish: Option<Wish>,
 }
 
 impl Machine {
@@ -215,33 +150,63 @@ impl Machine {
             state: State::Resting(Rest::Fresh),
             head: None,
             considered: None,
+            verdict: Verdict::default(),
+            head_content: String::new(),
             drift: vec![],
             drift_corrected: 0,
-            troubles: vec![],
+            lost: vec![],
             context,
-            baseline: None,
+            baseline: Baseline::Nothing,
+            fits: false,
+            unproven: false,
             next_pass: PassId::default(),
             drift_pause: None,
             corrections: vec![],
-            invalid: None,
+            insistence: Insistence::default(),
+            health: health::Health::default(),
             told: None,
-            lacking: vec![],
+            blockers: vec![],
             retiring: BTreeMap::new(),
-            asked_back: None,
+            asked: None,
+            failed_wish: None,
         };
-        machine.baseline = machine.record.settled.as_ref().and_then(|release| {
-            let manifest = machine.rendered(&release.document(), &release.revision);
-            manifest.ok().flatten().map(Arc::new)
-        });
-        if machine.baseline.is_some() {
-            machine.state = State::Resting(Rest::Settled);
-        }
+        machine.remember_baseline();
+        machine.state = State::Resting(machine.resting());
         machine
     }
 
-    /// The settled release, rendered.
+    fn remember_baseline(&mut self) {
+        let Some(release) = &self.record.settled else { return };
+        self.baseline = match release.manifest() {
+            Ok(Some(manifest)) => Baseline::Kept(Arc::new(manifest)),
+            Ok(None) => {
+                self.unproven = true;
+                match self.rendered(&release.document(), &release.revision) {
+                    Ok(Some(manifest)) => Baseline::Kept(Arc::new(manifest)),
+                    Ok(None) => Baseline::Unreadable(Cause::Refused {
+                        object: "hks.yaml".into(),
+                        message: "no environment of the settled release is meant for this branch and project".into(),
+                    }),
+                    Err(cause) => Baseline::Unreadable(cause),
+                }
+            }
+            Err(message) => Baseline::Unreadable(Cause::Refused {
+                object: format!("ConfigMap/hks-{}", self.stack),
+                message: format!("the settled release in it can't be read ({message}); restore it from a backup"),
+            }),
+        };
+    }
+
+    /// The settled release, as it ran.
     pub fn baseline(&self) -> Option<&Manifest> {
-        self.baseline.as_deref()
+        self.kept().map(|manifest| &**manifest)
+    }
+
+    fn kept(&self) -> Option<&Arc<Manifest>> {
+        match &self.baseline {
+            Baseline::Kept(manifest) => Some(manifest),
+            Baseline::Nothing | Baseline::Unreadable(_) => None,
+        }
     }
 
     /// What the machine works on or rests with.
@@ -252,41 +217,78 @@ impl Machine {
         }
     }
 
-    /// What the newest commit waits for: somebody has to set it.
-    pub fn lacking(&self) -> &[Needed] {
-        &self.lacking
-    }
-
     /// Why the newest commit is not in effect.
     pub fn cause(&self) -> Option<&Cause> {
+        if let Verdict::Mistake(cause) = &self.verdict {
+            return Some(cause);
+        }
         match &self.state {
             State::Passing(pass) => match &pass.toward {
                 Toward::Back { cause, .. } => Some(cause),
-                Toward::Forward | Toward::Restore => None,
+                Toward::Forward | Toward::Heal | Toward::Nothing { .. } => None,
             },
             State::Resting(Rest::Held) => self.record.held.as_ref().map(|held| &held.cause),
-            State::Resting(Rest::Invalid) => self.invalid.as_ref(),
             State::Resting(_) => None,
         }
+    }
+
+    /// What the newest commit waits for; it goes on by itself then.
+    pub fn blockers(&self) -> &[Until] {
+        &self.blockers
+    }
+
+    /// What of the settled release is not well at rest.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.health.troubles()
+    }
+
+    /// Fields that are left alone since somebody else insists on them, and who that is.
+    pub fn left_alone(&self) -> Vec<(String, String)> {
+        self.insistence.left_alone()
+    }
+
+    /// A wish that was begun with before a restart, if there is one: it has to come again as [`Event::Wish`].
+    pub fn unfinished_wish(&self) -> Option<&Wish> {
+        let attempt = self.record.attempt.as_ref().filter(|attempt| attempt.failed.is_none())?;
+        attempt.wish.as_ref().filter(|_| matches!(self.state, State::Resting(_)))
     }
 
     /// When the machine next wants [`Event::Due`].
     pub fn wake_at(&self) -> Option<Timestamp> {
         match &self.state {
             State::Passing(pass) => pass.wake_at(),
-            // a time that nobody looks at would come again and again
-            State::Resting(_) if !self.looks_for_drift() => None,
-            State::Resting(_) => self.drift_pause.into_iter().chain(self.retiring.values().copied()).min(),
+            State::Resting(_) => {
+                let drift = self.drift_pause.into_iter().chain(self.retiring.values().copied());
+                // a time that nobody looks at would come again and again
+                let drift = drift.filter(|_| self.looks_for_drift());
+                drift.chain(self.health.wake_at()).min()
+            }
         }
     }
 
     /// Whether there is a settled release that what is live is compared with. Half a deployment is not drift: the commit,
-    /// once it is fetched again, says how it goes on.
+    /// once it is fetched again, says how it goes on. Nor is what a release before this hks may have been.
     fn looks_for_drift(&self) -> bool {
         let record = &self.record;
-        let unfinished = record.attempt.is_some() || record.held.as_ref().is_some_and(|held| !held.restored);
+        let open = |ending: &Ending| matches!(ending, Ending::Open | Ending::Refused { .. });
+        let unfinished = record.attempt.is_some() || record.held.as_ref().is_some_and(|held| open(&held.ending));
         let resting = matches!(self.state, State::Resting(rest) if !matches!(rest, Rest::Suspended | Rest::Fresh));
-        resting && !unfinished && self.baseline.is_some()
+        resting && !unfinished && !self.unproven && self.kept().is_some()
+    }
+
+    /// Where the machine rests when nothing is under way: it follows from the record and the newest commit.
+    fn resting(&self) -> Rest {
+        if self.record.suspended.is_some() {
+            return Rest::Suspended;
+        }
+        match &self.verdict {
+            Verdict::Withdrawn(_) => Rest::Suspended,
+            Verdict::Mistake(_) => Rest::Invalid,
+            // what is held is the newest commit, or nothing newer is known
+            Verdict::Usable if self.record.held.is_some() => Rest::Held,
+            Verdict::Usable if matches!(self.baseline, Baseline::Nothing) => Rest::Fresh,
+            Verdict::Usable => Rest::Settled,
+        }
     }
 
     /// Takes one event.
@@ -310,6 +312,11 @@ impl Machine {
         })?;
         Ok(spec.map(|spec| crate::manifest::render(&spec, revision, &self.context)))
     }
+
+    fn next_id(&mut self) -> PassId {
+        self.next_pass = self.next_pass.next();
+        self.next_pass
+    }
 }
 
 /// One event being taken: the machine, and what it may look at.
@@ -325,32 +332,69 @@ impl Turn<'_> {
         match event {
             Event::Commit(commit) => {
                 self.machine.head = Some(commit);
+                self.resume();
                 self.reconsider();
             }
-            Event::RollBack { to, by } => {
-                self.machine.asked_back = Some((to, by));
+            Event::Wish { wish, to } => {
+                self.machine.asked = Some((wish, to));
+                self.resume();
                 self.reconsider();
             }
-            Event::Observed | Event::Due => match &self.machine.state {
-                State::Passing(_) => self.look(),
-                State::Resting(Rest::Invalid) if self.secrets_are_set() => self.begin_again(),
-                State::Resting(_) => self.look_for_drift(),
-            },
-            Event::Checked(id, reply) => self.reply(id, &Station::Checking, reply.map(|()| vec![])),
-            Event::Saved(id, reply) => self.reply(id, &Station::Saving, reply.map(|()| vec![])),
-            Event::Applied(id, reply) => self.reply(id, &Station::Applying, reply.map(|()| vec![])),
-            Event::Inspected(id, reply) => self.reply(id, &Station::Inspecting, reply),
-            Event::Deleted(id, reply) => self.reply(id, &Station::Pruning, reply.map(|()| vec![])),
-            Event::Probed(id, reply) => self.probed(id, reply),
-            Event::Explained(id, log) => self.explained(id, log),
+            Event::Observed | Event::Due => {
+                self.resume();
+                match &self.machine.state {
+                    State::Passing(_) => self.look(),
+                    State::Resting(_) if self.may_begin_again() => self.begin_again(),
+                    State::Resting(_) => self.look_around(),
+                }
+            }
+            Event::Turn(id) => self.reply(id, Reply::Turn),
+            Event::Checked(id, reply) => self.reply(id, Reply::Checked(reply)),
+            Event::Saved(id, reply) => self.reply(id, Reply::Saved(reply)),
+            Event::Applied(id, reply) => self.reply(id, Reply::Applied(reply)),
+            Event::Inspected(id, found) => self.reply(id, Reply::Inspected(found)),
+            Event::Deleted(id, reply) => self.reply(id, Reply::Deleted(reply)),
+            Event::Probed(id, reply) => self.reply(id, Reply::Probed(reply)),
+            Event::Explained(id, cause) => self.reply(id, Reply::Explained(cause)),
+            Event::Managed(key, field, by) => self.managed(&key, &field, by),
         }
     }
 
-    /// Tells a status, unless it is the one that was told last.
-    fn report(&mut self, status: Status) {
-        if self.machine.told.as_ref() != Some(&status) {
-            self.machine.told = Some(status.clone());
-            self.effects.add(Effect::Report(status));
+    /// A rollback that a restart has interrupted goes on, whatever the newest commit holds.
+    fn resume(&mut self) {
+        let State::Resting(rest) = &self.machine.state else { return };
+        if *rest == Rest::Suspended && self.machine.record.suspended.is_some() {
+            return;
+        }
+        let record = &self.machine.record;
+        if let Some(held) = record.held.clone().filter(|held| held.ending == Ending::Open) {
+            self.go_back(&held);
+        } else if let Some(attempt) = record.attempt.clone()
+            && let (Some(_), Some(cause)) = (&attempt.wish, attempt.failed)
+        {
+            self.go_back_from_wish(attempt.revision, cause, attempt.started);
+        }
+    }
+
+    /// At rest: what changed, and is all well?
+    fn look_around(&mut self) {
+        self.look_for_drift();
+        if matches!(self.machine.state, State::Resting(_)) {
+            self.look_at_health();
+        }
+    }
+
+    /// Comes to rest and looks for what changed meanwhile.
+    fn rest_again(&mut self) {
+        self.machine.state = State::Resting(self.machine.resting());
+        self.look_around();
+    }
+
+    /// Tells what happened, unless it is what was told last.
+    fn tell(&mut self, news: News) {
+        if self.machine.told.as_ref() != Some(&news) {
+            self.machine.told = Some(news.clone());
+            self.effects.add(Effect::News(news));
         }
     }
 }

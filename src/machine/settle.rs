@@ -1,130 +1,333 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
-use super::pass::{Pass, Station, Toward};
-use super::rest::release;
-use super::{Rest, State, Turn};
-use crate::ident::{Kind, ObjectKey};
-use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage};
-use crate::plan::{self, Live};
-use crate::record::{Deployment, Outcome};
-use crate::report::{self, Status};
+use super::pass::{Origin, Pass, Station, Toward, glance};
+use super::{Baseline, Contents, State, Turn};
+use crate::ident::{Kind, ObjectKey, Revision};
+use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data};
+use crate::plan::{self, Live, Owned};
+use crate::record::{Deployment, Ending, Held, Outcome, Record, Release, Want, Wish};
+use crate::report::{self, News};
+use crate::rollout::{self, Cause};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// How long a database is asked for its tables before it is kept unasked.
+const INSPECT_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+
 impl Turn<'_> {
-    /// Deletes what does not belong to the release. Data goes only when a rollback finds that no settled release ever had
-    /// it, and that nobody has put a table into it.
+    /// Deletes what does not belong to the release. A rollback deletes only what its own attempt has created, and data of
+    /// that only if nobody has put anything into it; what it can't tell stays.
     pub(super) fn prune(&mut self) {
         let live = self.live;
         let (inventory, baseline) = (self.machine.record.inventory.clone(), self.machine.baseline.clone());
         let Some(pass) = self.pass() else { return };
         let plan = plan::compare(&pass.manifest, live, &inventory);
-        pass.gone = plan.prune;
-        let back = pass.is_back();
-        if back {
-            pass.gone.extend(plan.discard);
-        }
-        // only the version that has just been replaced stays for a while
-        let replaced = |key: &ObjectKey| baseline.as_ref().is_some_and(|baseline| baseline.get(key).is_some());
-        pass.gone.extend(plan.retire.into_iter().map(|(key, _)| key).filter(|key| back || !replaced(key)));
-        if pass.gone.is_empty() {
-            self.settle();
-        } else if !asked(&pass.gone, live).is_empty() {
-            self.go(Station::Inspecting);
+        let owned = |key: &ObjectKey| inventory.iter().find(|owned| owned.key == *key);
+        let retire = plan.retire.into_iter().map(|(key, _)| key);
+        pass.gone = match &pass.toward {
+            Toward::Nothing { wish } => {
+                // servers go in any case; what they have written stays, with the credentials to it
+                let all = matches!(wish.what, Want::Destroy { with_data: true });
+                let data = plan.retain.into_iter().chain(plan.discard);
+                let data = data.filter(|key| all || key.kind == Kind::StatefulSet);
+                plan.prune.into_iter().chain(retire).chain(data).collect()
+            }
+            Toward::Back { .. } => {
+                let ours = |key: &ObjectKey| owned(key).is_some_and(|owned| !owned.settled);
+                let newest = |key: &ObjectKey| owned(key).is_some_and(|owned| owned.made == Some(pass.started));
+                let gone =
+                    plan.prune.into_iter().chain(retire).filter(ours).filter(|key| newest(key) || !is_data(key, live));
+                gone.chain(plan.discard.into_iter().filter(newest)).collect()
+            }
+            // only the version that has just been replaced stays for a while
+            Toward::Forward | Toward::Heal => {
+                let replaced = |key: &ObjectKey| match &baseline {
+                    Baseline::Kept(baseline) => baseline.get(key).is_some(),
+                    Baseline::Nothing | Baseline::Unreadable(_) => false,
+                };
+                plan.prune.into_iter().chain(retire.filter(|key| !replaced(key))).collect()
+            }
+        };
+        if pass.is_back() {
+            self.keep_the_unknown(&inventory);
         } else {
-            self.go(Station::Pruning);
+            self.delete();
         }
     }
 
-    /// Databases that hold tables stay, with all that belongs to them.
-    pub(super) fn inspected(&mut self, with_tables: Vec<String>) {
+    /// Of databases whose server is gone already nobody can ask; only what an earlier look has proven empty goes.
+    fn keep_the_unknown(&mut self, inventory: &[Owned]) {
         let live = self.live;
         let Some(pass) = self.pass() else { return };
-        let database = |key: &ObjectKey| {
-            live.get(key).and_then(|object| object["metadata"]["labels"][DATABASE_LABEL].as_str().map(str::to_owned))
+        let servers: BTreeSet<_> = live.of(Kind::StatefulSet).filter_map(|(_, server)| database(server)).collect();
+        let proven = |key: &ObjectKey| inventory.iter().any(|owned| owned.key == *key && owned.doomed);
+        let unknown = |key: &&ObjectKey| {
+            let object = live.get(key);
+            let named = object.and_then(database);
+            named.is_some_and(|name| !servers.contains(&name))
+                && is_data(key, live)
+                && !proven(key)
+                && !object.is_some_and(plan::may_go)
         };
-        let keys = with_tables.iter().map(|name| ObjectKey::new(Kind::StatefulSet, name.as_str()));
-        let keep: BTreeSet<_> = keys.filter_map(|key| database(&key)).collect();
-        pass.gone.retain(|key| !database(key).is_some_and(|name| keep.contains(&name)));
-        pass.kept = with_tables;
-        self.go(Station::Pruning);
+        let kept: BTreeSet<_> = pass.gone.iter().filter(unknown).cloned().collect();
+        pass.gone.retain(|key| !kept.contains(key));
+        pass.kept.extend(kept.iter().map(|key| format!("{key} (can't be asked)")));
+        if asked(&pass.gone, live).is_empty() {
+            self.doom();
+        } else {
+            self.go(Station::Inspecting);
+        }
+    }
+
+    /// Databases that are not proven to be empty stay, with all that belongs to them.
+    pub(super) fn inspected(&mut self, found: &BTreeMap<String, Contents>) {
+        let (now, live) = (self.now, self.live);
+        let Some(pass) = self.pass() else { return };
+        let unknown = found.values().find_map(|contents| match contents {
+            Contents::Unknown(why) => Some(why),
+            Contents::Empty | Contents::Tables => None,
+        });
+        if let Some(why) = unknown
+            && now.duration_since(pass.station_since) < INSPECT_PATIENCE
+        {
+            pass.message = format!("looking for tables: {why}");
+            pass.tries += 1;
+            pass.retry_at = Some(now + glance(pass.tries));
+            return;
+        }
+        let servers = asked(&pass.gone, live);
+        let mut keep = BTreeSet::new();
+        for server in servers {
+            let why = match found.get(&server) {
+                Some(Contents::Empty) => continue,
+                Some(Contents::Tables) => "holds tables",
+                Some(Contents::Unknown(_)) | None => "can't be asked",
+            };
+            pass.kept.push(format!("{server} ({why})"));
+            keep.extend(live.get(&ObjectKey::new(Kind::StatefulSet, server)).and_then(database));
+        }
+        pass.gone.retain(|key| !live.get(key).and_then(database).is_some_and(|name| keep.contains(&name)));
+        self.doom();
+    }
+
+    /// Data that is going to be deleted is written down as such: a rollback that is killed in the middle can't ask again.
+    fn doom(&mut self) {
+        let live = self.live;
+        let Some(pass) = self.pass() else { return };
+        let gone: BTreeSet<_> = pass.gone.iter().filter(|key| is_data(key, live)).cloned().collect();
+        for owned in self.machine.record.inventory.iter_mut().filter(|owned| gone.contains(&owned.key)) {
+            owned.doomed = true;
+        }
+        if gone.is_empty() || self.machine.record == self.machine.saved {
+            self.delete();
+        } else {
+            self.go(Station::Dooming);
+        }
+    }
+
+    fn delete(&mut self) {
+        let Some(pass) = self.pass() else { return };
+        if pass.gone.is_empty() { self.settle() } else { self.go(Station::Pruning) }
     }
 
     /// Writes down how the pass ended.
     pub(super) fn settle(&mut self) {
         let (now, live) = (self.now, self.live);
         let to = self.machine.baseline().map(|baseline| baseline.revision.clone());
-        let State::Passing(pass) = &self.machine.state else { return };
-        let took = Duration::try_from(now.duration_since(pass.started)).unwrap_or_default();
-        let urls = pass.manifest.urls.first().map(|url| url.url.as_str());
-        let (started, ended) = (pass.started, now);
-        let deployment = match &pass.toward {
-            Toward::Restore => return self.rest_again(),
-            Toward::Forward => Deployment {
-                revision: pass.manifest.revision.clone(),
-                started,
-                ended,
-                outcome: Outcome::Succeeded,
-                cause: None,
-                back_to: None,
-                description: report::succeeded(pass.manifest.apps.len(), pass.manifest.databases.len(), took, urls),
-                jobs: jobs(pass, live),
-            },
-            Toward::Back { from, cause } => Deployment {
-                revision: from.clone(),
-                started,
-                ended,
-                outcome: Outcome::RolledBack,
-                description: report::rolled_back(to.as_ref(), cause, &pass.kept),
-                cause: Some(cause.clone()),
-                back_to: to,
-                jobs: BTreeMap::new(),
-            },
+        let head = self.machine.head.as_ref().map(|commit| commit.revision.clone());
+        let adopted = self.adopted();
+        let machine = &mut *self.machine;
+        let State::Passing(pass) = &mut machine.state else { return };
+        if pass.toward == Toward::Heal {
+            return self.rest_again();
+        }
+        let ending = match (pass.refused.clone().or(adopted.filter(|_| pass.is_back())), pass.unwell.clone()) {
+            (Some(cause), _) => Ending::Refused { cause },
+            (None, Some(cause)) => Ending::Unhealthy { cause },
+            (None, None) => Ending::Healthy,
         };
-        let record = &mut self.machine.record;
-        let wanted = |key: &ObjectKey| pass.manifest.get(key).is_some();
-        record.inventory.retain(|owned| wanted(&owned.key) || live.get(&owned.key).is_some());
-        if pass.toward == Toward::Forward {
-            record.inventory.iter_mut().filter(|owned| wanted(&owned.key)).for_each(|owned| owned.settled = true);
-            record.settled = pass.document.as_ref().map(|document| release(document, &pass.manifest.revision, now));
-            record.held = None;
-            // the record may be kept only by a later pass, and what it says must hold until then
-            self.machine.baseline = Some(pass.manifest.clone());
-        } else if let Some(held) = &mut record.held {
-            held.restored = true;
+        let deployment = deployment(pass, &ending, now, to, head.as_ref(), live);
+        keep_inventory(&mut machine.record, pass, live);
+        let record = &mut machine.record;
+        match (&pass.toward, &pass.origin) {
+            (Toward::Forward, origin) => {
+                let settled =
+                    pass.document.as_ref().map(|document| Release::new(document, &pass.revision, now, &pass.manifest));
+                record.settled = settled;
+                record.held = match origin {
+                    // the newest commit is what was rolled back
+                    Origin::Person(wish) => Some(requested(
+                        wish.by.clone(),
+                        head.unwrap_or_else(|| pass.revision.clone()),
+                        machine.head_content.clone(),
+                        pass.started,
+                        now,
+                    )),
+                    Origin::Commit | Origin::Platform => None,
+                };
+                // the record may be kept only by a later pass, and what it says must hold until then
+                machine.baseline = Baseline::Kept(pass.manifest.clone());
+                (machine.fits, machine.unproven) = (true, false);
+                machine.lost.clear();
+            }
+            (Toward::Nothing { wish }, _) => {
+                record.settled = None;
+                machine.baseline = Baseline::Nothing;
+                let revision = head.unwrap_or_else(|| pass.revision.clone());
+                let mut held = requested(wish.by.clone(), revision, machine.head_content.clone(), pass.started, now);
+                held.cause = Cause::Refused {
+                    object: "Stack".into(),
+                    message: format!(
+                        "{} wanted to {}; push a change or `hks retry` to have it back",
+                        wish.by, wish.what
+                    ),
+                };
+                held.ending = ending.clone();
+                record.held = Some(held);
+            }
+            (Toward::Back { .. } | Toward::Heal, _) => {
+                if let Some(held) = record.held.as_mut().filter(|held| held.ending == Ending::Open) {
+                    // an hks of the format before would go on for ever with what can't be put back
+                    held.restored = true;
+                    held.ending = ending.clone();
+                }
+            }
         }
         record.attempt = None;
+        for revision in pass.also.clone() {
+            record.remember(Deployment { revision, ..deployment.clone() });
+        }
         record.remember(deployment);
         self.go(Station::Settling);
+    }
+
+    /// Why a rollback to nothing does not put back what was there before: nobody remembers it.
+    fn adopted(&self) -> Option<Cause> {
+        let record = &self.machine.record;
+        let ran =
+            |owned: &&Owned| owned.settled && !is_data(&owned.key, self.live) && self.live.get(&owned.key).is_some();
+        let adopted = self.machine.baseline == Baseline::Nothing && record.inventory.iter().any(|owned| ran(&owned));
+        adopted.then(|| Cause::Refused {
+            object: "Stack".into(),
+            message: "what ran before is not known, its record was lost; nothing that was there is deleted".into(),
+        })
     }
 
     /// The outcome is kept: tell it and rest.
     pub(super) fn finish(&mut self) {
         let State::Passing(pass) = &self.machine.state else { return };
-        if pass.toward == Toward::Forward {
-            if let Some(status) = self.machine.record.last_of(&pass.manifest.revision).map(Status::ended) {
-                self.report(status);
-            }
-            self.machine.invalid = None;
-            self.rest(Rest::Settled);
+        let (mut revisions, record) = (pass.also.clone(), &self.machine.record);
+        let newest = match (&pass.toward, &pass.origin, &self.machine.head) {
+            (Toward::Back { from, .. }, ..) => from,
+            (Toward::Nothing { .. }, _, Some(head)) | (_, Origin::Person(_), Some(head)) => &head.revision,
+            _ => &pass.revision,
+        };
+        let wish = match (&pass.toward, &pass.origin) {
+            (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish.clone()),
+            _ => None,
+        };
+        revisions.push(newest.clone());
+        let ends: Vec<_> = revisions.iter().filter_map(|revision| record.last_of(revision)).cloned().collect();
+        if let Some(Wish { what, by, .. }) = self.machine.failed_wish.take() {
+            // nobody has pushed what a wish wanted: that it failed is no status of a commit
+            let refused = ends.last().map(|end| end.description.clone());
+            self.tell(News::Answered { want: what, by, refused });
         } else {
-            self.rest(Rest::Held);
+            if let Some(Wish { what, by, .. }) = wish {
+                self.tell(News::Answered { want: what, by, refused: None });
+            }
+            for end in ends {
+                self.tell(News::ended(end));
+            }
         }
+        self.rest_again();
     }
 }
 
-/// The servers, by `StatefulSet`, that are asked for tables before they go: those of databases that run, unless the file
-/// said that their data may go.
+/// How the deployment that a pass was for has ended.
+fn deployment(
+    pass: &Pass,
+    ending: &Ending,
+    now: Timestamp,
+    to: Option<Revision>,
+    head: Option<&Revision>,
+    live: &Live,
+) -> Deployment {
+    let took = Duration::try_from(now.duration_since(pass.started)).unwrap_or_default();
+    let url = pass.manifest.urls.first().map(|url| url.url.as_str());
+    let succeeded = Deployment {
+        revision: pass.revision.clone(),
+        started: pass.started,
+        ended: now,
+        outcome: Outcome::Succeeded,
+        cause: None,
+        back_to: None,
+        ending: Ending::Open,
+        description: report::succeeded(pass.manifest.apps.len(), pass.manifest.databases.len(), took, url),
+        jobs: jobs(pass, live),
+    };
+    let back = |revision, cause: &Cause, to: Option<Revision>| Deployment {
+        revision,
+        outcome: Outcome::RolledBack,
+        description: report::rolled_back(to.as_ref(), cause, &pass.kept, ending),
+        cause: Some(cause.clone()),
+        back_to: to,
+        ending: ending.clone(),
+        jobs: BTreeMap::new(),
+        ..succeeded.clone()
+    };
+    match (&pass.toward, &pass.origin) {
+        (Toward::Back { from, cause }, _) => back(from.clone(), cause, to),
+        (Toward::Nothing { wish }, _) => Deployment {
+            description: format!("{} wanted to {}", wish.by, wish.what),
+            ..back(head.unwrap_or(&pass.revision).clone(), &Cause::Requested { by: wish.by.clone() }, None)
+        },
+        (_, Origin::Person(wish)) => {
+            let cause = Cause::Requested { by: wish.by.clone() };
+            back(head.unwrap_or(&pass.revision).clone(), &cause, Some(pass.revision.clone()))
+        }
+        _ => succeeded,
+    }
+}
+
+/// The newest commit is held since a person asked for something else.
+fn requested(by: String, revision: Revision, content: String, started: Timestamp, at: Timestamp) -> Held {
+    Held { revision, content, cause: Cause::Requested { by }, started, at, restored: true, ending: Ending::Healthy }
+}
+
+/// What is gone is forgotten, and what now belongs to a release, or was kept by a rollback, is never deleted by one.
+fn keep_inventory(record: &mut Record, pass: &Pass, live: &Live) {
+    let wanted = |key: &ObjectKey| pass.manifest.get(key).is_some();
+    record.inventory.retain(|owned| wanted(&owned.key) || live.get(&owned.key).is_some());
+    let forward = pass.toward == Toward::Forward;
+    let of_this = |owned: &&mut Owned| {
+        // a database stays with all that belongs to it
+        let database = live.get(&owned.key).and_then(database).is_some();
+        let kept = !forward && (database || is_data(&owned.key, live)) && !pass.gone.contains(&owned.key);
+        (forward && wanted(&owned.key)) || kept
+    };
+    record.inventory.iter_mut().filter(of_this).for_each(Owned::settle);
+}
+
+fn database(object: &serde_json::Value) -> Option<String> {
+    object["metadata"]["labels"][DATABASE_LABEL].as_str().map(str::to_owned)
+}
+
+fn is_data(key: &ObjectKey, live: &Live) -> bool {
+    live.get(key).is_some_and(|object| holds_data(key, object))
+}
+
+/// The servers, by `StatefulSet`, that are asked for tables before they go: all but those whose data may go, says the file,
+/// and those that have never been ready, so that nobody can have put anything into them.
 pub(super) fn asked(gone: &[ObjectKey], live: &Live) -> Vec<String> {
+    let servers = gone.iter().filter(|key| key.kind == Kind::StatefulSet);
     let holds = |key: &&ObjectKey| {
         live.get(key).is_some_and(|object| {
-            let database = object["metadata"]["labels"][DATABASE_LABEL].is_string();
-            let ready = object["status"]["readyReplicas"].as_i64().unwrap_or(0) > 0;
-            database && ready && !plan::may_go(object)
+            database(object).is_some() && !plan::may_go(object) && !rollout::was_never_ready(object, live)
         })
     };
-    let servers = gone.iter().filter(|key| key.kind == Kind::StatefulSet).filter(holds);
-    servers.map(|key| key.name.clone()).collect()
+    servers.filter(holds).map(|key| key.name.clone()).collect()
 }
 
 /// How the jobs of a release ended, by name.

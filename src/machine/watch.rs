@@ -1,11 +1,11 @@
 //! The waiting half of a pass: is the stage ready, is the address live, are the deleted objects gone; and what happens when not.
 
 use super::Turn;
-use super::pass::{Station, VANISH_PATIENCE, span};
-use crate::ident::PassId;
+use super::pass::{Origin, Station, Toward, VANISH_PATIENCE, glance, span};
 use crate::record::{Ending, Held};
-use crate::report::Status;
+use crate::report::News;
 use crate::rollout::{self, Cause, Progress};
+use crate::spec;
 use jiff::SignedDuration;
 
 /// How long a public address may take to answer after its pods are ready.
@@ -38,6 +38,9 @@ impl Turn<'_> {
 
     fn watch(&mut self) {
         let (now, live) = (self.now, self.live);
+        if self.is_missing() {
+            return;
+        }
         let Some(pass) = self.pass() else { return };
         let stuck = rollout::stuck(pass.watched(live), live);
         if !stuck.is_empty() {
@@ -56,49 +59,46 @@ impl Turn<'_> {
             Progress::Waiting(message) => {
                 let since = *pass.waiting_since.get_or_insert(now);
                 let over = now >= since + span(pass.manifest.deploy.capacity_wait) - pass.waited;
-                pass.message.clone_from(&message);
-                if !pass.is_back() {
-                    let status = Status::waiting(&pass.manifest.revision, &message);
-                    if over { self.fail(Cause::Capacity { message }) } else { self.report(status) }
+                pass.message = spec::mask(&message);
+                if pass.is_back() {
+                    if over {
+                        self.put_back_unwell(Cause::Capacity { message });
+                    }
+                } else if over {
+                    self.fail(Cause::Capacity { message });
+                } else {
+                    let revision = pass.revision.clone();
+                    self.tell(News::Waiting { revision, message });
                 }
             }
             // a rollback has nowhere to go back to; what it restores may itself be in trouble
             Progress::Failed(cause) if pass.is_back() => {
-                pass.message = cause.to_string();
+                pass.message = spec::mask(&cause.to_string());
                 if late {
-                    self.next_stage();
+                    self.put_back_unwell(cause);
                 }
             }
             Progress::Failed(cause) => self.fail(cause),
             Progress::Progressing(missing) => {
-                pass.message = format!("{}: {}", missing.component, missing.message);
-                if late && pass.is_back() {
-                    self.next_stage();
-                } else if late {
-                    self.fail(match missing.pulling {
-                        Some(image) => Cause::ImagePullTimeout { image, reason: missing.message },
-                        None => Cause::NotReady {
-                            component: missing.component,
-                            pod: missing.pod,
-                            message: missing.message,
-                            log: String::new(),
-                        },
-                    });
+                pass.message = spec::mask(&format!("{}: {}", missing.component, missing.message));
+                if late {
+                    let back = pass.is_back();
+                    let cause = missing.into_cause();
+                    if back { self.put_back_unwell(cause) } else { self.fail(cause) }
                 }
             }
         }
     }
 
-    pub(super) fn probed(&mut self, id: PassId, reply: Result<(), (String, String)>) {
-        let now = self.now;
+    /// What was put back is not well, and time is over: it goes on with the rest, and says so in the end.
+    fn put_back_unwell(&mut self, cause: Cause) {
         let Some(pass) = self.pass() else { return };
-        if pass.id != id || pass.station != Station::Probing || !pass.in_flight {
-            return;
-        }
-        pass.in_flight = false;
-        if self.overtaken() {
-            return self.reconsider();
-        }
+        pass.unwell.get_or_insert(cause);
+        self.next_stage();
+    }
+
+    pub(super) fn probed(&mut self, reply: Result<(), (String, String)>) {
+        let now = self.now;
         let Some(pass) = self.pass() else { return };
         match reply {
             Ok(()) => self.next_stage(),
@@ -108,8 +108,7 @@ impl Turn<'_> {
             Err((url, message)) => {
                 pass.message = format!("{url}: {message}");
                 pass.tries += 1;
-                let wait = SignedDuration::from_millis(50 * i64::from(pass.tries.min(20)));
-                pass.retry_at = Some(now + wait);
+                pass.retry_at = Some(now + glance(pass.tries));
             }
         }
     }
@@ -117,39 +116,35 @@ impl Turn<'_> {
     /// The pass forward has failed. Before anything was touched it is simply rejected.
     pub(super) fn fail(&mut self, cause: Cause) {
         let Some(pass) = self.pass() else { return };
-        if pass.station == Station::Checking {
-            let (revision, started) = (pass.manifest.revision.clone(), pass.started);
-            return self.reject(&revision, cause, started);
+        let untouched = matches!(pass.station, Station::Queued | Station::Checking | Station::Saving);
+        if untouched && !matches!(pass.origin, Origin::Person(_)) {
+            return self.reject(cause);
         }
-        if cause.log_source().is_some() {
+        if cause.may_quote() {
             self.go(Station::Explaining(cause));
         } else {
             self.fall_back(cause);
         }
     }
 
-    pub(super) fn explained(&mut self, id: PassId, log: String) {
-        let Some(pass) = self.pass() else { return };
-        let Station::Explaining(cause) = &pass.station else { return };
-        if pass.id == id {
-            let cause = cause.clone().with_log(log);
-            self.fall_back(cause);
-        }
-    }
-
-    fn fall_back(&mut self, cause: Cause) {
+    pub(super) fn fall_back(&mut self, cause: Cause) {
         let at = self.now;
         let Some(pass) = self.pass() else { return };
-        let held = Held {
-            revision: pass.manifest.revision.clone(),
-            cause,
-            started: pass.started,
-            at,
-            restored: false,
-            ending: Ending::Open,
-        };
+        let (revision, started) = (pass.revision.clone(), pass.started);
+        if let Origin::Person(_) = &pass.origin {
+            if let Some(attempt) = &mut self.machine.record.attempt {
+                attempt.failed = Some(cause.clone());
+            }
+            return self.go_back_from_wish(revision, cause, started);
+        }
+        let content = pass.content.clone();
+        let also = std::mem::take(&mut pass.also);
+        let held = Held { revision, content, cause, started, at, restored: false, ending: Ending::Open };
         self.machine.record.held = Some(held.clone());
         self.machine.record.attempt = None;
         self.go_back(&held);
+        if let Some(pass) = self.pass().filter(|pass| matches!(pass.toward, Toward::Back { .. })) {
+            pass.also = also;
+        }
     }
 }

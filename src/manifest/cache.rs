@@ -26,15 +26,15 @@ pub(super) fn objects(names: &Names<'_>, name: &str, cache: &Cache) -> Vec<Objec
     let component = Some((CACHE_LABEL, name));
     let finish = |kind, name: &str, body| names.finish(Stage::Databases, ObjectKey::new(kind, name), component, body);
     let mut secret = finish(Kind::Secret, &names.credentials(name), json!({ "type": "Opaque" }));
-    let url = ["redis://:", "@", ":", "/0"].map(Ingredient::Text);
+    let url = ["redis://:", "@", ":", "/0"].map(|text| Ingredient::Text(text.into()));
     let [scheme, at, colon, database] = url;
     let url = vec![
         scheme,
-        Ingredient::Key("password"),
+        Ingredient::Key("password".into()),
         at,
-        Ingredient::Key("host"),
+        Ingredient::Key("host".into()),
         colon,
-        Ingredient::Key("port"),
+        Ingredient::Key("port".into()),
         database,
     ];
     secret.recipe = [

@@ -77,23 +77,24 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
 
 fn recipe(host: &str, database: &Database) -> BTreeMap<String, Recipe> {
     let text = |text: &str| Recipe::Text(text.into());
-    let key = Ingredient::Key;
+    let key = |name: &'static str| Ingredient::Key(name.into());
+    let literal = |text: &'static str| Ingredient::Text(text.into());
     let url = |host: &'static str| {
         Recipe::Composed(vec![
-            Ingredient::Text("postgresql://"),
+            literal("postgresql://"),
             key("user"),
-            Ingredient::Text(":"),
+            literal(":"),
             key("password"),
-            Ingredient::Text("@"),
+            literal("@"),
             key(host),
-            Ingredient::Text(":"),
+            literal(":"),
             key("port"),
-            Ingredient::Text("/"),
+            literal("/"),
             key("name"),
         ])
     };
     let password = match &database.credentials {
-        Some(secret) => Recipe::Copied { secret: secret.clone(), key: "password" },
+        Some(secret) => Recipe::Copied { secret: secret.clone(), key: "password".into() },
         None => Recipe::Random(32),
     };
     let mut recipe = BTreeMap::from([

@@ -21,7 +21,9 @@ pub use pull::pull_pods;
 use crate::ident::{Kind, ObjectKey, Revision, StackName};
 use crate::spec::{Deploy, Drift, Secret, Spec};
 use names::Names;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -72,7 +74,7 @@ pub struct Context {
 }
 
 /// A part of a deployment; stages are applied and watched one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stage {
     /// Pods that prove that new images can be pulled, before any data is touched.
     Preflight,
@@ -103,7 +105,7 @@ impl Stage {
 }
 
 /// How a value of a Secret comes to be; never the value itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Recipe {
     /// Made once, of this many URL-safe characters; kept for ever after.
     Random(usize),
@@ -114,23 +116,23 @@ pub enum Recipe {
         /// Name of the Secret.
         secret: String,
         /// Its key.
-        key: &'static str,
+        key: Cow<'static, str>,
     },
     /// Text and other keys of the same Secret, in order.
     Composed(Vec<Ingredient>),
 }
 
 /// A piece of [`Recipe::Composed`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Ingredient {
     /// Literal text.
-    Text(&'static str),
+    Text(Cow<'static, str>),
     /// The value of another key; it can stand in a URL.
-    Key(&'static str),
+    Key(Cow<'static, str>),
 }
 
 /// One object as it should be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Object {
     /// Kind and name.
     pub key: ObjectKey,
@@ -163,7 +165,7 @@ pub fn holds_data(key: &ObjectKey, body: &Value) -> bool {
 }
 
 /// What an app is, for people.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppSummary {
     /// Name in the file.
     pub name: String,
@@ -174,7 +176,7 @@ pub struct AppSummary {
 }
 
 /// A public address and the path by which it is checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PublicUrl {
     /// Name of the ingress in the file.
     pub name: String,
@@ -185,7 +187,7 @@ pub struct PublicUrl {
 }
 
 /// A key of a Secret that somebody must have set.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Needed {
     /// The Secret.
     pub object: ObjectKey,
@@ -196,7 +198,7 @@ pub struct Needed {
 }
 
 /// Everything that a Stack is in its project at a revision.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The Stack.
     pub stack: StackName,
@@ -239,6 +241,14 @@ impl Manifest {
     /// The object named `key`.
     pub fn get(&self, key: &ObjectKey) -> Option<&Object> {
         self.objects.iter().find(|object| object.key == *key)
+    }
+
+    /// A digest of what it makes of the project: equal for those that [`Manifest::same_objects`].
+    pub fn digest(&self) -> String {
+        let (lasting, jobs): (Vec<_>, Vec<_>) = self.objects.iter().partition(|object| object.stage.lasts());
+        let jobs: Vec<_> = jobs.into_iter().filter(|o| o.stage == Stage::Jobs).map(|job| &job.body["spec"]).collect();
+        let parts = (lasting, jobs, &self.deploy, &self.urls, &self.needed);
+        names::digest(&serde_json::to_string(&parts).unwrap_or_default(), 32)
     }
 
     /// Whether both describe the same objects, whatever their revisions are. Jobs of a release carry its revision in their

@@ -4,15 +4,16 @@
 mod compare;
 mod live;
 
-pub use compare::Difference;
+pub use compare::{Difference, differences};
 pub use live::{Live, Note, stack_of, uid};
 
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{
-    HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, SECRET_SET_ANNOTATION, Stage,
-    holds_data, pull_pods,
+    APP_LABEL, HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, SECRET_SET_ANNOTATION,
+    Stage, holds_data, pull_pods,
 };
 use compare::quantity;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -22,8 +23,27 @@ use std::collections::BTreeSet;
 pub struct Owned {
     /// Kind and name.
     pub key: ObjectKey,
-    /// Whether it was part of a release that settled. What never was is removed again by a rollback, data included.
+    /// It was part of a release that settled, or was there before hks first wrote it, or holds data that a rollback has
+    /// kept: no rollback deletes it.
     pub settled: bool,
+    /// When the attempt began that created it; `None` once it is settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Timestamp>,
+    /// It holds data that was proven empty and is being deleted: a rollback that is interrupted here goes on with that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doomed: bool,
+}
+
+impl Owned {
+    /// What an attempt is going to write: `existed` if it was there before.
+    pub fn new(key: ObjectKey, existed: bool, attempt: Timestamp) -> Self {
+        Self { key, settled: existed, made: (!existed).then_some(attempt), doomed: false }
+    }
+
+    /// From now on no rollback deletes it.
+    pub fn settle(&mut self) {
+        (self.settled, self.made, self.doomed) = (true, None, false);
+    }
 }
 
 /// What is done with one object.
@@ -48,6 +68,8 @@ pub struct Step {
     pub strip: bool,
     /// Why this can't be undone, if it can't.
     pub irreversible: Option<String>,
+    /// A Secret whose values are made anew while pods run with the old ones: they have to be made anew as well.
+    pub renew: bool,
 }
 
 /// Why a manifest can't be carried out. Nothing is touched.
@@ -57,6 +79,32 @@ pub struct Refusal {
     pub key: ObjectKey,
     /// What is wrong and what to do.
     pub message: String,
+    /// What cures it by itself, if something does.
+    pub until: Option<Until>,
+}
+
+/// What a refused plan waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Until {
+    /// A key of a Secret is set.
+    Set(Needed),
+    /// An object that is being deleted is gone.
+    Gone(ObjectKey),
+    /// A Deployment that somebody has paused is resumed.
+    Resumed(ObjectKey),
+}
+
+impl Until {
+    /// Whether it is so now.
+    pub fn is_met(&self, live: &Live) -> bool {
+        match self {
+            Until::Set(needed) => {
+                live.get(&needed.object).is_some_and(|secret| secret["data"].get(&needed.key).is_some())
+            }
+            Until::Gone(key) => live.get(key).is_none(),
+            Until::Resumed(key) => live.get(key).is_none_or(|object| !is_paused(object)),
+        }
+    }
 }
 
 /// The way from the live state to a manifest.
@@ -76,6 +124,8 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// Secrets whose keys somebody has to set before the plan can be carried out.
     pub missing: Vec<Needed>,
+    /// Volumes that a settled release had and that are gone: they are not made anew as if nothing had happened.
+    pub lost: Vec<ObjectKey>,
 }
 
 impl Step {
@@ -110,17 +160,24 @@ impl Plan {
 /// Compares a manifest with what is live. `inventory` is what hks made in this project for this Stack.
 pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
     let mut plan = Plan::default();
+    let settled = |key: &ObjectKey| inventory.iter().any(|owned| owned.key == *key && owned.settled);
     for object in &manifest.objects {
         let current = live.get(&object.key);
-        let step = step(object, current, live);
-        if let Some(current) = current {
-            plan.refusals.extend(refusals(object, current));
+        let step = step(object, current, live, manifest);
+        match current {
+            Some(current) => plan.refusals.extend(refusals(object, current)),
+            None if object.key.kind == Kind::PersistentVolumeClaim && settled(&object.key) => {
+                plan.lost.push(object.key.clone());
+            }
+            None => {}
         }
         plan.steps.push(step);
     }
-    plan.refusals.extend(manifest.impossible.iter().cloned().map(|(key, message)| Refusal { key, message }));
-    let unset =
-        |needed: &&Needed| live.get(&needed.object).is_none_or(|secret| secret["data"].get(&needed.key).is_none());
+    let impossible = |(key, message)| Refusal { key, message, until: None };
+    plan.refusals.extend(manifest.impossible.iter().cloned().map(impossible));
+    // what passes by itself is told last
+    plan.refusals.sort_by_key(|refusal| refusal.until.is_some());
+    let unset = |needed: &&Needed| !Until::Set((*needed).clone()).is_met(live);
     plan.missing = manifest.needed.iter().filter(unset).cloned().collect();
     plan.steps.splice(0..0, preflight(manifest, live, &plan.steps));
 
@@ -141,10 +198,14 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
     plan
 }
 
+/// Longest time that an old version stays: what hks.yaml may ask for is less.
+const MOST_KEPT: i64 = 24 * 3600;
+
 /// For how many seconds the old version of a blue/green app stays.
 fn kept_for(current: &Value) -> i64 {
     let seconds = current["metadata"]["annotations"][KEEP_ANNOTATION].as_str().and_then(|seconds| seconds.parse().ok());
-    seconds.unwrap_or(0)
+    // anybody may write an annotation
+    seconds.unwrap_or(0).clamp(0, MOST_KEPT)
 }
 
 /// The file said of this data that it may go with its database.
@@ -152,15 +213,23 @@ pub fn may_go(current: &Value) -> bool {
     current["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete"
 }
 
-fn step(object: &Object, current: Option<&Value>, live: &Live) -> Step {
-    let mut step = Step { object: object.clone(), action: Action::Create, strip: false, irreversible: None };
+fn step(object: &Object, current: Option<&Value>, live: &Live, manifest: &Manifest) -> Step {
+    let mut step =
+        Step { object: object.clone(), action: Action::Create, strip: false, irreversible: None, renew: false };
     // pods read a value when they start: another template makes new ones
-    if object.key.kind == Kind::Deployment
+    if matches!(object.key.kind, Kind::Deployment | Kind::StatefulSet)
         && let Some(at) = secrets_set(&object.body, live)
     {
         step.object.body["spec"]["template"]["metadata"]["annotations"][SECRET_SET_ANNOTATION] = at.into();
     }
-    let Some(current) = current else { return step };
+    step.renew = !object.recipe.is_empty() && is_used(&object.key.name, live);
+    let Some(current) = current else {
+        // an autoscaler takes some time to look: until then it is as many as serve now, or as few as it may be
+        if object.key.kind == Kind::Deployment && object.body["spec"].get("replicas").is_none() {
+            step.object.body["spec"]["replicas"] = scale_at_first(object, live, manifest).into();
+        }
+        return step;
+    };
     // what a Pod or Job is can't change, and the name of a ConfigMap tells what is in it
     if matches!(object.key.kind, Kind::Pod | Kind::Job | Kind::ConfigMap) {
         step.action = Action::Keep;
@@ -187,16 +256,48 @@ fn step(object: &Object, current: Option<&Value>, live: &Live) -> Step {
     if object.key.kind == Kind::Deployment && object.body["spec"].get("replicas").is_none() {
         step.object.body["spec"]["replicas"] = current["spec"]["replicas"].clone();
     }
+    step.renew &= found.iter().any(|difference| difference.field.starts_with("data."));
     step.action = if found.is_empty() { Action::Keep } else { Action::Change(found) };
     step
 }
 
-/// When somebody last set a key of the Secrets that the containers take values from.
-fn secrets_set<'a>(body: &Value, live: &'a Live) -> Option<&'a str> {
+/// How many pods a Deployment begins with that an autoscaler is in charge of.
+fn scale_at_first(object: &Object, live: &Live, manifest: &Manifest) -> i64 {
+    let app = &object.body["metadata"]["labels"][APP_LABEL];
+    let others = live.of(Kind::Deployment).filter(|(_, other)| other["metadata"]["labels"][APP_LABEL] == *app);
+    let serving = others.filter_map(|(_, other)| other["spec"]["replicas"].as_i64()).max();
+    let scaler = manifest.get(&ObjectKey::new(Kind::HorizontalPodAutoscaler, object.key.name.as_str()));
+    let limit = |name: &str| scaler.and_then(|scaler| scaler.body["spec"][name].as_i64());
+    let least = limit("minReplicas").unwrap_or(1);
+    serving.unwrap_or(least).clamp(least, limit("maxReplicas").unwrap_or(i64::MAX).max(least))
+}
+
+/// Whether a live workload takes values from the Secret.
+fn is_used(secret: &str, live: &Live) -> bool {
+    let workloads = live.of(Kind::StatefulSet).chain(live.of(Kind::Deployment));
+    workloads.flat_map(|(_, workload)| secrets_of(workload)).any(|name| name == secret)
+}
+
+/// Names of the Secrets that the containers take values from.
+fn secrets_of(body: &Value) -> impl Iterator<Item = &str> {
     let containers = body["spec"]["template"]["spec"]["containers"].as_array();
     let env = containers.into_iter().flatten().filter_map(|container| container["env"].as_array()).flatten();
-    let names = env.filter_map(|entry| entry["valueFrom"]["secretKeyRef"]["name"].as_str());
-    let set = names.filter_map(|name| {
+    env.filter_map(|entry| entry["valueFrom"]["secretKeyRef"]["name"].as_str())
+}
+
+/// Somebody has paused the rollout of a Deployment.
+pub fn is_paused(object: &Value) -> bool {
+    object["spec"]["paused"] == true
+}
+
+/// Somebody has deleted it, and something keeps it from going.
+pub fn is_going(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
+/// When somebody last set a key of the Secrets that the containers take values from.
+fn secrets_set<'a>(body: &Value, live: &'a Live) -> Option<&'a str> {
+    let set = secrets_of(body).filter_map(|name| {
         let secret = live.get(&ObjectKey::new(Kind::Secret, name))?;
         secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str()
     });
@@ -213,7 +314,27 @@ fn storage_change<'a>(object: &'a Object, current: &'a Value) -> Option<(&'a str
 
 /// What Kubernetes or the safety of data forbids.
 fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
-    let refuse = |message| Some(Refusal { key: object.key.clone(), message });
+    let refuse = |message| Some(Refusal { key: object.key.clone(), message, until: None });
+    if is_going(current) {
+        let until = Some(Until::Gone(object.key.clone()));
+        let finalizers = current["metadata"]["finalizers"].as_array().into_iter().flatten();
+        let held: Vec<_> = finalizers.filter_map(Value::as_str).collect();
+        let held = if held.is_empty() { String::new() } else { format!(", held by {}", held.join(", ")) };
+        let message = if object.holds_data() {
+            format!(
+                "it is being deleted{held}: its data goes when the last pod that uses it ends, and nothing is restarted \
+                 meanwhile; copy the data now"
+            )
+        } else {
+            format!("it is being deleted{held}; this goes on by itself when it is gone")
+        };
+        return Some(Refusal { key: object.key.clone(), message, until });
+    }
+    if object.key.kind == Kind::Deployment && is_paused(current) {
+        let message =
+            format!("somebody has paused it; resume it: kubectl rollout resume deployment/{}", object.key.name);
+        return Some(Refusal { key: object.key.clone(), message, until: Some(Until::Resumed(object.key.clone())) });
+    }
     if let Some((from, to)) = storage_change(object, current)
         && quantity(to).partial_cmp(&quantity(from)).is_some_and(std::cmp::Ordering::is_lt)
     {
@@ -269,5 +390,5 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
         new.extend(images(&object.body).into_iter().filter(|i| !known.contains(i)).map(|image| (image, secret)));
     }
     let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
-    pods.map(|pod| step(&pod, live.get(&pod.key), live)).collect()
+    pods.map(|pod| step(&pod, live.get(&pod.key), live, manifest)).collect()
 }

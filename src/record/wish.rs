@@ -36,7 +36,11 @@ pub enum Want {
         to: String,
     },
     /// The newest commit once more, though it failed.
-    Retry,
+    Retry {
+        /// Volumes that a settled release had and that are gone are made anew, empty.
+        #[serde(default)]
+        accept_data_loss: bool,
+    },
     /// Nothing is changed or deleted until it is resumed.
     Suspend {
         /// Why, for the others; may be empty.
@@ -55,7 +59,8 @@ impl fmt::Display for Want {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Want::RollBack { to } => write!(f, "roll back to {to}"),
-            Want::Retry => f.write_str("retry"),
+            Want::Retry { accept_data_loss: false } => f.write_str("retry"),
+            Want::Retry { accept_data_loss: true } => f.write_str("retry with empty volumes in place of the lost ones"),
             Want::Suspend { reason } if reason.is_empty() => f.write_str("suspend"),
             Want::Suspend { reason } => write!(f, "suspend ({reason})"),
             Want::Resume => f.write_str("resume"),
@@ -92,7 +97,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let wants = [
             Want::RollBack { to: "4f1c2ab".into() },
-            Want::Retry,
+            Want::Retry { accept_data_loss: true },
             Want::Suspend { reason: "migration by hand".into() },
             Want::Resume,
             Want::Destroy { with_data: true },

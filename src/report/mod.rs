@@ -1,14 +1,15 @@
 //! What people and forges are told: commit statuses and the view of a Stack. Pure text from facts.
 
+mod news;
 mod state;
 mod view;
 
+pub use news::{News, Note, note, status, told_of};
 pub use state::{Ended, StackState, Tone, Why};
 pub use view::{AppView, DatabaseView, DriftView, LackingView, Readiness, TroubleView, View, span};
 
 use crate::ident::Revision;
-use crate::plan::Plan;
-use crate::record::{Deployment, Outcome};
+use crate::record::{Deployment, Ending, Outcome};
 use crate::rollout::Cause;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -58,38 +59,6 @@ impl Status {
         Self { revision: revision.clone(), state, description: shorten(description.as_ref(), MAX_DESCRIPTION) }
     }
 
-    /// A deployment began.
-    pub fn started(revision: &Revision, plan: &Plan) -> Self {
-        let (new, changed, deleted) = plan.counts();
-        Self::new(revision, StatusState::Pending, format!("deploying: {new} new, {changed} changed, {deleted} deleted"))
-    }
-
-    /// It waits for room.
-    pub fn waiting(revision: &Revision, message: &str) -> Self {
-        Self::new(revision, StatusState::Pending, format!("waiting for capacity: {message}"))
-    }
-
-    /// A temporary trouble that is being retried.
-    pub fn retrying(revision: &Revision, message: &str) -> Self {
-        Self::new(revision, StatusState::Pending, format!("retrying: {message}"))
-    }
-
-    /// It failed and everything is being put back.
-    pub fn rolling_back(revision: &Revision, to: Option<&Revision>, cause: &Cause) -> Self {
-        let to = to.map_or_else(|| "removing what it created".into(), |to| format!("rolling back to {}", to.short()));
-        Self::new(revision, StatusState::Pending, format!("{to}: {cause}"))
-    }
-
-    /// The commit changes nothing here.
-    pub fn unchanged(revision: &Revision) -> Self {
-        Self::new(revision, StatusState::Success, "no changes")
-    }
-
-    /// There is no hks.yaml any more, or it is empty: nothing is deleted by that.
-    pub fn suspended(revision: &Revision, why: &str) -> Self {
-        Self::new(revision, StatusState::Success, format!("suspended: {why}; nothing is deleted"))
-    }
-
     /// The end of a deployment, word for word as it was recorded.
     pub fn ended(deployment: &Deployment) -> Self {
         let state = match (&deployment.outcome, &deployment.cause) {
@@ -115,11 +84,16 @@ pub fn succeeded(apps: usize, databases: usize, took: Duration, url: Option<&str
     shorten(&format!("{text} ready in {took}{url}"), MAX_DESCRIPTION)
 }
 
-/// Description of a deployment that was put back.
-pub fn rolled_back(to: Option<&Revision>, cause: &Cause, kept: &[String]) -> String {
+/// Description of a deployment that was put back: how that went, what stays, and why.
+pub fn rolled_back(to: Option<&Revision>, cause: &Cause, kept: &[String], ending: &Ending) -> String {
     let to = to.map_or_else(|| "removed again".into(), |to| format!("rolled back to {}", to.short()));
-    let kept = if kept.is_empty() { String::new() } else { format!(", kept {} (holds tables)", kept.join(", ")) };
-    shorten(&format!("{to}{kept}: {cause}"), MAX_DESCRIPTION)
+    let kept = if kept.is_empty() { String::new() } else { format!(", kept {}", kept.join(", ")) };
+    let text = match ending {
+        Ending::Open | Ending::Healthy => format!("{to}{kept}: {cause}"),
+        Ending::Unhealthy { cause: unwell } => format!("{to}{kept}, which is not healthy either ({unwell}): {cause}"),
+        Ending::Refused { cause: refused } => format!("not restored ({refused}){kept}: {cause}"),
+    };
+    shorten(&text, MAX_DESCRIPTION)
 }
 
 /// Description of a deployment that touched nothing.
@@ -195,10 +169,13 @@ mod tests {
         };
         let to = Revision::new("4f1c2ab0000");
         assert_eq!(
-            rolled_back(Some(&to), &cause, &[]),
+            rolled_back(Some(&to), &cause, &[], &Ending::Healthy),
             "rolled back to 4f1c2ab: image pull failed (not found): r/web:9"
         );
-        assert_eq!(rolled_back(None, &cause, &[]), "removed again: image pull failed (not found): r/web:9");
+        assert_eq!(
+            rolled_back(None, &cause, &[], &Ending::Healthy),
+            "removed again: image pull failed (not found): r/web:9"
+        );
     }
 
     #[test]

@@ -231,6 +231,26 @@ impl Cause {
         }
     }
 
+    /// Whether it holds, or is explained by, words of a container or the kubelet: they may quote a secret.
+    pub fn may_quote(&self) -> bool {
+        self.log_source().is_some() || matches!(self, Cause::Configuration { .. } | Cause::NotReady { .. })
+    }
+
+    /// The same cause with every text of the outside changed, such as by taking secrets out.
+    #[must_use]
+    pub fn map_texts(mut self, change: impl Fn(&str) -> String) -> Self {
+        match &mut self {
+            Cause::Configuration { message, .. } => *message = change(message),
+            Cause::NotReady { message, log, .. } | Cause::JobFailed { message, log, .. } => {
+                *message = change(message);
+                *log = change(log);
+            }
+            Cause::CrashLoop { log, .. } => *log = change(log),
+            _ => {}
+        }
+        self
+    }
+
     /// The same cause with the log lines that explain it.
     #[must_use]
     pub fn with_log(mut self, lines: String) -> Self {

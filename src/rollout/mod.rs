@@ -10,7 +10,8 @@ pub use cause::{Cause, Resource};
 
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, Object};
-use crate::plan::{Live, uid};
+use crate::plan::{Live, is_going, is_paused, uid};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// How far an object or a stage is.
@@ -37,6 +38,17 @@ pub struct Missing {
     pub message: String,
     /// The trouble is a registry that may recover: the image.
     pub pulling: Option<String>,
+}
+
+impl Missing {
+    /// What it is called once time is over.
+    pub fn into_cause(self) -> Cause {
+        let Self { component, pod, message, pulling } = self;
+        if let Some(image) = pulling {
+            return Cause::ImagePullTimeout { image, reason: message };
+        }
+        Cause::NotReady { component, pod, message, log: String::new() }
+    }
 }
 
 impl Progress {
@@ -77,6 +89,9 @@ pub fn of_object(object: &Object, live: &Live) -> Progress {
     let Some(current) = live.get(&object.key) else {
         return who.progressing(format!("{} is not there yet", object.key));
     };
+    if is_going(current) && object.key.kind != Kind::Pod {
+        return who.going(&object.key, current);
+    }
     match object.key.kind {
         Kind::Deployment => deployment(&who, current, live),
         Kind::StatefulSet => stateful_set(&who, current, live),
@@ -94,6 +109,15 @@ pub fn started(object: &Object, live: &Live) -> bool {
     let sets = live.owned_by(Kind::ReplicaSet, uid(current));
     let mut pods = sets.flat_map(|(_, set)| live.owned_by(Kind::Pod, uid(set)));
     pods.any(|(_, pod)| pod::runs(pod))
+}
+
+/// A job that has not ended.
+pub fn is_running_job(key: &ObjectKey, live: &Live) -> bool {
+    key.kind == Kind::Job
+        && live.get(key).is_some_and(|job| {
+            let mut conditions = job["status"]["conditions"].as_array().into_iter().flatten();
+            !conditions.any(|c| matches!(c["type"].as_str(), Some("Complete" | "Failed")) && c["status"] == "True")
+        })
 }
 
 /// A job of the release: it must end well.
@@ -135,6 +159,21 @@ impl Who {
     }
 }
 
+impl Who {
+    /// Somebody has deleted it. Of what holds data that is a failure: it ends with the last pod that uses it.
+    fn going(&self, key: &ObjectKey, current: &Value) -> Progress {
+        let finalizers = current["metadata"]["finalizers"].as_array().into_iter().flatten();
+        let held: Vec<_> = finalizers.filter_map(Value::as_str).collect();
+        let held = if held.is_empty() { String::new() } else { format!(", held by {}", held.join(", ")) };
+        if key.kind == Kind::PersistentVolumeClaim {
+            let message =
+                format!("{key} is being deleted{held}: its data goes when the last pod that uses it ends; copy it now");
+            return Progress::Failed(Cause::Configuration { component: self.component.clone(), message });
+        }
+        self.progressing(format!("{key} is being deleted{held}"))
+    }
+}
+
 fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or(0)
 }
@@ -150,7 +189,12 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
     }
     let status = &current["status"];
     let wanted = number(&current["spec"]["replicas"]);
-    if let Some(cause) = refused(who, status) {
+    if is_paused(current) {
+        let name = current["metadata"]["name"].as_str().unwrap_or_default();
+        let message = format!("somebody has paused it; resume it: kubectl rollout resume deployment/{name}");
+        return Progress::Failed(Cause::Configuration { component: who.component.clone(), message });
+    }
+    if let Some(cause) = refused(who, current, live) {
         return Progress::Failed(cause);
     }
     let counts = [&status["updatedReplicas"], &status["availableReplicas"], &status["replicas"]].map(number);
@@ -174,7 +218,9 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
         Some(Progress::Ready) | None => base,
         Some(worst) => worst,
     };
-    seen.worse(no_pod(who, set_key, set, live))
+    let refusal = no_pod(who, set_key, set, live);
+    let room_comes = matches!(refusal, Progress::Failed(Cause::LimitExceeded { .. })) && makes_room(current, live);
+    if room_comes { seen } else { seen.worse(refusal) }
 }
 
 fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
@@ -195,6 +241,24 @@ fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
     pods.reduce(Progress::worse).unwrap_or(base).worse(no_pod(who, &key, current, live))
 }
 
+/// Seconds between the creation of a StatefulSet and of its first pod, at most: what comes later may be another pod.
+const FIRST_POD: i64 = 30;
+
+/// Whether the pod of a server is its first one and has never been ready: then nobody can have used it. `false` where that
+/// is not known.
+///
+/// A pod gets its condition `Ready` when the kubelet first sees it, and the time of its last transition stays while it
+/// is `False`: it is older than any later start of a container (Kubernetes, pod lifecycle, "Pod conditions").
+pub fn was_never_ready(server: &Value, live: &Live) -> bool {
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let Some(made) = time(&server["metadata"]["creationTimestamp"]) else { return false };
+    let mut pods = live.owned_by(Kind::Pod, uid(server)).map(|(_, pod)| pod);
+    let (Some(pod), None) = (pods.next(), pods.next()) else { return false };
+    let Some(born) = time(&pod["metadata"]["creationTimestamp"]) else { return false };
+    let first = born.duration_since(made).as_secs() <= FIRST_POD && !is_going(pod);
+    first && pod::was_never_ready(pod)
+}
+
 /// Pods of an older template that are not ready: a StatefulSet waits for them for ever, also after its template was put
 /// right (Kubernetes documentation, StatefulSets, "Forced rollback").
 pub fn stuck<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> Vec<ObjectKey> {
@@ -210,11 +274,35 @@ pub fn stuck<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> 
     old.map(|(key, _)| key.clone()).collect()
 }
 
-/// A quota inside the cluster makes the controller create no pod at all; a Deployment says so in a condition.
-fn refused(who: &Who, status: &Value) -> Option<Cause> {
-    let conditions = status["conditions"].as_array()?;
+/// A quota, or a policy, inside the cluster makes the controller create no pod at all; a Deployment says so in a
+/// condition.
+fn refused(who: &Who, deployment: &Value, live: &Live) -> Option<Cause> {
+    let conditions = deployment["status"]["conditions"].as_array()?;
     let failure = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
-    text::limit(failure["message"].as_str()?, &who.component, who.database)
+    let cause = denied(who, failure["message"].as_str()?)?;
+    // a full quota has room as soon as one of the old pods goes
+    let room_comes = matches!(cause, Cause::LimitExceeded { .. }) && makes_room(deployment, live);
+    (!room_comes).then_some(cause)
+}
+
+/// What a refusal to create a pod means: a limit, or in the words of whoever denies it. `None` for what may pass.
+fn denied(who: &Who, message: &str) -> Option<Cause> {
+    text::limit(message, &who.component, who.database).or_else(|| {
+        text::denial(message).map(|words| Cause::Configuration { component: who.component.clone(), message: words })
+    })
+}
+
+/// Old pods of the Deployment go before new ones come, or are going already.
+fn makes_room(deployment: &Value, live: &Live) -> bool {
+    let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
+    let sets =
+        live.owned_by(Kind::ReplicaSet, uid(deployment)).filter(|(_, set)| revision(set) != revision(deployment));
+    let mut old = sets.flat_map(|(_, set)| live.owned_by(Kind::Pod, uid(set))).map(|(_, pod)| pod).peekable();
+    let strategy = &deployment["spec"]["strategy"];
+    let unavailable = &strategy["rollingUpdate"]["maxUnavailable"];
+    let some = unavailable.as_i64().map_or_else(|| !matches!(unavailable.as_str(), None | Some("0" | "0%")), |n| n > 0);
+    let before = strategy["type"] == "Recreate" || some;
+    old.peek().is_some() && (before || old.any(pod::is_ending))
 }
 
 /// … and a ReplicaSet or StatefulSet only in an event, which counts while there is no pod.
@@ -222,7 +310,7 @@ fn no_pod(who: &Who, key: &ObjectKey, controller: &Value, live: &Live) -> Progre
     let missing = live.owned_by(Kind::Pod, uid(controller)).next().is_none();
     let refusal = || {
         let mut events = live.events_of(uid(controller)).rev().filter(|note| note.reason == "FailedCreate");
-        events.find_map(|note| text::limit(&note.message, &who.component, who.database))
+        events.find_map(|note| denied(who, &note.message))
     };
     match missing.then(refusal).flatten() {
         Some(cause) => Progress::Failed(cause),

@@ -73,6 +73,34 @@ pub(super) fn is_ready(pod: &Value) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition["status"] == "True")
 }
 
+/// Its condition `Ready` has been `False` since before any of its containers can have run.
+pub(super) fn was_never_ready(pod: &Value) -> bool {
+    let Some(ready) = condition(pod, "Ready") else {
+        // no node has seen it yet
+        return pod["status"]["phase"] == "Pending" && statuses(pod).next().is_none();
+    };
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let starts = statuses(pod).flat_map(|status| {
+        let [now, last] = [&status["state"], &status["lastState"]];
+        [&now["running"]["startedAt"], &now["terminated"]["startedAt"], &last["terminated"]["startedAt"]]
+    });
+    let (since, first) = (time(&ready["lastTransitionTime"]), starts.filter_map(time).min());
+    let restarted = statuses(pod).any(|status| number(&status["restartCount"]) > 1);
+    let before = match (since, first) {
+        (Some(since), Some(first)) => since <= first || restarted && same_as_initialized(pod, ready),
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    ready["status"] == "False" && before
+}
+
+/// The kubelet sets both conditions when it first sees a pod without init containers.
+fn same_as_initialized(pod: &Value, ready: &Value) -> bool {
+    condition(pod, "Initialized").is_some_and(|initialized| {
+        initialized["lastTransitionTime"] == ready["lastTransitionTime"] && initialized["status"] == "True"
+    })
+}
+
 /// The pod is being deleted.
 pub(super) fn is_ending(pod: &Value) -> bool {
     pod["metadata"]["deletionTimestamp"].is_string()

@@ -84,6 +84,21 @@ pub fn scheduler(message: &str) -> &str {
     message[..cut.unwrap_or(message.len())].trim_end_matches(['.', ',', ' '])
 }
 
+/// The words of an admission policy or webhook, of Pod Security or of RBAC that denies a pod, without what the controller
+/// says around them. `None` for other refusals, which may pass. Formats: `pods "x" is forbidden: violates PodSecurity …`
+/// (pod-security-admission), `admission webhook "n" denied the request: …` (apiserver, webhook dispatcher), `denied request:
+/// …` (`ValidatingAdmissionPolicy`).
+pub fn denial(message: &str) -> Option<String> {
+    let signs = ["violates PodSecurity", "denied the request", "denied request", "admission webhook"];
+    let denied = signs.iter().any(|sign| message.contains(sign));
+    let passing = ["failed calling webhook", "context deadline exceeded", "connection refused"];
+    if !denied || passing.iter().any(|sign| message.contains(sign)) {
+        return None;
+    }
+    let words = message.split_once("is forbidden: ").map_or(message, |(_, words)| words);
+    Some(words.trim_start_matches("error when creating: ").trim().to_owned())
+}
+
 /// The limit that a refusal names, if it is one. Formats: ResourceQuota admission `exceeded quota: NAME, requested: K=V[,K=V],
 /// used: K=V, limited: K=V` and LimitRanger `maximum K usage per Container is V, but limit is V`.
 pub fn limit(message: &str, component: &str, database: bool) -> Option<Cause> {
@@ -177,6 +192,19 @@ mod tests {
         let cause = limit(message, "web", false).map(|cause| cause.to_string());
         assert_eq!(cause.as_deref(), Some("pods limit exceeded: web asks 1, used 20 of 20"));
         assert_eq!(limit("pods \"x\" is forbidden: no", "web", false), None);
+    }
+
+    #[test]
+    fn who_denies_a_pod_is_quoted() {
+        let told = denial(
+            "pods \"web-x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true (pod must not \
+             set securityContext.runAsNonRoot=false)",
+        );
+        assert!(told.is_some_and(|told| told.starts_with("violates PodSecurity \"restricted:latest\"")));
+        let webhook = "admission webhook \"validate.kyverno.svc\" denied the request: image from docker.io";
+        assert_eq!(denial(webhook).as_deref(), Some(webhook));
+        assert_eq!(denial("Internal error: failed calling webhook \"a\": denied the request: x"), None);
+        assert_eq!(denial("serviceaccount \"default\" not found"), None);
     }
 
     #[test]

@@ -1,27 +1,27 @@
 //! One Stack's actor: feeds its machine with events and carries out what it asks for. Everything that can fail slowly
 //! happens in a worker beside it, one request after the other, so the actor always listens.
 
-use crate::ident::{Kind, ObjectKey, StackName};
-use crate::machine::{Commit, Effect, Event, Fault, Machine};
+use crate::ident::{Kind, ObjectKey, PassId, StackName};
+use crate::machine::{Commit, Effect, Event, Fault, Machine, State};
 use crate::manifest::Context;
-use crate::report::{StackState, Status, View};
+use crate::record::{WISH_ANNOTATION, Want, Wish};
+use crate::report::{self, News, StackState, Status, View};
 use crate::shell::board::{Board, Usage};
 use crate::shell::lease::Lead;
 use crate::shell::metrics::{Metrics, OutcomeLabels, ResultLabels, StackLabels};
 use crate::shell::project::Project;
-use crate::shell::record::ROLLBACK_ANNOTATION;
 use crate::shell::{apply, clock, inspect, lease, record, view};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// Waits between tries to reach a cluster that does not answer.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Finds a Stack's file in the commit with this id.
-pub type Older = Arc<dyn Fn(&str) -> Option<Commit> + Send + Sync>;
+pub type Older = Arc<dyn Fn(&str) -> Result<Commit, String> + Send + Sync>;
 
 /// What an actor is given.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct Setting {
     pub http: reqwest::Client,
     /// The connection; `None` while there is none.
     pub project: watch::Receiver<Option<Arc<Project>>>,
+    /// Turns for changes of the platform: a few Stacks at a time.
+    pub turns: Arc<Semaphore>,
     /// Where commit statuses go.
     pub statuses: mpsc::UnboundedSender<(StackName, Status)>,
     /// Finds the Stack's file in an older commit, for rollbacks that a person asks for.
@@ -185,7 +187,15 @@ impl Running {
     async fn drive(&mut self, project: &Arc<Project>, machine: Machine) -> Left {
         let (requests, mut worker) = self.worker(project);
         let mut changes = project.subscribe(&self.stack);
-        let mut driver = Driver { machine, requests, project: Arc::clone(project) };
+        let mut driver = Driver {
+            machine,
+            requests,
+            project: Arc::clone(project),
+            wish: String::new(),
+            taken: None,
+            turn: None,
+            permit: None,
+        };
         let (measured, stack) = (Arc::downgrade(project), self.stack.clone());
         let meter = move || {
             let (project, stack) = (measured.upgrade(), stack.clone());
@@ -197,7 +207,9 @@ impl Running {
             }) as BoxFuture<'static, Usage>
         };
         self.setting.board.measure_by(&self.setting.source, &self.stack, Arc::new(meter));
-        let mut wish = String::new();
+        if let Some(wish) = self.wished(project, &mut driver) {
+            self.step(&mut driver, wish);
+        }
         if let Some(commit) = self.head.clone() {
             self.step(&mut driver, Event::Commit(commit));
         }
@@ -224,12 +236,13 @@ impl Running {
                     if asked && let Err(fault) = lease::answer(project, &self.stack).await {
                         tracing::warn!(stack = %self.stack, error = %fault.message, "failed to answer another daemon");
                     }
-                    match self.wished(project, &mut wish) {
+                    match self.wished(project, &mut driver) {
                         Some(event) => event,
                         None => Event::Observed,
                     }
                 },
                 _ = self.setting.project.changed() => break Left::Again,
+                turn = driver.turn() => turn,
                 () = tokio::time::sleep(due) => Event::Due,
             };
             self.step(&mut driver, event);
@@ -240,18 +253,35 @@ impl Running {
         left
     }
 
-    /// A rollback that a person asked for by annotating the record.
-    fn wished(&self, project: &Project, last: &mut String) -> Option<Event> {
-        let map = project.get(&ObjectKey::new(Kind::ConfigMap, record::name(&self.stack)))?;
-        let wish = map["metadata"]["annotations"][ROLLBACK_ANNOTATION].as_str().unwrap_or_default();
-        if wish == last {
+    /// What a person asked for by annotating the record. A wish that was answered stays there only until the record is
+    /// kept again.
+    fn wished(&self, project: &Project, driver: &mut Driver) -> Option<Event> {
+        let map = project.get(&ObjectKey::new(Kind::ConfigMap, record::name(&self.stack)));
+        let text = map.as_ref().and_then(|map| map["metadata"]["annotations"][WISH_ANNOTATION].as_str());
+        let text = text.unwrap_or_default();
+        let unfinished = driver.machine.unfinished_wish().cloned();
+        let wish = match unfinished {
+            Some(wish) => wish,
+            None if text == driver.wish => return None,
+            None => {
+                text.clone_into(&mut driver.wish);
+                if text.is_empty() {
+                    return None;
+                }
+                Wish::decode(text)
+                    .inspect_err(|error| tracing::warn!(stack = %self.stack, %error, "failed to read a wish"))
+                    .ok()?
+            }
+        };
+        if driver.taken.as_ref() == Some(&wish.id) {
             return None;
         }
-        wish.clone_into(last);
-        let mut words = wish.split_whitespace();
-        let (sha, by) = (words.next()?, words.next().unwrap_or("somebody"));
-        let to = (self.setting.older)(sha)?;
-        Some(Event::RollBack { to, by: by.into() })
+        driver.taken = Some(wish.id.clone());
+        let to = match &wish.what {
+            Want::RollBack { to } => (self.setting.older)(to).map(Some),
+            _ => Ok(None),
+        };
+        Some(Event::Wish { wish, to })
     }
 
     fn step(&self, driver: &mut Driver, event: Event) {
@@ -261,18 +291,29 @@ impl Running {
         tracing::trace!(stack = %self.stack, ?event, "event");
         let effects = driver.machine.step(event, &live, clock::now());
         for effect in effects.0 {
-            if let Effect::Report(status) = effect {
-                let _ = self.setting.statuses.send((self.stack.clone(), status));
-            } else {
-                let _ = driver.requests.send(effect);
+            match &effect {
+                Effect::News(news) => self.tell(news),
+                Effect::Queue(id) => {
+                    driver.turn = Some((*id, Box::pin(Arc::clone(&self.setting.turns).acquire_owned())));
+                }
+                _ => {}
             }
+            let _ = driver.requests.send(effect);
         }
+        driver.keep_turn();
         self.count(&driver.machine, before.0, last_before);
         let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, clock::now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {
             view.activity = trouble;
         }
         self.setting.board.publish(&self.setting.source, &self.stack, view);
+    }
+
+    /// Tells the forge, where the news are about a commit.
+    fn tell(&self, news: &News) {
+        if let Some(status) = report::status(news) {
+            let _ = self.setting.statuses.send((self.stack.clone(), status));
+        }
     }
 
     /// Counts and logs what has just ended.
@@ -287,12 +328,12 @@ impl Running {
             return;
         };
         let labels = |result| ResultLabels { source: source.clone(), stack: stack.clone(), result };
-        metrics.deployments.get_or_create(&labels(ended.outcome.label())).inc();
+        metrics.deployments.get_or_create(&labels(ended.label())).inc();
         metrics.duration.observe(ended.ended.duration_since(ended.started).as_secs_f64());
         if let (crate::record::Outcome::RolledBack, Some(cause)) = (ended.outcome, &ended.cause) {
             metrics.rollbacks.get_or_create(&labels(cause.label())).inc();
         }
-        tracing::info!(%stack, revision = %ended.revision.short(), outcome = ended.outcome.label(), "{}", ended.description);
+        tracing::info!(%stack, revision = %ended.revision.short(), outcome = ended.label(), "{}", ended.description);
     }
 
     /// Shows a Stack that has no machine at the moment.
@@ -323,6 +364,45 @@ struct Driver {
     machine: Machine,
     requests: mpsc::UnboundedSender<Effect>,
     project: Arc<Project>,
+    /// The annotation with a wish, as last seen.
+    wish: String,
+    /// Id of the last wish that the machine was given.
+    taken: Option<String>,
+    /// The pass that waits for its turn, and the wait.
+    turn: Option<(PassId, Wait)>,
+    /// The turn, for as long as its pass takes.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The wait for a turn.
+type Wait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
+
+impl Driver {
+    /// Waits for the turn of a pass that asked for one; without such, for ever.
+    async fn turn(&mut self) -> Event {
+        if let Some((id, wait)) = &mut self.turn
+            && let Ok(permit) = wait.await
+        {
+            let id = *id;
+            (self.turn, self.permit) = (None, Some(permit));
+            return Event::Turn(id);
+        }
+        std::future::pending().await
+    }
+
+    /// Whoever is done, or was overtaken, gives the turn to the next.
+    fn keep_turn(&mut self) {
+        let passing = match &self.machine.state {
+            State::Passing(pass) => Some(pass.id),
+            State::Resting(_) => None,
+        };
+        if self.turn.as_ref().is_some_and(|(id, _)| Some(*id) != passing) {
+            self.turn = None;
+        }
+        if passing.is_none() {
+            self.permit = None;
+        }
+    }
 }
 
 struct Worker {
@@ -355,16 +435,28 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
         }
         Effect::Inspect(id, servers) => {
             count("inspect");
-            Event::Inspected(id, inspect::with_tables(project, &servers).await)
+            Event::Inspected(id, inspect::contents(project, &servers).await)
         }
-        Effect::Explain(id, pod, previous) => {
+        Effect::Explain(id, cause) => {
             count("explain");
-            Event::Explained(id, inspect::log(project, &pod, previous).await)
+            Event::Explained(id, inspect::explain(project, cause).await)
+        }
+        Effect::Who(key, field) => {
+            count("who");
+            let by = inspect::manager_of(project, &key, &field).await;
+            Event::Managed(key, field, by)
         }
         Effect::Probe(id, urls) => {
             let live = if setting.probe { inspect::probe(&setting.http, &urls).await } else { Ok(()) };
             Event::Probed(id, live)
         }
-        Effect::Report(_) => return None,
+        // the driver waits for it
+        Effect::Queue(_) => return None,
+        Effect::News(news) => {
+            if let Some(note) = report::note(&news) {
+                record::announce(project, stack, &note).await;
+            }
+            return None;
+        }
     })
 }

@@ -2,9 +2,9 @@
 //! into the Stack's project, carries the Stack's label, and is of a kind that hks knows.
 
 use crate::ident::{Kind, ObjectKey, StackName};
-use crate::machine::Fault;
+use crate::machine::{Fault, Made};
 use crate::manifest::{MANAGED_BY, STACK_LABEL};
-use crate::plan::{Action, Step};
+use crate::plan::{self, Action, Difference, Step};
 use crate::rollout;
 use crate::shell::project::Project;
 use crate::shell::secrets;
@@ -12,6 +12,7 @@ use futures::future::join_all;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
 use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
 
 /// The field manager of all that hks writes.
 pub const MANAGER: &str = "hks";
@@ -43,12 +44,23 @@ pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Resul
     serde_json::to_value(object).map_err(|error| fault(step, &Error::SerdeError(error)))
 }
 
-/// Creates and changes objects. What a write returns is learned at once.
-pub async fn apply(project: &Project, steps: &[Step]) -> Result<(), Fault> {
-    each(steps, |step| apply_one(project, step)).await
+/// Creates and changes objects. What a write returns is learned at once, and where it is not what was asked for, that is told.
+pub async fn apply(project: &Project, steps: &[Step]) -> Result<Vec<Made>, Fault> {
+    let made = Mutex::new(vec![]);
+    each(steps, async |step| {
+        let differently = apply_one(project, step).await?;
+        if !differently.is_empty() {
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.push((step.object.key.clone(), differently));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(made.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-async fn apply_one(project: &Project, step: &Step) -> Result<(), Fault> {
+/// Writes one object; returns the fields that came out differently from what was asked for.
+async fn apply_one(project: &Project, step: &Step) -> Result<Vec<Difference>, Fault> {
     let (kind, name) = (step.object.key.kind, step.object.key.name.as_str());
     let api = project.api(kind);
     let body = body(project, step)?;
@@ -56,7 +68,7 @@ async fn apply_one(project: &Project, step: &Step) -> Result<(), Fault> {
     if !step.object.recipe.is_empty() {
         let written = secrets::ensure(&api, step, &body).await.map_err(failed)?;
         project.learn(kind, written);
-        return Ok(());
+        return Ok(vec![]);
     }
     // A Service that is first seen by PATCH is deleted and made again by a vCluster's syncer. A Pod can't be changed.
     if step.action == Action::Create && matches!(kind, Kind::Service | Kind::Pod) {
@@ -70,7 +82,7 @@ async fn apply_one(project: &Project, step: &Step) -> Result<(), Fault> {
             Err(error) => return Err(failed(error)),
         }
         if kind == Kind::Pod {
-            return Ok(());
+            return Ok(vec![]);
         }
     }
     let mut written = api.patch(name, &params(), &Patch::Apply(&body)).await.map_err(failed)?;
@@ -79,8 +91,9 @@ async fn apply_one(project: &Project, step: &Step) -> Result<(), Fault> {
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         written = api.patch(name, &params, &Patch::Merge(&exact)).await.map_err(failed)?;
     }
+    let came_out = serde_json::to_value(&written).map_err(|error| failed(Error::SerdeError(error)))?;
     project.learn(kind, written);
-    Ok(())
+    Ok(plan::differences(&step.object.body, &came_out))
 }
 
 /// Deletes objects in the background, each only with the uid that the picture has.

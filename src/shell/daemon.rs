@@ -19,8 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
+
+/// Stacks that a change of the platform's settings, or of hks, touches at the same time.
+const AT_ONCE: usize = 5;
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         board: Arc::new(Board::default()),
         metrics: Arc::new(Metrics::default()),
         http: inspect::http_client().context("failed to set up HTTP")?,
+        turns: Arc::new(Semaphore::new(AT_ONCE)),
     };
     tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
     let (ready, readiness) = watch::channel(false);

@@ -1,10 +1,12 @@
 //! Asking what runs: the tables of a database, the last log lines of a pod, the answer of a public address.
 
-use crate::ident::StackName;
-use crate::machine::Fault;
+use crate::ident::{ObjectKey, StackName};
+use crate::machine::{Contents, Fault};
 use crate::manifest::{APP_LABEL, DATABASE_LABEL, PublicUrl, STACK_LABEL};
-use crate::shell::apply::{describe_own, root};
+use crate::rollout::Cause;
+use crate::shell::apply::{MANAGER, describe_own, root};
 use crate::shell::project::Project;
+use crate::spec;
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
@@ -17,9 +19,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
-/// Prints a line if anybody has made a table, view or sequence.
-const ANY_TABLE: &str = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_toast%' LIMIT 1";
+/// Prints `empty`, or `tables` if anybody has made a table, view or sequence. What belongs to an extension does not count.
+/// Every name is qualified: the database belongs to the app, which may put functions of its own into the search path.
+const ANY_TABLE: &str = "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+    WHERE n.nspname OPERATOR(pg_catalog.<>) ALL ('{pg_catalog,information_schema}'::pg_catalog.name[]) \
+    AND NOT n.nspname OPERATOR(pg_catalog.~) '^pg_toast' \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) c.oid \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e')) THEN 'tables' ELSE 'empty' END";
+/// Runs psql in the database's own name, which the file chooses.
+const ASK: &str =
+    r#"PGOPTIONS='-c search_path=pg_catalog' exec psql -XAtq -v ON_ERROR_STOP=1 -U postgres -d "$HKS_NAME" -c "$0""#;
+/// Bytes of an answer that are read at most: who can write into the database can make it answer with more.
+const MOST_ANSWERED: u64 = 4096;
 /// Longest wait for an answer of a public address or a database.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for a measurement: a page must not hang on it.
@@ -29,42 +41,71 @@ const LOG_LINES: i64 = 10;
 /// Bytes of log that are read at most.
 const LOG_BYTES: i64 = 16 * 1024;
 
-/// Which of the databases (by StatefulSet) hold anything that a person made.
-pub async fn with_tables(project: &Project, servers: &[String]) -> Result<Vec<String>, Fault> {
-    let pods: Api<Pod> = Api::namespaced(project.client.clone(), &project.namespace);
-    let mut found = vec![];
-    for server in servers {
-        let pod = format!("{server}-0");
-        let failed = |message: String| Fault {
-            transient: true,
-            object: format!("Pod/{pod}"),
-            component: (server.clone(), true),
-            message: format!("failed to look for tables in {server}: {message}"),
+/// What is in each of the databases (by StatefulSet). One that can't be asked is not known, whatever the reason.
+pub async fn contents(project: &Project, servers: &[String]) -> BTreeMap<String, Contents> {
+    let asked = servers.iter().map(async |server| {
+        let answer = tokio::time::timeout(PATIENCE, ask(project, server)).await;
+        let contents = match answer {
+            Ok(Ok(text)) if text.trim() == "empty" => Contents::Empty,
+            Ok(Ok(text)) if text.trim() == "tables" => Contents::Tables,
+            Ok(Ok(text)) => Contents::Unknown(format!("{server} answers {:?}", text.trim())),
+            Ok(Err(why)) => Contents::Unknown(format!("{server}: {why}")),
+            Err(_) => Contents::Unknown(format!("{server} does not answer")),
         };
-        let command = ["psql", "-XAtq", "-U", "postgres", "-d", "app", "-c", ANY_TABLE];
-        let ask = async {
-            let params = AttachParams::default().container("postgres").stdout(true).stderr(true);
-            let mut process = pods.exec(&pod, command, &params).await.map_err(|error| failed(error.to_string()))?;
-            let (mut answer, mut complaint) = (String::new(), String::new());
-            if let Some(mut output) = process.stdout() {
-                output.read_to_string(&mut answer).await.map_err(|error| failed(error.to_string()))?;
-            }
-            if let Some(mut output) = process.stderr() {
-                output.read_to_string(&mut complaint).await.map_err(|error| failed(error.to_string()))?;
-            }
-            if complaint.is_empty() { Ok(answer) } else { Err(failed(complaint)) }
-        };
-        let answer = tokio::time::timeout(PATIENCE, ask).await.map_err(|_| failed("no answer".into()))??;
-        if !answer.trim().is_empty() {
-            found.push(server.clone());
-        }
-    }
-    Ok(found)
+        (server.clone(), contents)
+    });
+    futures::future::join_all(asked).await.into_iter().collect()
 }
 
-/// The last log lines of a pod's first container that has any, without values of the project's Secrets. Nothing if they can't be
-/// had, or if the Secrets can't be read: then they could not be taken out.
+async fn ask(project: &Project, server: &str) -> Result<String, String> {
+    let pods: Api<Pod> = Api::namespaced(project.client.clone(), &project.namespace);
+    let params = AttachParams::default().container("postgres").stdout(true).stderr(true);
+    let command = ["sh", "-c", ASK, ANY_TABLE];
+    let mut process = pods.exec(&format!("{server}-0"), command, &params).await.map_err(|error| root(&error))?;
+    let status = process.take_status();
+    let (output, errors) = (process.stdout(), process.stderr());
+    let (answer, complaint) = tokio::join!(text_of(output), text_of(errors));
+    let status = match status {
+        Some(status) => status.await,
+        None => None,
+    };
+    // what psql says beside its answer, such as a warning about collations, does not matter
+    let worked = status.is_some_and(|status| status.status.as_deref() == Some("Success"));
+    if worked { Ok(answer) } else { Err(complaint.lines().next().unwrap_or("psql failed").to_owned()) }
+}
+
+async fn text_of(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    let mut bytes = vec![];
+    if let Some(stream) = stream {
+        // what was read until it broke off is judged by the exit code
+        let _ = stream.take(MOST_ANSWERED).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A cause with the log lines that explain it, and without values of the project's Secrets. If the Secrets can't be read they
+/// can't be taken out, and what may hold one is left out.
+pub async fn explain(project: &Project, cause: Cause) -> Cause {
+    let log = match cause.log_source() {
+        Some((pod, previous)) => lines(project, pod, previous).await,
+        None => String::new(),
+    };
+    let secrets = secret_values(project).await;
+    let cause = cause.with_log(log);
+    cause.map_texts(|text| match &secrets {
+        Some(secrets) => spec::mask(&redact(text.to_owned(), secrets.iter().cloned())),
+        None => String::new(),
+    })
+}
+
+/// The last log lines of a pod without values of the project's Secrets.
 pub async fn log(project: &Project, pod: &str, previous: bool) -> String {
+    let text = lines(project, pod, previous).await;
+    let Some(secrets) = secret_values(project).await else { return String::new() };
+    redact(text, secrets.into_iter())
+}
+
+async fn lines(project: &Project, pod: &str, previous: bool) -> String {
     let pods: Api<Pod> = Api::namespaced(project.client.clone(), &project.namespace);
     let params = |previous| LogParams {
         previous,
@@ -72,22 +113,49 @@ pub async fn log(project: &Project, pod: &str, previous: bool) -> String {
         limit_bytes: Some(LOG_BYTES),
         ..LogParams::default()
     };
-    let text = match pods.logs(pod, &params(previous)).await {
+    match pods.logs(pod, &params(previous)).await {
         Ok(text) => text,
         Err(_) if previous => pods.logs(pod, &params(false)).await.unwrap_or_default(),
-        Err(_) => return String::new(),
-    };
+        Err(_) => String::new(),
+    }
+}
+
+/// Values of the Secrets of the project, `None` if they can't be had.
+async fn secret_values(project: &Project) -> Option<Vec<Vec<u8>>> {
     let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
-    let Ok(secrets) = secrets.list(&ListParams::default()).await else { return String::new() };
-    redact(text, hidden_values(secrets).into_iter())
+    let secrets = secrets.list(&ListParams::default()).await.ok()?;
+    Some(hidden_values(secrets))
 }
 
 /// The values of Secrets that no output may hold.
 pub fn hidden_values(secrets: impl IntoIterator<Item = Secret>) -> Vec<Vec<u8>> {
     let data = secrets.into_iter().flat_map(|secret| secret.data.unwrap_or_default());
     // these keys of a database's credentials are no secrets, and a log without host names explains little
-    let secret = data.filter(|(key, _)| !matches!(key.as_str(), "host" | "port" | "name" | "user"));
+    let secret = data.filter(|(key, _)| !matches!(key.as_str(), "host" | "port" | "name" | "user" | "pooler-host"));
     secret.map(|(_, value)| value.0).collect()
+}
+
+/// The field manager that last set a field of an object, such as `kube-controller-manager`; `None` if nobody owns it or it
+/// can't be told. Format: Kubernetes API, `FieldsV1`.
+pub async fn manager_of(project: &Project, key: &ObjectKey, field: &str) -> Option<String> {
+    let object = project.api(key.kind).get_metadata(&key.name).await.ok()?;
+    let path: Vec<_> = field.split('.').map(|part| part.split('[').next().unwrap_or(part)).collect();
+    let owns = |fields: &Value| {
+        // list items are named by their keys; who owns anything of the list that far is named
+        let mut at = fields;
+        for part in &path {
+            match at.get(format!("f:{part}")) {
+                Some(below) => at = below,
+                None => return at.as_object().is_some_and(|map| map.keys().any(|key| key.starts_with("k:"))),
+            }
+        }
+        true
+    };
+    let mut entries = object.metadata.managed_fields.unwrap_or_default();
+    entries.retain(|entry| entry.manager.as_deref() != Some(MANAGER));
+    entries.retain(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)));
+    entries.sort_by(|a, b| a.time.cmp(&b.time));
+    entries.pop().and_then(|entry| entry.manager)
 }
 
 /// Takes secret values out of a text, plain and in base64. Very short values would take out half of the text and are

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// A fetch that takes longer is told; it is not begun a second time meanwhile.
@@ -41,6 +41,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Asks public addresses.
     pub http: reqwest::Client,
+    /// Turns for changes of the platform.
+    pub turns: Arc<Semaphore>,
 }
 
 /// A running source.
@@ -339,12 +341,11 @@ impl Follower {
                 metrics: Arc::clone(&self.shared.metrics),
                 http: self.shared.http.clone(),
                 project: self.project.clone(),
+                turns: Arc::clone(&self.shared.turns),
                 statuses: sender.clone(),
                 older: Arc::new(move |sha| {
                     let found = tokio::task::block_in_place(|| mirror.older(sha, &path));
-                    found
-                        .inspect_err(|error| tracing::warn!(%error, sha, "failed to find the commit to roll back to"))
-                        .ok()
+                    found.map_err(|error| format!("{sha} can't be had: {error}"))
                 }),
             };
             Actor::start(name.clone(), setting)

@@ -3,7 +3,7 @@
 use crate::ident::{Kind, ObjectKey};
 use crate::machine::{Event, Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, Manifest, Object, Stage};
-use crate::plan::Live;
+use crate::plan::{Live, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
     AppView, DatabaseView, DriftView, Ended, LackingView, Readiness, StackState, Tone, TroubleView, View, Why,
@@ -33,9 +33,12 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
         Ending::Unhealthy { cause } | Ending::Refused { cause } => Some(cause.to_string()),
         Ending::Open | Ending::Healthy => None,
     });
-    let lacking = machine.lacking().iter();
-    view.lacking = lacking.map(|of| LackingView { secret: of.secret.clone(), key: of.key.clone() }).collect();
-    view.troubles = machine.troubles.iter().map(trouble).collect();
+    let lacking = machine.blockers().iter().filter_map(|until| match until {
+        Until::Set(of) => Some(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
+        Until::Gone(_) | Until::Resumed(_) => None,
+    });
+    view.lacking = lacking.collect();
+    view.troubles = machine.troubles().iter().map(trouble).collect();
     view.suspended.clone_from(&record.suspended);
     view.drift_corrected = machine.drift_corrected;
     let drift = machine.drift.iter();
@@ -60,8 +63,8 @@ pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) 
     let mut looking = machine.clone();
     let _ = looking.step(Event::Observed, live, at);
     let mut view = compose(machine, namespace, live, at);
-    let unwell = !looking.troubles.is_empty();
-    view.troubles = looking.troubles.iter().map(trouble).collect();
+    let unwell = !looking.troubles().is_empty();
+    view.troubles = looking.troubles().iter().map(trouble).collect();
     let drift = looking.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
     let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
@@ -73,6 +76,7 @@ pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) 
         (None, None, Some(held)) => (StackState::Held(ended(record)), Some(&held.revision)),
         (None, None, None) if rejected.is_some() => (StackState::Invalid, rejected.map(|last| &last.revision)),
         (None, None, None) if record.settled.is_none() => (StackState::Fresh, None),
+        (None, None, None) if !looking.lost.is_empty() => (StackState::DataLost, None),
         (None, None, None) if unwell => (StackState::Degraded, None),
         (None, None, None) => (StackState::Settled, None),
     };
@@ -217,8 +221,9 @@ pub fn ended(record: &Record) -> Ended {
 fn state(machine: &Machine) -> StackState {
     match &machine.state {
         State::Resting(_) if machine.record.suspended.is_some() => StackState::Suspended(Why::Asked),
+        State::Resting(_) if !machine.lost.is_empty() => StackState::DataLost,
         State::Resting(Rest::Fresh) => StackState::Fresh,
-        State::Resting(Rest::Settled) if !machine.troubles.is_empty() => StackState::Degraded,
+        State::Resting(Rest::Settled) if !machine.troubles().is_empty() => StackState::Degraded,
         State::Resting(Rest::Settled) => StackState::Settled,
         State::Resting(Rest::Held) => StackState::Held(ended(&machine.record)),
         State::Resting(Rest::Invalid) => StackState::Invalid,
@@ -227,7 +232,8 @@ fn state(machine: &Machine) -> StackState {
             (Toward::Back { .. }, _) => StackState::RollingBack,
             (_, Some(_)) => StackState::Waiting,
             (Toward::Forward, None) => StackState::Deploying,
-            (Toward::Restore, None) => StackState::Correcting,
+            (Toward::Heal, None) => StackState::Correcting,
+            (Toward::Nothing { .. }, None) => StackState::Destroying,
         },
     }
 }

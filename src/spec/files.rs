@@ -35,6 +35,11 @@ impl Files {
         self.0.is_empty()
     }
 
+    /// Bytes of all of them.
+    pub fn size(&self) -> usize {
+        self.0.values().map(|file| file.as_ref().map_or(0, String::len)).sum()
+    }
+
     pub(super) fn get(&self, path: &str) -> Option<Result<&str, &str>> {
         self.0.get(path).map(|file| file.as_deref().map_err(String::as_str))
     }

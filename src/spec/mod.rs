@@ -167,6 +167,11 @@ pub fn is_empty(source: &[u8]) -> bool {
     source.len() <= MAX_BYTES && std::str::from_utf8(source).is_ok_and(place::is_empty)
 }
 
+/// `text` with every credential in it that can be told by its form replaced by `*`: for words that come from outside.
+pub fn mask(text: &str) -> String {
+    credential::mask(text)
+}
+
 /// Whether a text holds a credential that hks.yaml refuses.
 pub fn is_credential(text: &str) -> bool {
     credential::find(text).is_some()

@@ -357,7 +357,7 @@ pub enum Secret {
 }
 
 /// How a deployment behaves.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Deploy {
     /// How long the Stack may take to become ready, waits for capacity not counted.
     pub timeout: Duration,
@@ -368,7 +368,7 @@ pub struct Deploy {
 }
 
 /// What happens on drift.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Drift {
     /// Reported and put back (the default).
     Correct,

@@ -1,9 +1,10 @@
 //! What tests of the pure modules share.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "tests")]
 
 pub mod generate;
+pub mod sim;
 pub mod simulated;
 
 use hks::manifest::{Context, Edge, EdgeTls, Gateway, Images};

@@ -29,7 +29,9 @@ pub fn file(kind: &str) -> Content {
     let text = match kind {
         "v1" => text(true, "1"),
         "v2" => text(true, "2"),
-        "bad" => text(true, "missing"),
+        "v3" => text(true, "3"),
+        "bad" | "badapp" => text(true, "missing"),
+        "prod" => format!("{}environments: {{prod: {{branch: main, project: shop}}}}\n", text(true, "1")),
         "nodb" => text(false, "1"),
         "big" => text(false, "big"),
         "blue1" => blue_green("1", "1"),
@@ -51,16 +53,37 @@ pub fn file(kind: &str) -> Content {
     Content::File(Document::new("hks.yaml", text.into_bytes()))
 }
 
+/// How the cluster is at the moment.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// No room for what asks for more.
+    pub full: bool,
+    /// What has become of database servers: empty for ready, `down` was ready and is not, `never` was not ready yet.
+    pub database: String,
+    /// What has become of the pods of apps: empty for fine, `crash` they crash again and again.
+    pub pods: String,
+}
+
+/// When everything in the simulated cluster was made.
+const MADE: &str = "2027-01-15T07:59:00Z";
+
 /// The cluster's controllers: what they would have made of the objects by now.
-pub fn live(objects: &BTreeMap<ObjectKey, Value>, room: bool) -> Live {
+pub fn live(objects: &BTreeMap<ObjectKey, Value>, cluster: &Cluster) -> Live {
+    let room = !cluster.full;
     let mut all = objects.clone();
     for (key, object) in objects {
         match key.kind {
-            Kind::Deployment => all.extend(rollout(key, object, room)),
+            Kind::Deployment => all.extend(rollout(key, object, room, &cluster.pods)),
             Kind::StatefulSet => {
-                let status =
-                    json!({"observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
-                all.get_mut(key).unwrap()["status"] = status;
+                let ready = i32::from(cluster.database.is_empty());
+                let status = json!({
+                    "observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": ready, "availableReplicas": ready,
+                });
+                let server = all.get_mut(key).unwrap();
+                server["status"] = status;
+                server["metadata"]["creationTimestamp"] = json!(MADE);
+                let pod = server_pod(key, object, &cluster.database);
+                all.insert(pod.0, pod.1);
             }
             Kind::Pod => {
                 let status = container(object["spec"]["containers"][0]["image"].as_str().unwrap(), true);
@@ -79,6 +102,32 @@ pub fn live(objects: &BTreeMap<ObjectKey, Value>, room: bool) -> Live {
     Live { objects: all.into_iter().map(|(key, object)| (key, Arc::new(object))).collect(), events: vec![] }
 }
 
+/// The pod of a database server.
+fn server_pod(key: &ObjectKey, object: &Value, how: &str) -> (ObjectKey, Value) {
+    let name = format!("{}-0", key.name);
+    let (ready, since) = match how {
+        "" => ("True", "2027-01-15T07:59:20Z"),
+        "never" => ("False", "2027-01-15T07:59:01Z"),
+        _ => ("False", "2027-01-15T07:59:50Z"),
+    };
+    let pod = json!({
+        "metadata": {
+            "name": name, "uid": name, "labels": object["metadata"]["labels"], "creationTimestamp": MADE,
+            "ownerReferences": [{"uid": object["metadata"]["uid"], "controller": true}],
+        },
+        "spec": {"nodeName": "n"},
+        "status": {
+            "phase": "Running",
+            "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": ready, "lastTransitionTime": since},
+            ],
+            "containerStatuses": [{"name": "postgres", "state": {"running": {"startedAt": "2027-01-15T07:59:05Z"}}}],
+        },
+    });
+    (ObjectKey::new(Kind::Pod, name), pod)
+}
+
 fn container(image: &str, pull_only: bool) -> Value {
     let missing = json!({"waiting": {"reason": "ErrImagePull", "message": format!("{image}: not found")}});
     let state = match (image.contains("missing"), pull_only) {
@@ -93,10 +142,10 @@ fn container(image: &str, pull_only: bool) -> Value {
     })
 }
 
-fn rollout(key: &ObjectKey, object: &Value, room: bool) -> Vec<(ObjectKey, Value)> {
+fn rollout(key: &ObjectKey, object: &Value, room: bool, how: &str) -> Vec<(ObjectKey, Value)> {
     let image = object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
     let full = image.contains("big") && !room;
-    let good = !image.contains("missing") && !full;
+    let good = !image.contains("missing") && !full && how.is_empty();
     let mut deployment = object.clone();
     deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("1");
     let replicas = object["spec"]["replicas"].as_i64().unwrap();
@@ -116,6 +165,13 @@ fn rollout(key: &ObjectKey, object: &Value, room: bool) -> Vec<(ObjectKey, Value
         "spec": {"nodeName": "n", "containers": [{"name": "web", "image": image, "resources": {"requests": {"cpu": "9", "memory": "1Gi"}}}]},
         "status": container(image, false),
     });
+    if how == "crash" {
+        let crashing = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        pod["status"]["containerStatuses"][0]["state"] = crashing;
+        pod["status"]["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 1}});
+        pod["status"]["containerStatuses"][0]["restartCount"] = json!(5);
+        pod["status"]["conditions"][1]["status"] = json!("False");
+    }
     if full {
         let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: none";
         pod["spec"].as_object_mut().unwrap().remove("nodeName");

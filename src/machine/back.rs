@@ -1,0 +1,126 @@
+//! The way back: a pass toward the last settled release, and what happens where there is none to go back to.
+
+use super::pass::{Origin, Target, Toward, may_be_undone};
+use super::{Baseline, Turn};
+use crate::ident::Revision;
+use crate::manifest::Manifest;
+use crate::plan::{self, Plan};
+use crate::record::{Deployment, Ending, Held, Outcome};
+use crate::report::{self, News};
+use crate::rollout::Cause;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Turn<'_> {
+    /// Begins the pass toward the last settled release, or toward nothing if there never was one.
+    pub(super) fn go_back(&mut self, held: &Held) {
+        let Some((manifest, plan)) = self.way_back(&held.revision) else {
+            let cause = self.no_way_back();
+            return self.hold_as_it_is(held, cause);
+        };
+        let to = self.machine.baseline().map(|baseline| baseline.revision.clone());
+        self.tell(News::RollingBack { revision: held.revision.clone(), to, cause: held.cause.clone() });
+        let toward = Toward::Back { from: held.revision.clone(), cause: held.cause.clone() };
+        self.begin_back(toward, manifest, plan, held.started);
+    }
+
+    /// What a person asked for did not work: what was there before is put back, and what was held stays held.
+    pub(super) fn go_back_from_wish(&mut self, revision: Revision, cause: Cause, started: Timestamp) {
+        let wish = self.machine.record.attempt.as_ref().and_then(|attempt| attempt.wish.clone());
+        self.machine.failed_wish = wish;
+        let Some((manifest, plan)) = self.way_back(&revision) else {
+            let cause = self.no_way_back();
+            let held = Held {
+                revision,
+                content: String::new(),
+                cause: cause.clone(),
+                started,
+                at: self.now,
+                restored: false,
+                ending: Ending::Open,
+            };
+            self.machine.record.held = Some(held.clone());
+            return self.hold_as_it_is(&held, cause);
+        };
+        self.begin_back(Toward::Back { from: revision, cause }, manifest, plan, started);
+    }
+
+    fn begin_back(&mut self, toward: Toward, manifest: Arc<Manifest>, plan: Plan, started: Timestamp) {
+        let revision = manifest.revision.clone();
+        let target = Target {
+            manifest,
+            revision,
+            origin: Origin::Commit,
+            content: String::new(),
+            document: None,
+            plan,
+            started,
+        };
+        self.enter(toward, target);
+    }
+
+    /// The settled release and the plan to it; `None` where it is not known, or can't be carried out.
+    fn way_back(&self, from: &Revision) -> Option<(Arc<Manifest>, Plan)> {
+        let machine = &*self.machine;
+        let manifest = match &machine.baseline {
+            Baseline::Nothing => Arc::new(Manifest::empty(machine.stack.clone(), from.clone())),
+            Baseline::Kept(manifest) => Arc::clone(manifest),
+            Baseline::Unreadable(_) => return None,
+        };
+        let mut plan = plan::compare(&manifest, self.live, &machine.record.inventory);
+        // what passes by itself is waited for on the way
+        let final_refusal = plan.refusals.iter().any(|refusal| refusal.until.is_none() && !is_of_size(&plan, refusal));
+        if final_refusal || !plan.lost.is_empty() {
+            return None;
+        }
+        plan.steps.retain(may_be_undone);
+        Some((manifest, plan))
+    }
+
+    fn no_way_back(&mut self) -> Cause {
+        match self.machine.baseline.clone() {
+            Baseline::Unreadable(cause) => cause,
+            Baseline::Nothing => Cause::Refused { object: "Stack".into(), message: "nothing settled is known".into() },
+            Baseline::Kept(manifest) => {
+                let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
+                self.machine.lost.clone_from(&plan.lost);
+                let lost = super::drift::data_lost(&self.machine.stack, &plan.lost);
+                let refusal = plan.refusals.into_iter().find(|refusal| refusal.until.is_none());
+                let refused =
+                    refusal.map(|refusal| Cause::Refused { object: refusal.key.to_string(), message: refusal.message });
+                lost.or(refused).unwrap_or_else(|| Cause::Unavailable { message: "it can't be put back".into() })
+            }
+        }
+    }
+
+    /// Nothing is put back and nothing is deleted: it is held, and says why.
+    fn hold_as_it_is(&mut self, held: &Held, refused: Cause) {
+        let ending = Ending::Refused { cause: refused };
+        let deployment = Deployment {
+            revision: held.revision.clone(),
+            started: held.started,
+            ended: self.now,
+            outcome: Outcome::RolledBack,
+            description: report::rolled_back(None, &held.cause, &[], &ending),
+            cause: Some(held.cause.clone()),
+            back_to: None,
+            ending: ending.clone(),
+            jobs: BTreeMap::new(),
+        };
+        let record = &mut self.machine.record;
+        if let Some(held) = &mut record.held {
+            (held.restored, held.ending) = (true, ending);
+        }
+        record.attempt = None;
+        record.remember(deployment.clone());
+        self.save_aside();
+        self.tell(News::ended(deployment));
+        self.rest_again();
+    }
+}
+
+/// A volume that has grown stays as it is: that is no reason not to go back.
+fn is_of_size(plan: &Plan, refusal: &plan::Refusal) -> bool {
+    plan.steps.iter().any(|step| step.object.key == refusal.key && step.irreversible.is_some())
+}

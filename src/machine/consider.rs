@@ -1,0 +1,464 @@
+//! What a commit means for a Stack. Only one that can be deployed, and differs from what is under way or at rest, changes
+//! anything; of the others only the revision moves, or their mistake is told.
+
+use super::pass::{Origin, Pass, Target, Toward};
+use super::{Commit, Content, State, Turn, Verdict};
+use crate::ident::Revision;
+use crate::manifest::{Manifest, SECRET_SET_ANNOTATION};
+use crate::plan::{self, Plan, Until};
+use crate::record::{Deployment, Ending, Held, Outcome, Record, Release};
+use crate::report::{self, News};
+use crate::rollout::Cause;
+use crate::spec::{self, Document};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Earlier commits with the same content that end with a pass; older ones end as superseded.
+const MOST_ALSO: usize = 50;
+/// Files that together are smaller than this fit into any record.
+const SURELY_FITS: usize = 200 * 1024;
+
+/// A commit that can be deployed.
+struct Usable {
+    document: Document,
+    manifest: Manifest,
+    /// Digest of what it becomes.
+    content: String,
+}
+
+impl Turn<'_> {
+    /// A commit or a wish has come: act on it, unless a request is in flight; then its reply does. Returns whether the pass
+    /// under way was given up for it.
+    pub(super) fn reconsider(&mut self) -> bool {
+        let mut moved = false;
+        if !self.is_busy()
+            && let Some((wish, to)) = self.machine.asked.take()
+        {
+            moved |= self.grant(wish, to);
+        }
+        if !self.is_busy() && self.has_new_head() && self.machine.record.suspended.is_none() {
+            moved |= self.consider();
+        } else if self.has_new_head() {
+            self.wait_for_resume();
+        }
+        moved
+    }
+
+    fn is_busy(&self) -> bool {
+        matches!(&self.machine.state, State::Passing(pass) if pass.in_flight)
+    }
+
+    fn has_new_head(&self) -> bool {
+        let head = self.machine.head.as_ref().map(identity);
+        head.is_some() && head != self.machine.considered
+    }
+
+    fn wait_for_resume(&mut self) {
+        if let (Some(by), Some(head)) = (self.machine.record.suspended.clone(), &self.machine.head) {
+            let revision = head.revision.clone();
+            self.tell(News::Suspended { revision, by });
+        }
+    }
+
+    fn consider(&mut self) -> bool {
+        let Some(commit) = self.machine.head.clone() else { return false };
+        self.machine.considered = Some(identity(&commit));
+        self.machine.blockers.clear();
+        self.machine.head_content.clear();
+        if self.is_as_it_was(&commit) {
+            self.unchanged(&commit.revision);
+            return true;
+        }
+        match self.read(&commit) {
+            Ok(usable) => {
+                self.machine.head_content.clone_from(&usable.content);
+                self.pursue(&commit, usable)
+            }
+            Err(verdict) => self.is_unusable(&commit.revision, verdict),
+        }
+    }
+
+    /// Most Stacks of a repository have nothing to do with most of its commits.
+    fn is_as_it_was(&self, commit: &Commit) -> bool {
+        let Content::File(document) = &commit.content else { return false };
+        let settled = self.machine.record.settled.as_ref().is_some_and(|release| release.is_of(document));
+        settled && self.is_undisturbed() && self.machine.fits && !names_the_commit(&document.source)
+    }
+
+    fn is_undisturbed(&self) -> bool {
+        let record = &self.machine.record;
+        matches!(self.machine.state, State::Resting(_)) && record.attempt.is_none() && record.held.is_none()
+    }
+
+    /// What the file of a commit becomes here.
+    fn read(&self, commit: &Commit) -> Result<Usable, Verdict> {
+        let document = match &commit.content {
+            Content::Missing => return Err(Verdict::Withdrawn("hks.yaml is gone".into())),
+            Content::Unusable { message } => {
+                return Err(mistake(Cause::InvalidSpec { count: 1, first: message.clone() }));
+            }
+            Content::File(document) if spec::is_empty(&document.source) => {
+                return Err(Verdict::Withdrawn("hks.yaml is empty".into()));
+            }
+            Content::File(document) => document,
+        };
+        let manifest = self.machine.rendered(document, &commit.revision).map_err(mistake)?;
+        let Some(manifest) = manifest else {
+            let why = "no environment of hks.yaml is meant for this branch and project";
+            return Err(Verdict::Withdrawn(why.into()));
+        };
+        self.fits_the_record(document, &commit.revision, &manifest).map_err(mistake)?;
+        let content = manifest.digest();
+        Ok(Usable { document: document.clone(), manifest, content })
+    }
+
+    /// What can't be kept can't be put back.
+    fn fits_the_record(&self, document: &Document, revision: &Revision, manifest: &Manifest) -> Result<(), Cause> {
+        if document.source.len() + document.files.size() < SURELY_FITS {
+            return Ok(());
+        }
+        let settled = Some(Release::new(document, revision, self.now, manifest));
+        let record = Record { settled, inventory: self.machine.record.inventory.clone(), ..Record::default() };
+        let fits = record.encode().map(drop);
+        fits.map_err(|message| Cause::Refused { object: document.path.to_string(), message })
+    }
+
+    /// The commit can't be deployed. What is under way goes on; half a deployment that a restart has left goes back.
+    fn is_unusable(&mut self, revision: &Revision, verdict: Verdict) -> bool {
+        self.machine.verdict = verdict.clone();
+        let cause = match verdict {
+            Verdict::Withdrawn(why) => {
+                self.tell(News::Withdrawn { revision: revision.clone(), why: why.clone() });
+                Cause::Refused { object: "hks.yaml".into(), message: why }
+            }
+            Verdict::Mistake(cause) => {
+                self.tell_mistake(revision, &cause);
+                *cause
+            }
+            Verdict::Usable => return false,
+        };
+        if matches!(self.machine.state, State::Passing(_)) {
+            return false;
+        }
+        if let Some(attempt) = self.machine.record.attempt.take() {
+            let (revision, content, started) = (attempt.revision, attempt.content, attempt.started);
+            let held = Held { revision, content, cause, started, at: self.now, restored: false, ending: Ending::Open };
+            self.machine.record.held = Some(held.clone());
+            self.go_back(&held);
+        } else {
+            self.rest_again();
+        }
+        true
+    }
+
+    /// Writes a mistake down and tells it; the same one is told once, also after a restart.
+    fn tell_mistake(&mut self, revision: &Revision, cause: &Cause) {
+        let known = self
+            .machine
+            .record
+            .last_of(revision)
+            .filter(|last| last.outcome == Outcome::Rejected && last.cause.as_ref() == Some(cause));
+        if let Some(known) = known.cloned() {
+            return self.tell(News::ended(known));
+        }
+        let deployment = Deployment {
+            revision: revision.clone(),
+            started: self.now,
+            ended: self.now,
+            outcome: Outcome::Rejected,
+            back_to: None,
+            ending: Ending::Open,
+            description: report::rejected(cause),
+            cause: Some(cause.clone()),
+            jobs: BTreeMap::new(),
+        };
+        self.machine.record.remember(deployment.clone());
+        self.tell(News::ended(deployment));
+        // a request in flight must find the record that it knows
+        if matches!(self.machine.state, State::Resting(_)) && self.machine.record.attempt.is_none() {
+            self.save_aside();
+        }
+    }
+
+    /// The commit can be deployed: does it have to be?
+    fn pursue(&mut self, commit: &Commit, usable: Usable) -> bool {
+        if let State::Passing(pass) = &self.machine.state
+            && self.is_of_this_pass(pass, &usable.content)
+        {
+            self.machine.verdict = Verdict::Usable;
+            self.join(commit, usable.document);
+            return false;
+        }
+        let resting = matches!(self.machine.state, State::Resting(_));
+        let held = self.machine.record.held.clone().filter(|held| held.ending != Ending::Open && resting);
+        if let Some(held) = held
+            && is_held(&held, &commit.revision, &usable.content)
+        {
+            self.machine.verdict = Verdict::Usable;
+            self.still_held(&commit.revision, &held);
+            return true;
+        }
+        if self.is_undisturbed()
+            && self.machine.baseline().is_some_and(|baseline| baseline.same_objects(&usable.manifest))
+        {
+            return self.settles_for(commit, usable);
+        }
+        let plan = plan::compare(&usable.manifest, self.live, &self.machine.record.inventory);
+        if let Some((cause, blockers)) = self.objection(&plan) {
+            let moved = self.is_unusable(&commit.revision, mistake(cause));
+            self.machine.blockers = blockers;
+            return moved;
+        }
+        self.machine.verdict = Verdict::Usable;
+        self.supersede(commit);
+        self.begin(commit, usable, plan);
+        true
+    }
+
+    /// Why a plan can't be carried out, and what cures it by itself. Nothing is touched.
+    fn objection(&mut self, plan: &Plan) -> Option<(Cause, Vec<Until>)> {
+        if let Some(cause) = super::drift::data_lost(&self.machine.stack, &plan.lost) {
+            self.machine.lost.clone_from(&plan.lost);
+            return Some((cause, vec![]));
+        }
+        if let Some(refusal) = plan.refusals.first() {
+            let blockers = plan.refusals.iter().filter_map(|refusal| refusal.until.clone()).collect();
+            let blockers = if refusal.until.is_some() { blockers } else { vec![] };
+            return Some((
+                Cause::Refused { object: refusal.key.to_string(), message: refusal.message.clone() },
+                blockers,
+            ));
+        }
+        let first = plan.missing.first()?;
+        let of_it = plan.missing.iter().filter(|needed| needed.secret == first.secret);
+        let cause = Cause::SecretMissing {
+            stack: self.machine.stack.to_string(),
+            secret: first.secret.clone(),
+            keys: of_it.map(|needed| needed.key.clone()).collect(),
+        };
+        Some((cause, plan.missing.iter().cloned().map(Until::Set).collect()))
+    }
+
+    fn is_of_this_pass(&self, pass: &Pass, content: &str) -> bool {
+        match &pass.toward {
+            Toward::Forward => pass.content == content && !matches!(pass.origin, Origin::Person(_)),
+            Toward::Back { .. } => {
+                let held = self.machine.record.held.as_ref().filter(|held| held.ending == Ending::Open);
+                held.is_some_and(|held| !content.is_empty() && held.content == content)
+            }
+            Toward::Heal | Toward::Nothing { .. } => false,
+        }
+    }
+
+    /// The commit asks for what the pass does, or failed with, already: only the revision moves.
+    fn join(&mut self, commit: &Commit, document: Document) {
+        let State::Passing(pass) = &mut self.machine.state else { return };
+        let revision = commit.revision.clone();
+        if let Toward::Back { from, .. } = &mut pass.toward {
+            if *from != revision {
+                pass.also.push(std::mem::replace(from, revision.clone()));
+            }
+            if let Some(held) = &mut self.machine.record.held {
+                held.revision = revision;
+            }
+        } else {
+            if pass.revision != revision {
+                pass.also.push(std::mem::replace(&mut pass.revision, revision.clone()));
+            }
+            pass.document = Some(document);
+            if let Some(attempt) = &mut self.machine.record.attempt {
+                attempt.revision = revision;
+            }
+        }
+        let excess = pass.also.len().saturating_sub(MOST_ALSO);
+        let (left, started): (Vec<_>, _) = (pass.also.drain(..excess).collect(), pass.started);
+        for revision in left {
+            self.superseded(revision, started, &commit.revision, None);
+        }
+    }
+
+    fn still_held(&mut self, revision: &Revision, held: &Held) {
+        let ended = self.machine.record.last_of(revision).cloned().map(News::ended);
+        let still =
+            || News::StillHeld { revision: revision.clone(), since: held.revision.clone(), cause: held.cause.clone() };
+        self.tell(ended.unwrap_or_else(still));
+        self.rest_again();
+    }
+
+    /// The commit becomes what is settled. Where the record does not say what ran, it is watched before that is believed.
+    fn settles_for(&mut self, commit: &Commit, usable: Usable) -> bool {
+        if self.machine.unproven {
+            let plan = plan::compare(&usable.manifest, self.live, &self.machine.record.inventory);
+            if !plan.is_empty() {
+                self.begin(commit, usable, plan);
+                return true;
+            }
+            if let Some(release) = &mut self.machine.record.settled {
+                *release = Release::new(&usable.document, &release.revision, release.at, &usable.manifest);
+            }
+            self.machine.unproven = false;
+            self.save_aside();
+        }
+        self.machine.fits = self.machine.record.settled.as_ref().is_some_and(|release| release.is_of(&usable.document));
+        self.unchanged(&commit.revision);
+        true
+    }
+
+    /// The commit changes nothing for this Stack: only the revision moves, and no write is worth that.
+    fn unchanged(&mut self, revision: &Revision) {
+        self.machine.verdict = Verdict::Usable;
+        let told = self.machine.record.last_of(revision).cloned().map(News::ended);
+        self.tell(told.unwrap_or_else(|| News::Unchanged { revision: revision.clone() }));
+        if let Some(release) = &mut self.machine.record.settled {
+            release.revision = revision.clone();
+        }
+        if let super::Baseline::Kept(manifest) = &mut self.machine.baseline
+            && manifest.revision != *revision
+        {
+            Arc::make_mut(manifest).revision = revision.clone();
+        }
+        self.rest_again();
+    }
+
+    /// Tells the commits of the pass under way that a newer one has come first.
+    fn supersede(&mut self, by: &Commit) {
+        let State::Passing(pass) = &mut self.machine.state else { return };
+        let (revision, cause) = match &pass.toward {
+            Toward::Forward if !matches!(pass.origin, Origin::Person(_)) => (pass.revision.clone(), None),
+            Toward::Back { from, cause } if self.machine.failed_wish.is_none() => (from.clone(), Some(cause.clone())),
+            _ => return,
+        };
+        let (revisions, started) = (std::mem::take(&mut pass.also), pass.started);
+        for revision in revisions.into_iter().chain([revision]).filter(|revision| *revision != by.revision) {
+            self.superseded(revision, started, &by.revision, cause.clone());
+        }
+    }
+
+    fn superseded(&mut self, revision: Revision, started: Timestamp, by: &Revision, cause: Option<Cause>) {
+        let deployment = Deployment {
+            revision,
+            started,
+            ended: self.now,
+            outcome: Outcome::Superseded,
+            back_to: None,
+            ending: Ending::Open,
+            description: cause.as_ref().map_or_else(|| report::superseded(by), report::rejected),
+            cause,
+            jobs: BTreeMap::new(),
+        };
+        self.machine.record.remember(deployment.clone());
+        self.tell(News::ended(deployment));
+    }
+
+    fn begin(&mut self, commit: &Commit, usable: Usable, plan: Plan) {
+        let Usable { document, manifest, content } = usable;
+        let known = self.machine.record.settled.as_ref().is_some_and(|release| release.is_of(&document));
+        let platform = self.is_undisturbed() && known && !names_the_commit(&document.source);
+        let revision = commit.revision.clone();
+        let started = match &self.machine.record.attempt {
+            Some(attempt) if attempt.revision == revision || attempt.content == content => attempt.started,
+            _ => self.now,
+        };
+        self.machine.failed_wish = None;
+        self.forget_insistence();
+        if platform {
+            self.tell(News::Queued { revision: revision.clone() });
+        } else {
+            self.tell(News::Started { revision: revision.clone(), counts: plan.counts(), platform });
+        }
+        let origin = if platform { Origin::Platform } else { Origin::Commit };
+        let (manifest, document) = (Arc::new(manifest), Some(document));
+        self.enter(Toward::Forward, Target { manifest, revision, origin, content, document, plan, started });
+    }
+
+    /// The pass under way can't be carried out, and nothing was touched by it.
+    pub(super) fn reject(&mut self, cause: Cause) {
+        let State::Passing(pass) = &mut self.machine.state else { return };
+        let (mut revisions, started, content) = (std::mem::take(&mut pass.also), pass.started, pass.content.clone());
+        revisions.push(pass.revision.clone());
+        self.machine.record.attempt = None;
+        for revision in revisions {
+            let deployment = Deployment {
+                revision,
+                started,
+                ended: self.now,
+                outcome: Outcome::Rejected,
+                back_to: None,
+                ending: Ending::Open,
+                description: report::rejected(&cause),
+                cause: Some(cause.clone()),
+                jobs: BTreeMap::new(),
+            };
+            self.machine.record.remember(deployment.clone());
+            self.tell(News::ended(deployment));
+        }
+        // what was written down for a wait is not touched either; a newer commit may have its own mistake
+        if self.machine.head_content == content {
+            self.machine.verdict = mistake(cause);
+        }
+        self.save_aside();
+        self.rest_again();
+    }
+
+    /// Whether what kept the newest commit, or what is held, from working is gone.
+    pub(super) fn may_begin_again(&self) -> bool {
+        if self.machine.record.suspended.is_some() {
+            return false;
+        }
+        let blockers = &self.machine.blockers;
+        (!blockers.is_empty() && blockers.iter().all(|until| until.is_met(self.live))) || self.has_new_secret()
+    }
+
+    /// A key of one of the Stack's Secrets was set since the newest commit failed.
+    fn has_new_secret(&self) -> bool {
+        let Some(held) = self.machine.record.held.as_ref().filter(|held| held.ending != Ending::Open) else {
+            return false;
+        };
+        let newest =
+            self.machine.head.is_some() && held.content == self.machine.head_content && !held.content.is_empty();
+        let asked = matches!(held.cause, Cause::Requested { .. } | Cause::Refused { .. });
+        let set = |secret: &serde_json::Value| {
+            let at = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
+            at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at > held.at)
+        };
+        newest && !asked && self.live.of(crate::ident::Kind::Secret).any(|(_, secret)| set(secret))
+    }
+
+    /// Begins with the newest commit once more.
+    pub(super) fn begin_again(&mut self) {
+        self.machine.blockers.clear();
+        self.machine.record.held = None;
+        self.machine.verdict = Verdict::Usable;
+        self.machine.considered = None;
+        self.machine.told = None;
+        self.reconsider();
+    }
+
+    /// Leaves a pass where it is, without a request in flight; the record says how far it came.
+    pub(super) fn stop_here(&mut self) {
+        self.machine.state = State::Resting(self.machine.resting());
+    }
+}
+
+fn identity(commit: &Commit) -> (Revision, Option<String>) {
+    let tag = match &commit.content {
+        Content::File(document) => document.tag.clone(),
+        Content::Missing | Content::Unusable { .. } => None,
+    };
+    (commit.revision.clone(), tag)
+}
+
+/// What failed is held by what it is; records of the format before know only its revision.
+fn is_held(held: &Held, revision: &Revision, content: &str) -> bool {
+    if held.content.is_empty() { held.revision == *revision } else { held.content == content }
+}
+
+/// Whether equal text may render differently in another commit.
+fn names_the_commit(source: &[u8]) -> bool {
+    source.windows(6).any(|text| text == b"${git.")
+}
+
+fn mistake(cause: Cause) -> Verdict {
+    Verdict::Mistake(Box::new(cause))
+}

@@ -1,0 +1,211 @@
+//! At rest hks goes on looking: is what is settled well?
+
+use super::{Effect, Reply, Rest, State, Turn};
+use crate::ident::PassId;
+use crate::plan::Live;
+use crate::report::News;
+use crate::rollout::{self, Cause, Progress};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// How long something may be on its way before it counts as not well: a pod that moves to another node takes some seconds.
+const GRACE: SignedDuration = SignedDuration::from_secs(20);
+/// How often the public addresses of a Stack at rest are looked at, for as long as they answer.
+const PROBE_EVERY: SignedDuration = SignedDuration::from_mins(10);
+/// … and once they don't.
+const PROBE_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// Looks in a row that must fail before a public address counts as not answering.
+const PROBE_TRIES: u32 = 3;
+/// Stands for the public addresses among the components.
+const ADDRESS: &str = "public address";
+
+/// Something of the settled release is not well although nobody has deployed anything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// The app, database or cache.
+    pub component: String,
+    /// What is wrong.
+    pub cause: Cause,
+    /// Since when it has been seen.
+    pub since: Timestamp,
+}
+
+/// What is known of the health of a Stack at rest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Health {
+    /// By component: what is not as it should be.
+    unwell: BTreeMap<String, Unwell>,
+    /// A cause whose log lines are being fetched, and whose it is.
+    explaining: Option<(PassId, String)>,
+    /// When the public addresses are looked at next, and how often they did not answer.
+    probe_at: Option<Timestamp>,
+    failed_probes: u32,
+    probing: Option<PassId>,
+}
+
+#[derive(Clone, Debug)]
+struct Unwell {
+    cause: Cause,
+    since: Timestamp,
+    /// It may be on its way.
+    passing: bool,
+    told: bool,
+}
+
+impl Health {
+    pub(super) fn troubles(&self) -> Vec<Trouble> {
+        let told = self.unwell.iter().filter(|(_, unwell)| unwell.told);
+        let trouble = |(component, unwell): (&String, &Unwell)| Trouble {
+            component: component.clone(),
+            cause: unwell.cause.clone(),
+            since: unwell.since,
+        };
+        told.map(trouble).collect()
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        let waiting = self.unwell.values().filter(|unwell| !unwell.told).map(|unwell| unwell.since + GRACE);
+        waiting.chain(self.probe_at).min()
+    }
+}
+
+impl Turn<'_> {
+    /// Compares the health of what is settled with what was known of it.
+    pub(super) fn look_at_health(&mut self) {
+        let (now, live) = (self.now, self.live);
+        let State::Resting(rest) = self.machine.state else { return };
+        let Some(baseline) = self.machine.kept().cloned().filter(|_| rest != Rest::Fresh) else { return };
+        let mut seen = health(&baseline.objects, live);
+        if let (Some(cause), Some(first)) =
+            (super::drift::data_lost(&self.machine.stack, &self.machine.lost), self.machine.lost.first())
+        {
+            seen.retain(|_, (_, passing)| !*passing);
+            seen.insert(first.name.clone(), (cause, false));
+        }
+        let health = &mut self.machine.health;
+        let gone: Vec<_> =
+            health.unwell.keys().filter(|name| *name != ADDRESS && !seen.contains_key(*name)).cloned().collect();
+        let mut news = vec![];
+        for name in gone {
+            if health.unwell.remove(&name).is_some_and(|unwell| unwell.told) {
+                news.push(News::Recovered { component: name });
+            }
+        }
+        for (name, (cause, passing)) in seen {
+            let known = health.unwell.entry(name).or_insert_with(|| Unwell {
+                cause: cause.clone(),
+                since: now,
+                passing,
+                told: false,
+            });
+            known.passing = passing;
+            // log lines that were fetched stay with the same cause
+            if known.cause.clone().with_log(String::new()) != cause {
+                known.cause = cause;
+            }
+        }
+        let mut explain = None;
+        for (name, unwell) in &mut health.unwell {
+            let due = !unwell.passing || now.duration_since(unwell.since) >= GRACE;
+            if due && !unwell.told {
+                unwell.told = true;
+                if unwell.cause.may_quote() && explain.is_none() && health.explaining.is_none() {
+                    explain = Some((name.clone(), unwell.cause.clone()));
+                } else {
+                    news.push(News::Degraded { component: name.clone(), cause: unwell.cause.clone() });
+                }
+            }
+        }
+        if let Some((name, cause)) = explain {
+            let id = self.machine.next_id();
+            self.machine.health.explaining = Some((id, name));
+            self.effects.add(Effect::Explain(id, cause));
+        }
+        for news in news {
+            self.tell(news);
+        }
+        self.look_at_addresses();
+    }
+
+    /// The public addresses of what is settled are looked at now and then: a route may go without any object of the Stack.
+    fn look_at_addresses(&mut self) {
+        let now = self.now;
+        let urls = self.machine.baseline().map(|baseline| baseline.urls.clone()).unwrap_or_default();
+        let health = &mut self.machine.health;
+        if urls.iter().all(|url| url.checks.is_empty()) {
+            health.probe_at = None;
+            return;
+        }
+        let at = *health.probe_at.get_or_insert(now + PROBE_EVERY);
+        if at > now || health.probing.is_some() {
+            return;
+        }
+        health.probe_at = Some(now + PROBE_EVERY);
+        let id = self.machine.next_id();
+        self.machine.health.probing = Some(id);
+        self.effects.add(Effect::Probe(id, urls));
+    }
+
+    /// Replies to what was asked at rest.
+    pub(super) fn reply_at_rest(&mut self, id: PassId, reply: Reply) {
+        let now = self.now;
+        let health = &mut self.machine.health;
+        match reply {
+            Reply::Explained(cause) if health.explaining.as_ref().is_some_and(|(of, _)| *of == id) => {
+                let Some((_, component)) = health.explaining.take() else { return };
+                if let Some(unwell) = health.unwell.get_mut(&component) {
+                    unwell.cause = cause.clone();
+                    self.tell(News::Degraded { component, cause });
+                }
+            }
+            Reply::Probed(reply) if health.probing == Some(id) => {
+                health.probing = None;
+                self.probed_at_rest(now, reply);
+            }
+            _ => {}
+        }
+    }
+
+    fn probed_at_rest(&mut self, now: Timestamp, reply: Result<(), (String, String)>) {
+        let health = &mut self.machine.health;
+        match reply {
+            Ok(()) => {
+                health.failed_probes = 0;
+                if health.unwell.remove(ADDRESS).is_some_and(|unwell| unwell.told) {
+                    self.tell(News::Recovered { component: ADDRESS.into() });
+                }
+            }
+            Err((url, message)) => {
+                health.failed_probes += 1;
+                health.probe_at = Some(now + PROBE_AGAIN);
+                if health.failed_probes < PROBE_TRIES {
+                    return;
+                }
+                let cause = Cause::UrlNotLive { url, message };
+                let new = Unwell { cause: cause.clone(), since: now, passing: false, told: true };
+                if health.unwell.insert(ADDRESS.into(), new).is_none() {
+                    self.tell(News::Degraded { component: ADDRESS.into(), cause });
+                }
+            }
+        }
+    }
+}
+
+/// By component, what of the objects is not as it should be, and whether it may be on its way.
+fn health(objects: &[crate::manifest::Object], live: &Live) -> BTreeMap<String, (Cause, bool)> {
+    let mut found: BTreeMap<String, (Cause, bool)> = BTreeMap::new();
+    for object in objects.iter().filter(|object| object.stage.lasts()) {
+        let name = rollout::component(&object.body).0;
+        let (cause, passing) = match rollout::of_object(object, live) {
+            Progress::Ready => continue,
+            Progress::Progressing(missing) => (missing.into_cause(), true),
+            Progress::Waiting(message) => (Cause::Capacity { message }, true),
+            Progress::Failed(cause) => (cause, false),
+        };
+        let worse = found.get(&name).is_none_or(|(_, known)| *known && !passing);
+        if worse {
+            found.insert(name, (cause, passing));
+        }
+    }
+    found
+}

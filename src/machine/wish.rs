@@ -1,0 +1,154 @@
+//! What a person asks for. No wish is acted on twice, and one that can't be met is told.
+
+use super::pass::{Origin, Target, Toward};
+use super::{Commit, Content, State, Turn, Verdict};
+use crate::manifest::Manifest;
+use crate::plan;
+use crate::record::{Ending, Suspended, Want, Wish};
+use crate::report::News;
+use crate::rollout::Cause;
+use std::sync::Arc;
+
+impl Turn<'_> {
+    /// Carries a wish out. Returns whether the pass under way was given up for it.
+    pub(super) fn grant(&mut self, wish: Wish, to: Result<Option<Commit>, String>) -> bool {
+        let record = &self.machine.record;
+        let unfinished = record.attempt.as_ref().is_some_and(|attempt| attempt.wish.as_ref() == Some(&wish));
+        if record.has_answered(&wish) && !unfinished {
+            return false;
+        }
+        let known = record.has_answered(&wish);
+        let granted = match &wish.what {
+            Want::RollBack { .. } => to.and_then(|to| {
+                let to = to.ok_or_else(|| "the commit can't be found".to_owned())?;
+                self.roll_back(&wish, &to)
+            }),
+            Want::Retry { accept_data_loss } => self.retry(&wish, *accept_data_loss),
+            Want::Suspend { reason } => Ok(self.suspend(&wish, reason)),
+            Want::Resume => self.resume_for(&wish),
+            Want::Destroy { .. } => Ok(self.destroy(&wish)),
+        };
+        match granted {
+            Ok(moved) => moved,
+            Err(why) => {
+                if !known {
+                    self.machine.record.answer(&wish, self.now, Some(why.clone()));
+                    self.save_beside();
+                }
+                self.tell(News::Answered { want: wish.what, by: wish.by, refused: Some(why) });
+                false
+            }
+        }
+    }
+
+    /// The record is kept by the pass under way, or else at once.
+    fn save_beside(&mut self) {
+        if matches!(self.machine.state, State::Resting(_)) {
+            self.save_aside();
+        }
+    }
+
+    /// An older release is deployed like a new one: it has to prove itself before what works is forgotten.
+    fn roll_back(&mut self, wish: &Wish, to: &Commit) -> Result<bool, String> {
+        if self.machine.record.suspended.is_some() {
+            return Err("the Stack is suspended; resume it first".into());
+        }
+        let Content::File(document) = &to.content else {
+            return Err(format!("{} has no hks.yaml for this Stack", to.revision.short()));
+        };
+        let manifest = self.machine.rendered(document, &to.revision).map_err(|cause| cause.to_string())?;
+        let Some(manifest) = manifest else {
+            return Err(format!("hks.yaml of {} is not meant for this branch and project", to.revision.short()));
+        };
+        let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
+        let (object, message) = match (plan.refusals.first(), plan.missing.first(), plan.lost.first()) {
+            (Some(refusal), ..) => (refusal.key.to_string(), refusal.message.clone()),
+            (_, Some(needed), _) => (needed.secret.clone(), format!("its key {} is not set", needed.key)),
+            (_, _, Some(lost)) => (lost.to_string(), "it is gone, and its data with it".into()),
+            (None, None, None) => {
+                self.machine.record.answer(wish, self.now, None);
+                let (content, origin) = (manifest.digest(), Origin::Person(wish.clone()));
+                let (manifest, document) = (Arc::new(manifest), Some(document.clone()));
+                let (revision, started) = (to.revision.clone(), self.now);
+                self.machine.failed_wish = None;
+                self.forget_insistence();
+                if let Some(head) = self.machine.head.as_ref().map(|head| head.revision.clone()) {
+                    let cause = Cause::Requested { by: wish.by.clone() };
+                    self.tell(News::RollingBack { revision: head, to: Some(revision.clone()), cause });
+                }
+                self.enter(Toward::Forward, Target { manifest, revision, origin, content, document, plan, started });
+                return Ok(true);
+            }
+        };
+        Err(format!("{object}: {message}"))
+    }
+
+    fn retry(&mut self, wish: &Wish, accept_data_loss: bool) -> Result<bool, String> {
+        if self.machine.record.suspended.is_some() {
+            return Err("the Stack is suspended; resume it first".into());
+        }
+        if let State::Passing(pass) = &self.machine.state
+            && !matches!(pass.toward, Toward::Heal)
+        {
+            return Err("it is under way already".into());
+        }
+        if accept_data_loss {
+            let lost = std::mem::take(&mut self.machine.lost);
+            self.machine.record.inventory.retain(|owned| !lost.contains(&owned.key));
+        }
+        self.machine.record.answer(wish, self.now, None);
+        self.machine.record.held = None;
+        self.machine.verdict = Verdict::Usable;
+        self.machine.considered = None;
+        self.forget_insistence();
+        self.stop_here();
+        self.save_aside();
+        self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+        if self.machine.head.is_none() {
+            self.rest_again();
+        }
+        Ok(true)
+    }
+
+    fn suspend(&mut self, wish: &Wish, reason: &str) -> bool {
+        let (by, at, reason) = (wish.by.clone(), self.now, reason.to_owned());
+        self.machine.record.suspended = Some(Suspended { by, at, reason });
+        self.machine.record.answer(wish, self.now, None);
+        self.stop_here();
+        self.save_aside();
+        self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+        true
+    }
+
+    fn resume_for(&mut self, wish: &Wish) -> Result<bool, String> {
+        if self.machine.record.suspended.take().is_none() {
+            return Err("it is not suspended".into());
+        }
+        self.machine.record.answer(wish, self.now, None);
+        self.machine.considered = None;
+        self.save_aside();
+        self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+        self.machine.state = State::Resting(self.machine.resting());
+        let open = self.machine.record.held.clone().filter(|held| held.ending == Ending::Open);
+        match open {
+            Some(held) => self.go_back(&held),
+            None if self.machine.head.is_none() => self.rest_again(),
+            None => {}
+        }
+        Ok(true)
+    }
+
+    fn destroy(&mut self, wish: &Wish) -> bool {
+        self.machine.record.answer(wish, self.now, None);
+        let revision = self.machine.head.as_ref().map(|head| head.revision.clone());
+        let settled = self.machine.record.settled.as_ref().map(|release| release.revision.clone());
+        let revision = revision.or(settled).unwrap_or_else(|| crate::ident::Revision::new("none"));
+        self.machine.record.suspended = None;
+        let manifest = Arc::new(Manifest::empty(self.machine.stack.clone(), revision.clone()));
+        let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
+        let (content, started) = (String::new(), self.now);
+        let target = Target { manifest, revision, origin: Origin::Commit, content, document: None, plan, started };
+        self.enter(Toward::Nothing { wish: wish.clone() }, target);
+        true
+    }
+}

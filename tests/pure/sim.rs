@@ -1,0 +1,389 @@
+//! One Stack's machine on a simulated cluster, by commands.
+//!
+//! Commands, besides those that explain themselves in [`Sim::command`]: `push SHA KIND` a commit (kinds: see [`file`]); `run` answers
+//! every request until nothing is left to do; `answer` answers only the next one; `fail transient|final` lets the next one
+//! fail; `pass TIME` lets time pass; `crash` loses all but the cluster, and the source is slow; `fetch` gives the newest commit
+//! again; `touch` changes an object as a stranger; `room none|enough` takes or gives room in the node pool; `tables` puts a
+//! table into every database; `set NAME KEY TIME` sets a key of a Secret as a person.
+
+use super::context;
+use super::simulated::{Cluster, file, live};
+use hks::ident::{Kind, ObjectKey, Revision, StackName};
+use hks::machine::{Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
+use hks::manifest::Context;
+use hks::plan::Live;
+use hks::record::{Record, Want, Wish};
+use hks::report;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A cluster that does what it is told, and a machine on it.
+pub struct Sim {
+    pub machine: Machine,
+    pub objects: BTreeMap<ObjectKey, Value>,
+    pub saved: Record,
+    pub requests: VecDeque<Effect>,
+    pub now: Timestamp,
+    tables: bool,
+    uid: u64,
+    pub head: Option<Commit>,
+    pub log: Vec<String>,
+    pub creations: BTreeMap<ObjectKey, usize>,
+    wishes: u32,
+    pub wished: Option<(Wish, Option<Commit>)>,
+    pub manager: Option<String>,
+    pub cluster: Cluster,
+    pub context: Context,
+    /// The API server refuses every write.
+    refuses: bool,
+    /// The image that a webhook puts into every pod.
+    pub mutated: Option<String>,
+    /// Databases do not answer.
+    silent: bool,
+}
+
+impl Sim {
+    pub fn new() -> Self {
+        let stack = StackName::new("todo").unwrap();
+        Self {
+            machine: Machine::new(stack, context(), Record::default()),
+            objects: BTreeMap::new(),
+            saved: Record::default(),
+            requests: VecDeque::new(),
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            tables: false,
+            uid: 0,
+            head: None,
+            log: vec![],
+            creations: BTreeMap::new(),
+            wishes: 0,
+            wished: None,
+            manager: None,
+            cluster: Cluster::default(),
+            context: context(),
+            refuses: false,
+            mutated: None,
+            silent: false,
+        }
+    }
+
+    pub fn take(&mut self, event: Event) {
+        let live = live(&self.objects, &self.cluster);
+        for effect in self.machine.step(event, &live, self.now).0 {
+            self.log.push(describe(&effect));
+            if !matches!(effect, Effect::News(_)) {
+                self.requests.push_back(effect);
+            }
+        }
+    }
+
+    /// Carries out the next request, and answers it if `answered`.
+    pub fn perform(&mut self, answered: bool) -> bool {
+        let Some(effect) = self.requests.pop_front() else { return false };
+        let reply = match effect {
+            Effect::Queue(id) => Event::Turn(id),
+            Effect::Who(key, field) => Event::Managed(key, field, self.manager.clone()),
+            Effect::Check(id, _) => Event::Checked(id, Ok(())),
+            Effect::Save(id, record) => {
+                self.saved = *record;
+                Event::Saved(id, Ok(()))
+            }
+            Effect::Apply(id, _) if self.refuses => {
+                let (object, component) = ("Deployment/todo-web".into(), ("web".into(), false));
+                let message = "denied by a policy".into();
+                Event::Applied(id, Err(Fault { transient: false, object, component, message }))
+            }
+            Effect::Apply(id, steps) => {
+                let mut made = vec![];
+                for step in steps {
+                    let key = step.object.key.clone();
+                    let known = self.objects.get(&key).map(|object| object["metadata"]["uid"].clone());
+                    let mut body = step.object.body.clone();
+                    if known.is_none() {
+                        self.uid += 1;
+                        *self.creations.entry(key.clone()).or_default() += 1;
+                    }
+                    body["metadata"]["uid"] = known.unwrap_or_else(|| json!(self.uid.to_string()));
+                    body["metadata"]["generation"] = json!(1);
+                    for name in step.object.recipe.keys() {
+                        body["data"][name] = json!(Live::HIDDEN);
+                    }
+                    if step.renew {
+                        body["metadata"]["annotations"]["hks.hexabase.ai/secret-set"] = json!(self.now.to_string());
+                    }
+                    if let Some(mutated) = &self.mutated
+                        && body["spec"]["template"]["spec"]["containers"][0]["image"].is_string()
+                    {
+                        body["spec"]["template"]["spec"]["containers"][0]["image"] = json!(mutated);
+                        made.push((key.clone(), hks::plan::differences(&step.object.body, &body)));
+                    }
+                    self.objects.insert(key, body);
+                }
+                Event::Applied(id, Ok(made))
+            }
+            Effect::Probe(id, _) => Event::Probed(id, Ok(())),
+            Effect::Inspect(id, servers) => {
+                let contents = match (self.silent, self.tables) {
+                    (true, _) => Contents::Unknown("it does not answer".into()),
+                    (false, true) => Contents::Tables,
+                    (false, false) => Contents::Empty,
+                };
+                Event::Inspected(id, servers.into_iter().map(|server| (server, contents.clone())).collect())
+            }
+            Effect::Delete(id, keys) => {
+                self.objects.retain(|key, _| !keys.contains(key));
+                Event::Deleted(id, Ok(()))
+            }
+            Effect::Explain(id, cause) => Event::Explained(id, cause.with_log("last words".into())),
+            Effect::News(_) => return true,
+        };
+        if answered {
+            self.take(reply);
+        }
+        true
+    }
+
+    pub fn fail(&mut self, transient: bool) {
+        let fault = || {
+            Err(Fault {
+                transient,
+                object: "Deployment/todo-web".into(),
+                component: ("web".into(), false),
+                message: "it hurts".into(),
+            })
+        };
+        let reply = match self.requests.pop_front() {
+            Some(Effect::Check(id, _)) => Event::Checked(id, fault()),
+            Some(Effect::Save(id, _)) => Event::Saved(id, fault()),
+            Some(Effect::Apply(id, _)) => Event::Applied(id, fault().map(|()| vec![])),
+            Some(Effect::Delete(id, _)) => Event::Deleted(id, fault()),
+            Some(Effect::Inspect(id, servers)) => {
+                let unknown = Contents::Unknown("it does not answer".into());
+                Event::Inspected(id, servers.into_iter().map(|server| (server, unknown.clone())).collect())
+            }
+            Some(Effect::Probe(id, urls)) => Event::Probed(id, Err((urls[0].url.clone(), "status 503".into()))),
+            Some(Effect::Explain(id, cause)) => Event::Explained(id, cause),
+            Some(Effect::Queue(id)) => Event::Turn(id),
+            Some(Effect::Who(key, field)) => Event::Managed(key, field, None),
+            Some(Effect::News(_)) | None => return,
+        };
+        self.take(reply);
+    }
+
+    /// Answers everything and looks again, until nothing moves.
+    pub fn run(&mut self) {
+        for _ in 0..200 {
+            while self.perform(true) {}
+            let before = self.log.len();
+            self.take(Event::Observed);
+            if self.requests.is_empty() && self.log.len() == before {
+                return;
+            }
+        }
+        panic!("it does not come to rest:\n{}", self.log.join("\n"));
+    }
+
+    /// Lets time pass in the steps that the machine asks for.
+    pub fn pass(&mut self, time: SignedDuration) {
+        let end = self.now + time;
+        let mut wakes = 0;
+        while let Some(at) = self.machine.wake_at().filter(|at| *at <= end) {
+            wakes += 1;
+            assert!(wakes < 10_000, "it wakes again and again at {at}");
+            self.now = self.now.max(at);
+            self.take(Event::Due);
+            self.run();
+        }
+        self.now = end;
+        self.take(Event::Due);
+    }
+
+    pub fn push(&mut self, revision: &str, kind: &str) {
+        let commit = Commit { revision: Revision::new(revision), content: file(kind) };
+        self.head = Some(commit.clone());
+        self.take(Event::Commit(commit));
+    }
+
+    /// The daemon is killed and comes back: only the cluster remembers.
+    pub fn crash(&mut self) {
+        self.requests.clear();
+        let stack = StackName::new("todo").unwrap();
+        self.machine = Machine::new(stack, self.context.clone(), self.saved.clone());
+        self.take(Event::Observed);
+    }
+
+    /// The source gives the newest commit again.
+    pub fn fetch(&mut self) {
+        if let Some(commit) = self.head.clone() {
+            self.take(Event::Commit(commit));
+        }
+        self.take(Event::Observed);
+    }
+
+    pub fn wish(&mut self, what: Want, to: Option<Commit>) {
+        self.wishes += 1;
+        let wish = Wish { id: self.wishes.to_string(), what, by: "a test".into(), at: self.now };
+        self.wished = Some((wish.clone(), to.clone()));
+        self.take(Event::Wish { wish, to: Ok(to) });
+    }
+
+    pub fn touch(&mut self) {
+        if let Some(object) = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")) {
+            object["spec"]["replicas"] = json!(7);
+        }
+        self.take(Event::Observed);
+    }
+
+    pub fn command(&mut self, line: &str) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["push", revision, kind] => self.push(revision, kind),
+            ["run"] => self.run(),
+            ["answer"] => {
+                self.perform(true);
+            }
+            ["fail", "transient"] => self.fail(true),
+            ["fail", "final"] => self.fail(false),
+            ["pass", time] => self.pass(humantime::parse_duration(time).unwrap().try_into().unwrap()),
+            ["crash"] => self.crash(),
+            ["fetch"] => self.fetch(),
+            ["touch"] => self.touch(),
+            ["delete", name] => {
+                let (kind, name) = name.split_once('/').unwrap();
+                self.objects.remove(&ObjectKey::new(Kind::named(kind).unwrap(), name));
+                self.take(Event::Observed);
+            }
+            ["database", how] => {
+                self.cluster.database = (*how).into();
+                self.take(Event::Observed);
+            }
+            ["going", name] => {
+                let (kind, name) = name.split_once('/').unwrap();
+                let object = self.objects.get_mut(&ObjectKey::new(Kind::named(kind).unwrap(), name)).unwrap();
+                object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+                self.take(Event::Observed);
+            }
+            ["lose", "record"] => {
+                self.saved = Record::default();
+                self.crash();
+            }
+            ["ask", how] => self.silent = *how == "silent",
+            ["refuse", how] => self.refuses = *how == "on",
+            ["mutate", image] => self.mutated = Some((*image).into()),
+            ["pods", how] => {
+                self.cluster.pods = (*how).into();
+                self.take(Event::Observed);
+            }
+            ["pause", how] => {
+                let web = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")).unwrap();
+                web["spec"]["paused"] = json!(*how == "on");
+                self.take(Event::Observed);
+            }
+            ["platform", branch, domain] => {
+                (self.context.branch, self.context.domain) = ((*branch).into(), (*domain).into());
+                self.crash();
+            }
+            ["old", "record"] => {
+                // as an hks of the format before has written it
+                self.saved.format = 0;
+                self.saved.settled.as_mut().unwrap().ran = None;
+                self.crash();
+            }
+            ["manager", name] => self.manager = Some((*name).into()),
+            ["pods"] => {
+                self.cluster.pods = String::new();
+                self.take(Event::Observed);
+            }
+            ["delete-quietly", name] => {
+                let (kind, name) = name.split_once('/').unwrap();
+                self.objects.remove(&ObjectKey::new(Kind::named(kind).unwrap(), name));
+            }
+            ["room", how] => {
+                self.cluster.full = *how == "none";
+                self.take(Event::Observed);
+            }
+            ["tables"] => self.tables = true,
+            ["set", name, key, time] => {
+                let labels = json!({"app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "todo"});
+                let annotations = json!({"hks.hexabase.ai/secret-set": time});
+                let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
+                let secret = json!({"metadata": metadata, "data": {*key: Live::HIDDEN}});
+                self.objects.insert(ObjectKey::new(Kind::Secret, *name), secret);
+                self.take(Event::Observed);
+            }
+            ["rollback", revision, kind] => {
+                let to = Commit { revision: Revision::new(*revision), content: file(kind) };
+                self.wish(Want::RollBack { to: (*revision).into() }, Some(to));
+            }
+            ["wish", "retry"] => self.wish(Want::Retry { accept_data_loss: false }, None),
+            ["wish", "accept"] => self.wish(Want::Retry { accept_data_loss: true }, None),
+            ["wish", "suspend"] => self.wish(Want::Suspend { reason: "by hand".into() }, None),
+            ["wish", "resume"] => self.wish(Want::Resume, None),
+            ["wish", "destroy"] => self.wish(Want::Destroy { with_data: false }, None),
+            ["wish", "destroy-data"] => self.wish(Want::Destroy { with_data: true }, None),
+            ["again"] => {
+                if let Some((wish, to)) = self.wished.clone() {
+                    self.take(Event::Wish { wish, to: Ok(to) });
+                }
+            }
+            other => panic!("no command {other:?}"),
+        }
+    }
+
+    pub fn state(&self) -> String {
+        match &self.machine.state {
+            State::Resting(rest) => format!("{rest:?}"),
+            State::Passing(pass) => {
+                let toward = match &pass.toward {
+                    Toward::Forward => "forward",
+                    Toward::Back { .. } => "back",
+                    Toward::Heal => "heal",
+                    Toward::Nothing { .. } => "nothing",
+                };
+                format!("{toward} {:?} {:?}", pass.station, pass.stage)
+            }
+        }
+    }
+}
+
+pub fn describe(effect: &Effect) -> String {
+    let objects = |steps: &[hks::plan::Step]| {
+        let names = steps.iter().map(|step| {
+            let sign = if step.action == hks::plan::Action::Create { '+' } else { '~' };
+            format!("{sign}{}", step.object.key)
+        });
+        names.collect::<Vec<_>>().join(" ")
+    };
+    match effect {
+        Effect::Check(_, steps) => format!("check {}", objects(steps)),
+        Effect::Save(_, record) => {
+            let part = |name: &str, revision: Option<&Revision>| {
+                revision.map(|revision| format!(" {name}={revision}")).unwrap_or_default()
+            };
+            format!(
+                "save {} objects{}{}{}",
+                record.inventory.len(),
+                part("settled", record.settled.as_ref().map(|release| &release.revision)),
+                part("attempt", record.attempt.as_ref().map(|attempt| &attempt.revision)),
+                part("held", record.held.as_ref().map(|held| &held.revision)),
+            )
+        }
+        Effect::Apply(_, steps) => format!("apply {}", objects(steps)),
+        Effect::Probe(_, urls) => {
+            format!("probe {}", urls.iter().map(|url| url.url.as_str()).collect::<Vec<_>>().join(" "))
+        }
+        Effect::Inspect(_, names) => format!("inspect {}", names.join(" ")),
+        Effect::Delete(_, keys) => {
+            format!("delete {}", keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        }
+        Effect::Explain(_, cause) => format!("explain {}", cause.label()),
+        Effect::Queue(_) => "queue".into(),
+        Effect::Who(key, field) => format!("who sets {key} {field}"),
+        Effect::News(news) => match (report::status(news), report::note(news)) {
+            (Some(status), _) => format!("report {} {}: {}", status.revision, status.state.word(), status.description),
+            (None, Some(note)) => format!("note {}: {}", note.reason, note.text),
+            (None, None) => format!("news {news:?}"),
+        },
+    }
+}
