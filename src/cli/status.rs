@@ -177,6 +177,15 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
     for lacking in &view.lacking {
         line("lacks", &format!("key {} of secret {}", lacking.key, lacking.secret));
     }
+    for awaited in &view.waits_for {
+        line("awaits", &harmless(awaited));
+    }
+    for lost in &view.lost {
+        line("lost", &format!("{BAD}{lost}{BAD:#}"));
+    }
+    for left in &view.left_alone {
+        line("left to", &harmless(&format!("{}: {}", left.by, left.field)));
+    }
     if let Some(revision) = &view.applied_revision {
         let since = view.applied_since.map(|at| format!(" since {}", span(now.duration_since(at))));
         line("revision", &format!("{}{}", revision.short(), since.unwrap_or_default()));

@@ -40,6 +40,12 @@ pub struct View {
     pub ending: Option<String>,
     /// What the newest commit still waits for.
     pub lacking: Vec<LackingView>,
+    /// What else it waits for, such as `Deployment/todo-web is resumed`.
+    pub waits_for: Vec<String>,
+    /// Data of the settled release that is gone.
+    pub lost: Vec<String>,
+    /// Fields that somebody else insists on, and who that is.
+    pub left_alone: Vec<LeftView>,
     /// What of the settled release is not well.
     pub troubles: Vec<TroubleView>,
     /// Who has suspended the Stack, when and why, if somebody has.
@@ -136,6 +142,16 @@ pub struct LackingView {
     pub key: String,
 }
 
+/// A field that is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftView {
+    /// The object and the field.
+    pub field: String,
+    /// Who sets it again and again, as far as known.
+    pub by: String,
+}
+
 /// Something of the settled release that is not well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -177,6 +193,9 @@ impl View {
             requested_by: None,
             ending: None,
             lacking: vec![],
+            waits_for: vec![],
+            lost: vec![],
+            left_alone: vec![],
             troubles: vec![],
             suspended: None,
             urls: vec![],
@@ -252,6 +271,10 @@ impl View {
                     more(self.lacking.len()),
                     self.name
                 ),
+                None if !self.waits_for.is_empty() => {
+                    let first = self.waits_for.first().map(String::as_str).unwrap_or_default();
+                    format!("{newest} waits until {first}{}; nothing was touched", more(self.waits_for.len()))
+                }
                 None if self.applied_revision.is_none() => format!("{newest} can't be used; nothing was touched"),
                 None => format!("{newest} can't be used; {runs} goes on running, untouched"),
             },
@@ -271,7 +294,13 @@ impl View {
                 )
             }
             StackState::DataLost => {
-                doing("data of the settled release is gone, and nothing is made in its place".into())
+                let first = self.lost.first().map_or("data of the settled release", String::as_str);
+                format!(
+                    "{first}{} is gone, and nothing is made in its place. Restore it, or go on with an empty one: `hks retry {} \
+                     --accept-data-loss`",
+                    more(self.lost.len()),
+                    self.name
+                )
             }
             StackState::Standby | StackState::Unreachable => doing(self.state.title().into()),
         }
@@ -386,6 +415,17 @@ mod tests {
             "9d03e7b waits for key user of secret mail (and 1 more): run `hks secret set todo mail user`"
         );
         assert_eq!(told(&view(StackState::Invalid)), "9d03e7b can't be used; 4f1c2ab goes on running, untouched");
+    }
+
+    #[test]
+    fn what_else_is_waited_for_and_what_is_lost_is_named() {
+        let waits_for = vec!["Deployment/todo-web is resumed".to_owned()];
+        let waiting = View { waits_for, ..view(StackState::Invalid) };
+        assert_eq!(told(&waiting), "9d03e7b waits until Deployment/todo-web is resumed; nothing was touched");
+        let lost = vec!["PersistentVolumeClaim/data-todo-main-1".to_owned()];
+        let lost = told(&View { lost, ..view(StackState::DataLost) });
+        assert!(lost.starts_with("PersistentVolumeClaim/data-todo-main-1 is gone"), "{lost}");
+        assert!(lost.ends_with("`hks retry todo --accept-data-loss`"), "{lost}");
     }
 
     #[test]

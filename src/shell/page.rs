@@ -117,6 +117,7 @@ pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup
         (databases("Caches", &view.caches))
         (drift(&view.drift))
         @if view.drift_corrected > 0 { p.dim { "corrections of drift since the daemon started: " (view.drift_corrected) } }
+        @for left in &view.left_alone { p.dim { code { (left.field) } " is left to " (left.by) ", who sets it again and again" } }
         @if !view.retained.is_empty() {
             h2 { "Retained data" }
             p.dim { "left the file and stays until somebody deletes it" }

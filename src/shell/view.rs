@@ -6,7 +6,7 @@ use crate::manifest::{APP_LABEL, CACHE_LABEL, Manifest, Object, Stage};
 use crate::plan::{Live, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
-    AppView, DatabaseView, DriftView, Ended, LackingView, Readiness, StackState, Tone, TroubleView, View, Why,
+    AppView, DatabaseView, DriftView, Ended, LackingView, LeftView, Readiness, StackState, Tone, TroubleView, View, Why,
 };
 use crate::rollout::{self, Cause, Progress};
 use jiff::Timestamp;
@@ -33,11 +33,20 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
         Ending::Unhealthy { cause } | Ending::Refused { cause } => Some(cause.to_string()),
         Ending::Open | Ending::Healthy => None,
     });
-    let lacking = machine.blockers().iter().filter_map(|until| match until {
-        Until::Set(of) => Some(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
-        Until::Gone(_) | Until::Resumed(_) => None,
-    });
-    view.lacking = lacking.collect();
+    for until in machine.blockers() {
+        match until {
+            Until::Set(of) => view.lacking.push(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
+            Until::Gone(key) => view.waits_for.push(format!("{key}, which is being deleted, is gone")),
+            Until::Resumed(key) => view.waits_for.push(format!(
+                "{key} is resumed (kubectl rollout resume {}/{})",
+                key.kind.to_string().to_lowercase(),
+                key.name
+            )),
+        }
+    }
+    view.lost = machine.lost.iter().map(ToString::to_string).collect();
+    let left = machine.left_alone().into_iter();
+    view.left_alone = left.map(|(field, by)| LeftView { field, by }).collect();
     view.troubles = machine.troubles().iter().map(trouble).collect();
     view.suspended.clone_from(&record.suspended);
     view.drift_corrected = machine.drift_corrected;
@@ -63,6 +72,7 @@ pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) 
     let mut looking = machine.clone();
     let _ = looking.step(Event::Observed, live, at);
     let mut view = compose(machine, namespace, live, at);
+    view.lost = looking.lost.iter().map(ToString::to_string).collect();
     let unwell = !looking.troubles().is_empty();
     view.troubles = looking.troubles().iter().map(trouble).collect();
     let drift = looking.drift.iter();
