@@ -387,3 +387,47 @@ fn an_environment_is_named_or_refused() {
     let output = bare(&world, &["render", "-e", "production", "--tag", "v1.4.0"]);
     assert!(code(&output) == 0 && out(&output).contains("replicas: 2"), "{}", err(&output));
 }
+
+#[test]
+fn the_daemon_answers_what_it_is_asked_for() {
+    let mut world = World::new("cli-wish");
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    world.start();
+    world.settled("one", &first);
+    let asked = |args: &[&str]| {
+        let output = bare(&world, args);
+        (code(&output), format!("{}{}", out(&output), err(&output)))
+    };
+
+    let (ended, text) = asked(&["suspend", "one", "--reason", "audit"]);
+    assert!(ended == 0 && text.contains("the daemon has taken it"), "{text}");
+    let view = world.wait("one", "suspended", 20, |view| view["state"] == "suspended");
+    assert_eq!(view["suspended"]["reason"], "audit");
+    let status = asked(&["status", "one"]).1;
+    assert!(status.contains("‖ suspended") && status.contains("(audit)"), "{status}");
+    let (ended, text) = asked(&["retry", "one"]);
+    assert!(ended == 1 && text.contains("failed to retry: the Stack is suspended"), "{text}");
+    let (ended, text) = asked(&["resume", "one"]);
+    assert!(ended == 0, "{text}");
+    world.settled("one", &first);
+    let (ended, text) = asked(&["resume", "one", "-o", "json"]);
+    let answer: Value =
+        serde_json::from_str(text.lines().filter(|line| !line.starts_with('…')).collect::<String>().as_str()).unwrap();
+    assert_eq!((ended, &answer["answered"], &answer["refused"]), (1, &json!(true), &json!("it is not suspended")));
+
+    let bad = world.push_stack(&worker("one", "1", "exit 3", ""));
+    world.held("one", &bad);
+    let held = asked(&["status", "one"]).1;
+    assert!(held.contains("✗ held back") && held.contains("job crashes (exit code 3)"), "{held}");
+    let (ended, text) = asked(&["retry", "one"]);
+    assert!(ended == 0, "{text}");
+    world.wait("one", "tried again", 60, |view| {
+        view["state"] == "held" && view["history"].as_array().is_some_and(|history| history.len() > 2)
+    });
+
+    let (ended, text) = asked(&["destroy", "one"]);
+    assert!(ended == 1 && text.contains("standard input is no terminal; add --yes"), "{text}");
+    let (ended, text) = asked(&["destroy", "one", "--yes"]);
+    assert!(ended == 0, "{text}");
+    assert!(support::until(60, || world.objects().is_empty()), "{:?}", world.objects());
+}
