@@ -391,7 +391,7 @@ fn an_environment_is_named_or_refused() {
 #[test]
 fn the_daemon_answers_what_it_is_asked_for() {
     let mut world = World::new("cli-wish");
-    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", "    shutdown: {gracePeriod: 1s}\n"));
     world.start();
     world.settled("one", &first);
     let asked = |args: &[&str]| {
@@ -415,7 +415,7 @@ fn the_daemon_answers_what_it_is_asked_for() {
         serde_json::from_str(text.lines().filter(|line| !line.starts_with('…')).collect::<String>().as_str()).unwrap();
     assert_eq!((ended, &answer["answered"], &answer["refused"]), (1, &json!(true), &json!("it is not suspended")));
 
-    let bad = world.push_stack(&worker("one", "1", "exit 3", ""));
+    let bad = world.push_stack(&worker("one", "1", "exit 3", "    shutdown: {gracePeriod: 1s}\n"));
     world.held("one", &bad);
     let held = asked(&["status", "one"]).1;
     assert!(held.contains("✗ held back") && held.contains("job crashes (exit code 3)"), "{held}");

@@ -10,15 +10,15 @@ use crate::machine::Machine;
 use crate::manifest::Context;
 use crate::platform::Platform;
 use crate::record::Outcome;
-use crate::report::{AppView, DatabaseView, Readiness, Tone, View, shorten, span};
+use crate::report::{AppView, DatabaseView, Readiness, StackState, Tone, View, shorten, span};
 use crate::shell::failure::Failure;
 use crate::shell::files::{self, Told};
 use crate::shell::project::Project;
-use crate::shell::published::{self, Published};
+use crate::shell::published::{self, Published, Sources};
 use crate::shell::{clock, inspect, lease, view};
 use anstyle::Style;
 use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, FuturesUnordered};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -28,6 +28,8 @@ use tokio::sync::watch;
 
 /// Deployments that `hks status` shows; `hks history` shows all.
 const LAST: usize = 5;
+/// Records that are read at the same time.
+const PARALLEL: usize = 8;
 /// Characters of a sentence in a list.
 const SENTENCE: usize = 100;
 /// Ages are told anew after this while nothing changes.
@@ -82,15 +84,22 @@ pub(super) async fn status(name: Option<&str>, again: bool, cluster: &ClusterArg
 }
 
 async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: Out) -> Result<String, Failure> {
+    let sources = published::all(&project.client, namespace).await?;
     if let Some(name) = name {
         let stack = cluster::stack(name, &project.client, namespace).await?;
-        let seen = see(project, &stack).await?;
+        let mut seen = see(project, &stack, &sources).await?;
+        seen.view.measure(&inspect::usage(project, &stack).await);
         return Ok(if out.json { serde_json::to_string_pretty(&seen.json())? } else { one(&seen, out, clock::now()) });
     }
-    let mut all = vec![];
-    for stack in stacks(&project.client, namespace).await? {
-        all.push(see(project, &stack).await?);
-    }
+    let stacks = stacks(&project.client, namespace).await?;
+    let all: Vec<_> = stream::iter(&stacks)
+        .map(|stack| async {
+            // one record that can't be read hides no other Stack
+            see(project, stack, &sources).await.unwrap_or_else(|failure| unreadable(project, stack, &failure))
+        })
+        .buffered(PARALLEL)
+        .collect()
+        .await;
     if out.json {
         return Ok(serde_json::to_string_pretty(&all.iter().map(Seen::json).collect::<Vec<_>>())?);
     }
@@ -101,11 +110,12 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
 }
 
 /// Composes the view of a Stack from its record, what the daemon has published, and what is live.
-async fn see(project: &Arc<Project>, stack: &StackName) -> Result<Seen, Failure> {
-    let (client, namespace) = (&project.client, project.namespace.as_str());
+async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Result<Seen, Failure> {
+    let namespace = project.namespace.as_str();
     let record = recorded(project, stack).await?;
-    let published = published::load(client, namespace, Some(stack)).await?;
-    let context = published.as_ref().map_or_else(
+    let holder = lease::seen(project, stack);
+    let published = published::chosen(sources, holder.as_deref());
+    let context = published.map_or_else(
         || Context::new(&Platform::default(), namespace, "", None),
         |published| published.context(namespace),
     );
@@ -116,11 +126,15 @@ async fn see(project: &Arc<Project>, stack: &StackName) -> Result<Seen, Failure>
         // where no daemon says what addresses look like, they are what is live
         view.urls = view::addresses(&live);
     }
-    let usage = inspect::usage(project, stack).await;
-    view.measure(&usage);
-    let holder = lease::holder_of(client, namespace, stack).await?;
-    let page = published.as_ref().and_then(|of| page(of, stack));
+    let page = published.and_then(|of| page(of, stack));
     Ok(Seen { view, holder, page })
+}
+
+/// A Stack whose record can't be read.
+fn unreadable(project: &Project, stack: &StackName, failure: &Failure) -> Seen {
+    let mut view = View::bare(stack, &project.namespace, StackState::Unreachable, clock::now());
+    view.activity.clone_from(&failure.message);
+    Seen { view, holder: lease::seen(project, stack), page: None }
 }
 
 fn page(published: &Published, stack: &StackName) -> Option<String> {
@@ -296,9 +310,8 @@ pub(super) async fn history(name: &str, cluster: &ClusterArgs, out: Out) -> Ende
     let project = cluster::unwatched(client, cluster.namespace());
     let record = recorded(&project, &stack).await?;
     let now = clock::now();
-    let state = crate::report::StackState::Fresh;
     let history = record.history.into_iter().rev().collect();
-    let view = View { history, ..View::bare(&stack, cluster.namespace(), state, now) };
+    let view = View { history, ..View::bare(&stack, cluster.namespace(), StackState::Fresh, now) };
     if out.json {
         out.data(&view.history)?;
     } else if view.history.is_empty() {

@@ -245,7 +245,11 @@ impl View {
             StackState::RollingBack => doing(format!("{failed}, and {runs} is being put back")),
             StackState::Correcting => doing("what somebody else changed is being put back".into()),
             StackState::Destroying => doing("everything of it is being deleted, since a person said so".into()),
-            StackState::Settled => format!("{runs} runs, and all of it is well"),
+            StackState::Settled => match self.not_ready().as_slice() {
+                [] => format!("{runs} runs, and all of it is well"),
+                [one] => format!("{runs} runs; {one} is not ready at the moment"),
+                [one, more @ ..] => format!("{runs} runs; {one} and {} more are not ready at the moment", more.len()),
+            },
             StackState::Degraded => {
                 let first = self.troubles.first();
                 let what = first.map_or_else(|| "something of it is not well".into(), |trouble| trouble.cause.clone());
@@ -304,6 +308,14 @@ impl View {
             }
             StackState::Standby | StackState::Unreachable => doing(self.state.title().into()),
         }
+    }
+
+    /// What should run and is not ready.
+    fn not_ready(&self) -> Vec<&str> {
+        let lacks = |readiness| matches!(readiness, Readiness::NotReady | Readiness::Missing);
+        let apps = self.apps.iter().filter(|app| lacks(app.readiness)).map(|app| app.name.as_str());
+        let servers = self.databases.iter().chain(&self.caches).filter(|server| lacks(server.readiness));
+        apps.chain(servers.map(|server| server.name.as_str())).collect()
     }
 
     /// Says what the pods of each app, database and cache use now, by name.
@@ -415,6 +427,24 @@ mod tests {
             "9d03e7b waits for key user of secret mail (and 1 more): run `hks secret set todo mail user`"
         );
         assert_eq!(told(&view(StackState::Invalid)), "9d03e7b can't be used; 4f1c2ab goes on running, untouched");
+    }
+
+    #[test]
+    fn what_is_settled_is_not_called_well_before_all_of_it_is_ready() {
+        let app = |name: &str, readiness| AppView {
+            name: name.into(),
+            readiness,
+            image: String::new(),
+            ready: 0,
+            replicas: 1,
+            limits: String::new(),
+            usage: None,
+        };
+        let of = |apps| told(&View { apps, ..view(StackState::Settled) });
+        assert_eq!(of(vec![app("web", Readiness::Parked)]), "4f1c2ab runs, and all of it is well");
+        assert_eq!(of(vec![app("web", Readiness::NotReady)]), "4f1c2ab runs; web is not ready at the moment");
+        let both = vec![app("web", Readiness::NotReady), app("api", Readiness::Missing)];
+        assert_eq!(of(both), "4f1c2ab runs; web and 1 more are not ready at the moment");
     }
 
     #[test]
