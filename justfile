@@ -42,9 +42,9 @@ image TO="": build
 cluster COMMAND="status":
     @bash tests/cluster/cluster {{ COMMAND }}
 
-# A measurement of tests/bench.rs by name, such as `just bench steps`
-bench NAME: _packages
-    cargo test -j{{ jobs }} --locked --release --test bench -- --ignored --nocapture {{ NAME }}
+# A measurement of tests/bench.rs by name, such as `just bench rest`, or `just bench many 1000`
+bench NAME N="100": _packages
+    HKS_BENCH_STACKS={{ N }} cargo test -j{{ jobs }} --locked --release --test bench -- --ignored --nocapture {{ NAME }}
 
 # Write the expected files of the tests anew from what hks says now; then read the difference
 update-fixtures: _packages

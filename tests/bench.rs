@@ -10,6 +10,8 @@
     reason = "a measurement"
 )]
 
+#[path = "bench/many.rs"]
+mod many;
 mod pure;
 mod support;
 
@@ -75,6 +77,18 @@ fn idle(name: &str, word: &str) -> String {
         "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: {name}}}\napps:\n  job: {{image: \"{registry}/busybox:1\", \
          replicas: 0, env: {{WORD: \"{word}\"}}}}\n"
     )
+}
+
+/// Processor time that a process has used, in hundredths of a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+    fields.map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+/// The most memory that a process has had.
+fn peak_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmHWM")
 }
 
 fn status_kib(pid: u32, field: &str) -> u64 {
@@ -187,12 +201,6 @@ fn rest() {
         growth(&before, &bytes_sent(world.pid())) == 0
     };
     let _ = until(30, quiet);
-    let ticks = |pid: u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields: Vec<u64> =
-            stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|f| f.parse().unwrap()).collect();
-        fields.iter().sum::<u64>()
-    };
     let (sent, cpu) = (bytes_sent(world.pid()), ticks(world.pid()));
     std::thread::sleep(Duration::from_mins(1));
     println!(

@@ -55,7 +55,12 @@ pub fn main() -> ExitCode {
     output::log(&cli.global.log, matches!(cli.command, Command::Run(_)));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli.command, out)),
+        Ok(runtime) => {
+            let done = runtime.block_on(run(cli.command, out));
+            // a fetch from a server that never answers can't be ended, but it need not be waited for
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            done
+        }
         Err(error) => Err(error.into()),
     };
     done.unwrap_or_else(|failure| {

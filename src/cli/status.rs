@@ -197,9 +197,6 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
     for lost in &view.lost {
         line("lost", &format!("{BAD}{lost}{BAD:#}"));
     }
-    for left in &view.left_alone {
-        line("left to", &harmless(&format!("{}: {}", left.by, left.field)));
-    }
     if let Some(revision) = &view.applied_revision {
         let since = view.applied_since.map(|at| format!(" since {}", span(now.duration_since(at))));
         line("revision", &format!("{}{}", revision.short(), since.unwrap_or_default()));
@@ -214,6 +211,9 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
         let fields = drift.fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>().join(", ");
         let what = if fields.is_empty() { "is missing".into() } else { fields };
         line("drift", &harmless(&format!("{} {what}", drift.object)));
+    }
+    for alone in &view.left_alone {
+        line("left", &harmless(&format!("{} alone: {}", alone.field, alone.by)));
     }
     match &seen.holder {
         Some(holder) if out.wide => line("daemon", holder),
@@ -326,7 +326,8 @@ pub(super) async fn history(name: &str, cluster: &ClusterArgs, out: Out) -> Ende
 pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended {
     let (project, _watches) = cluster.watch().await?;
     let stack = cluster::stack(name, &project.client, cluster.namespace()).await?;
-    let events = project.live(&stack).events;
+    let live = project.live(&stack);
+    let events = &live.events;
     if out.json {
         let one = |note: &Arc<crate::plan::Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
         out.data(&events.iter().map(one).collect::<Vec<_>>())?;

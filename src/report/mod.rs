@@ -6,7 +6,7 @@ mod view;
 
 pub use news::{News, Note, note, status, told_of};
 pub use state::{Ended, StackState, Tone, Why};
-pub use view::{AppView, DatabaseView, DriftView, LackingView, LeftView, Readiness, TroubleView, View, span};
+pub use view::{AppView, DatabaseView, DriftView, LackingView, LeftAloneView, Readiness, TroubleView, View, span};
 
 use crate::ident::Revision;
 use crate::record::{Deployment, Ending, Outcome};
@@ -55,7 +55,17 @@ pub struct Status {
 }
 
 impl Status {
-    fn new(revision: &Revision, state: StatusState, description: impl AsRef<str>) -> Self {
+    /// What was said of an earlier commit, for one that changes nothing here.
+    #[must_use]
+    pub fn still_of(&self, revision: &Revision) -> Self {
+        if self.revision == *revision || self.state == StatusState::Pending {
+            return Self { revision: revision.clone(), ..self.clone() };
+        }
+        Self::new(revision, self.state, format!("no changes; still {}: {}", self.revision.short(), self.description))
+    }
+
+    /// A status whose description fits.
+    pub fn new(revision: &Revision, state: StatusState, description: impl AsRef<str>) -> Self {
         Self { revision: revision.clone(), state, description: shorten(description.as_ref(), MAX_DESCRIPTION) }
     }
 

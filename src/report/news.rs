@@ -143,10 +143,10 @@ pub fn status(news: &News) -> Option<Status> {
             pending(revision, format!("{to}: {cause}"))
         }
         News::Unchanged { revision } => Some(Status::new(revision, StatusState::Success, "no changes")),
-        // whoever changed something else is not at fault
+        // what stands in this commit is not in effect: that is no success, whoever is at fault
         News::StillHeld { revision, since, cause } => {
-            let text = format!("no changes; {} is still held: {cause}", since.short());
-            Some(Status::new(revision, StatusState::Success, text))
+            let state = if cause.is_fault_of_commit() { StatusState::Failure } else { StatusState::Error };
+            Some(Status::new(revision, state, format!("no changes; still held since {}: {cause}", since.short())))
         }
         News::Withdrawn { revision, why } => {
             Some(Status::new(revision, StatusState::Success, format!("suspended: {why}; nothing is deleted")))

@@ -44,8 +44,6 @@ pub struct View {
     pub waits_for: Vec<String>,
     /// Data of the settled release that is gone.
     pub lost: Vec<String>,
-    /// Fields that somebody else insists on, and who that is.
-    pub left_alone: Vec<LeftView>,
     /// What of the settled release is not well.
     pub troubles: Vec<TroubleView>,
     /// Who has suspended the Stack, when and why, if somebody has.
@@ -60,6 +58,8 @@ pub struct View {
     pub caches: Vec<DatabaseView>,
     /// Fields that somebody else changed.
     pub drift: Vec<DriftView>,
+    /// Fields that are not put back, since somebody insists on them or the API server makes them so.
+    pub left_alone: Vec<LeftAloneView>,
     /// How often drift was put back since the daemon started.
     pub drift_corrected: u64,
     /// Databases and volumes that left the file and stay.
@@ -68,6 +68,15 @@ pub struct View {
     pub history: Vec<Deployment>,
     /// When this was composed.
     pub at: Timestamp,
+}
+
+/// A field that hks leaves alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftAloneView {
+    /// The object and the field.
+    pub field: String,
+    /// Who sets it, or to what.
+    pub by: String,
 }
 
 /// How far something that runs is.
@@ -142,16 +151,6 @@ pub struct LackingView {
     pub key: String,
 }
 
-/// A field that is left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LeftView {
-    /// The object and the field.
-    pub field: String,
-    /// Who sets it again and again, as far as known.
-    pub by: String,
-}
-
 /// Something of the settled release that is not well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -195,7 +194,6 @@ impl View {
             lacking: vec![],
             waits_for: vec![],
             lost: vec![],
-            left_alone: vec![],
             troubles: vec![],
             suspended: None,
             urls: vec![],
@@ -203,6 +201,7 @@ impl View {
             databases: vec![],
             caches: vec![],
             drift: vec![],
+            left_alone: vec![],
             drift_corrected: 0,
             retained: vec![],
             history: vec![],

@@ -1,24 +1,32 @@
-//! One Stack's actor: feeds its machine with events and carries out what it asks for. Everything that can fail slowly
-//! happens in a worker beside it, one request after the other, so the actor always listens.
+//! One Stack's actor: feeds its machine with events and carries out what it asks for, one request after the other, while it
+//! goes on listening.
 
-use crate::ident::{Kind, ObjectKey, PassId, StackName};
-use crate::machine::{Commit, Effect, Event, Fault, Machine, State};
+mod driver;
+
+use crate::ident::{Kind, ObjectKey, Revision, StackName};
+use crate::machine::{Commit, Effect, Event, Fault, Machine};
 use crate::manifest::Context;
 use crate::record::{WISH_ANNOTATION, Want, Wish};
-use crate::report::{self, News, StackState, Status, View};
+use crate::report::{self, MAX_DESCRIPTION, News, StackState, Status, StatusState, View, shorten};
 use crate::shell::board::{Board, Usage};
-use crate::shell::lease::Lead;
-use crate::shell::metrics::{Metrics, OutcomeLabels, ResultLabels, StackLabels};
+use crate::shell::lease::{Lead, Look};
+use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
 use crate::shell::project::Project;
-use crate::shell::{apply, clock, inspect, lease, record, view};
+use crate::shell::{clock, inspect, lease, record, supervise, view};
+use driver::{Driver, wait_for_turn};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-/// Waits between tries to reach a cluster that does not answer.
-const RETRY: Duration = Duration::from_secs(2);
+/// First and longest wait between tries to reach a cluster that does not answer.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// A Stack that can't be seen for so long tells its commit.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Finds a Stack's file in the commit with this id.
 pub type Older = Arc<dyn Fn(&str) -> Result<Commit, String> + Send + Sync>;
@@ -62,7 +70,7 @@ impl Actor {
     /// Starts the actor of `stack`.
     pub fn start(stack: StackName, setting: Setting) -> Self {
         let (inbox, commits) = watch::channel(None);
-        let task = tokio::spawn(Running { stack, setting, commits, head: None }.run());
+        let task = tokio::spawn(Running { stack, setting, commits, head: None, told: None }.supervised());
         Self { inbox, task }
     }
 
@@ -84,6 +92,8 @@ struct Running {
     setting: Setting,
     commits: watch::Receiver<Option<Commit>>,
     head: Option<Commit>,
+    /// The commit that was told that the cluster can't be seen.
+    told: Option<Revision>,
 }
 
 /// Waits for a newer commit; `None` when the source ends.
@@ -105,11 +115,26 @@ enum Left {
 }
 
 impl Running {
-    async fn run(mut self) {
+    /// Runs until the source ends; what panics begins anew from the record.
+    async fn supervised(mut self) {
+        let mut panics = 0;
+        while let Err(text) = supervise::caught(Box::pin(self.run())).await {
+            panics += 1;
+            let wait = supervise::wait(panics);
+            tracing::error!(stack = %self.stack, panic = %text, "hks has a mistake; this stack begins anew in {wait:?}");
+            self.show(
+                StackState::Unreachable,
+                &format!("hks stumbled over this Stack ({text}); it begins anew, please report this"),
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn run(&mut self) {
         loop {
-            let Some(project) = self.connected().await else { return };
+            let Some(project) = Box::pin(self.connected()).await else { return };
             if let Left::Ended = self.act(&project).await {
-                lease::release(&project, &self.stack, &self.setting.me).await;
+                Box::pin(lease::release(&project, &self.stack, &self.setting.me)).await;
                 return;
             }
         }
@@ -117,53 +142,81 @@ impl Running {
 
     /// Waits for a connection whose watches are in, taking commits meanwhile.
     async fn connected(&mut self) -> Option<Arc<Project>> {
+        let mut silent = Box::pin(tokio::time::sleep(SILENCE));
         loop {
             let project = self.setting.project.borrow_and_update().clone();
-            let Some(project) = project else {
-                self.show(StackState::Unreachable, "connecting to the cluster");
-                tokio::select! {
-                    changed = self.setting.project.changed() => changed.ok()?,
-                    commit = next(&mut self.commits) => self.head = Some(commit?),
+            let text = match &project {
+                None => "connecting to the cluster".to_owned(),
+                Some(project) => project.trouble().unwrap_or_else(|| "looking at what is deployed".into()),
+            };
+            self.show(StackState::Unreachable, &text);
+            let seen = async {
+                match &project {
+                    Some(project) => tokio::select! {
+                        () = project.ready() => true,
+                        () = project.trouble_other_than(&text) => false,
+                    },
+                    None => std::future::pending().await,
                 }
-                continue;
             };
             tokio::select! {
-                () = project.ready() => return Some(project),
+                ready = seen => if ready { return project },
                 changed = self.setting.project.changed() => changed.ok()?,
                 commit = next(&mut self.commits) => self.head = Some(commit?),
+                () = &mut silent, if !silent.is_elapsed() => {}
+            }
+            if silent.is_elapsed() {
+                self.tell_silence(&text);
             }
         }
     }
 
+    /// Tells the newest commit, once, that it waits for the cluster.
+    fn tell_silence(&mut self, text: &str) {
+        let Some(revision) = self.head.as_ref().map(|commit| commit.revision.clone()) else { return };
+        if self.told.as_ref() == Some(&revision) {
+            return;
+        }
+        self.told = Some(revision.clone());
+        let description = shorten(&format!("waiting for the cluster: {text}"), MAX_DESCRIPTION);
+        let _ = self
+            .setting
+            .statuses
+            .send((self.stack.clone(), Status { revision, state: StatusState::Pending, description }));
+    }
+
     /// Becomes the one that acts, then acts until something ends it.
     async fn act(&mut self, project: &Arc<Project>) -> Left {
+        let mut tries = 0;
+        let since = Instant::now();
         let machine = loop {
-            match self.prepare(project).await {
+            // what is done rarely must not take room in each of thousands of actors that rest
+            let waiting = match Box::pin(self.prepare(project)).await {
                 Ok(Ok(machine)) => break machine,
                 Ok(Err(holder)) => {
                     self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
                     tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
-                    tokio::select! {
-                        () = lease::wait(project, &self.stack, &holder) => {}
-                        _ = self.setting.project.changed() => return Left::Again,
-                        commit = next(&mut self.commits) => match commit {
-                            Some(commit) => self.head = Some(commit),
-                            None => return Left::Ended,
-                        },
-                    }
+                    tries = 0;
+                    Waiting::For(holder)
                 }
                 Err(fault) => {
+                    project.suspect();
                     self.show(StackState::Unreachable, &fault.message);
                     tracing::warn!(stack = %self.stack, error = %fault.message, "failed to begin; trying again");
-                    tokio::select! {
-                        () = tokio::time::sleep(RETRY) => {}
-                        _ = self.setting.project.changed() => return Left::Again,
-                        commit = next(&mut self.commits) => match commit {
-                            Some(commit) => self.head = Some(commit),
-                            None => return Left::Ended,
-                        },
+                    if since.elapsed() > SILENCE {
+                        self.tell_silence(&fault.message);
                     }
+                    tries += 1;
+                    Waiting::Until((RETRY.0 * 2_u32.saturating_pow(tries - 1)).min(RETRY.1))
                 }
+            };
+            tokio::select! {
+                () = Box::pin(waiting.over(project, &self.stack)) => {}
+                _ = self.setting.project.changed() => return Left::Again,
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => self.head = Some(commit),
+                    None => return Left::Ended,
+                },
             }
         };
         self.drive(project, machine).await
@@ -171,7 +224,7 @@ impl Running {
 
     /// The Lease, then the record: only its holder may read what it will act on.
     async fn prepare(&self, project: &Project) -> Result<Result<Machine, String>, Fault> {
-        inspect::namespace_exists(project).await?;
+        project.presence(inspect::namespace_exists(project)).await?;
         match lease::acquire(project, &self.stack, &self.setting.me).await? {
             Lead::Theirs(holder) => Ok(Err(holder)),
             Lead::Ours => {
@@ -185,17 +238,63 @@ impl Running {
     }
 
     async fn drive(&mut self, project: &Arc<Project>, machine: Machine) -> Left {
-        let (requests, mut worker) = self.worker(project);
         let mut changes = project.subscribe(&self.stack);
-        let mut driver = Driver {
-            machine,
-            requests,
-            project: Arc::clone(project),
-            wish: String::new(),
-            taken: None,
-            turn: None,
-            permit: None,
+        let mut driver = Driver::new(machine, Arc::clone(project));
+        self.measure(project);
+        if let Some(wish) = self.wished(project, &mut driver) {
+            self.step(&mut driver, wish);
+        }
+        if let Some(commit) = self.head.clone() {
+            self.step(&mut driver, Event::Commit(commit));
+        }
+        self.step(&mut driver, Event::Observed);
+        let mut looked = Instant::now();
+        let left = loop {
+            driver.request(&self.stack, &self.setting);
+            let due = driver.machine.wake_at().map_or(Duration::MAX, clock::until);
+            let event = tokio::select! {
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => {
+                        self.head = Some(commit.clone());
+                        Event::Commit(commit)
+                    }
+                    None => break Left::Ended,
+                },
+                reply = async { driver.request.as_mut()?.await }, if driver.request.is_some() => {
+                    driver.request = None;
+                    let Some(reply) = reply else { continue };
+                    if may_be_elsewhere(&reply) {
+                        project.suspect();
+                    }
+                    reply
+                },
+                () = changed(&mut changes, looked + TOGETHER) => {
+                    changes.mark_unchanged();
+                    looked = Instant::now();
+                    match lease::look(project, &self.stack, &self.setting.me) {
+                        Look::Ours => {}
+                        Look::Lost => break Left::Again,
+                        Look::Asked => if let Err(fault) = Box::pin(lease::answer(project, &self.stack, &self.setting.me)).await {
+                            tracing::warn!(stack = %self.stack, error = %fault.message, "failed to answer another daemon");
+                        },
+                    }
+                    match self.wished(project, &mut driver) {
+                        Some(event) => event,
+                        None => Event::Observed,
+                    }
+                },
+                _ = self.setting.project.changed() => break Left::Again,
+                turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
+                () = tokio::time::sleep(due) => Event::Due,
+            };
+            self.step(&mut driver, event);
         };
+        Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;
+        left
+    }
+
+    /// Tells the board how the Stack is measured.
+    fn measure(&self, project: &Arc<Project>) {
         let (measured, stack) = (Arc::downgrade(project), self.stack.clone());
         let meter = move || {
             let (project, stack) = (measured.upgrade(), stack.clone());
@@ -207,50 +306,6 @@ impl Running {
             }) as BoxFuture<'static, Usage>
         };
         self.setting.board.measure_by(&self.setting.source, &self.stack, Arc::new(meter));
-        if let Some(wish) = self.wished(project, &mut driver) {
-            self.step(&mut driver, wish);
-        }
-        if let Some(commit) = self.head.clone() {
-            self.step(&mut driver, Event::Commit(commit));
-        }
-        self.step(&mut driver, Event::Observed);
-        let left = loop {
-            let due = driver.machine.wake_at().map_or(Duration::MAX, clock::until);
-            let event = tokio::select! {
-                commit = next(&mut self.commits) => match commit {
-                    Some(commit) => {
-                        self.head = Some(commit.clone());
-                        Event::Commit(commit)
-                    }
-                    None => break Left::Ended,
-                },
-                Some(reply) = worker.replies.recv() => reply,
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        break Left::Again;
-                    }
-                    let (ours, asked) = lease::look(project, &self.stack, &self.setting.me);
-                    if !ours {
-                        break Left::Again;
-                    }
-                    if asked && let Err(fault) = lease::answer(project, &self.stack).await {
-                        tracing::warn!(stack = %self.stack, error = %fault.message, "failed to answer another daemon");
-                    }
-                    match self.wished(project, &mut driver) {
-                        Some(event) => event,
-                        None => Event::Observed,
-                    }
-                },
-                _ = self.setting.project.changed() => break Left::Again,
-                turn = driver.turn() => turn,
-                () = tokio::time::sleep(due) => Event::Due,
-            };
-            self.step(&mut driver, event);
-        };
-        // a write in flight is never cancelled
-        drop(driver);
-        let _ = worker.task.await;
-        left
     }
 
     /// What a person asked for by annotating the record. A wish that was answered stays there only until the record is
@@ -295,10 +350,11 @@ impl Running {
                 Effect::News(news) => self.tell(news),
                 Effect::Queue(id) => {
                     driver.turn = Some((*id, Box::pin(Arc::clone(&self.setting.turns).acquire_owned())));
+                    continue;
                 }
                 _ => {}
             }
-            let _ = driver.requests.send(effect);
+            driver.queue.push_back(effect);
         }
         driver.keep_turn();
         self.count(&driver.machine, before.0, last_before);
@@ -343,120 +399,39 @@ impl Running {
         view.desired_revision = self.head.as_ref().map(|commit| commit.revision.clone());
         self.setting.board.publish(&self.setting.source, &self.stack, view);
     }
-
-    fn worker(&self, project: &Arc<Project>) -> (mpsc::UnboundedSender<Effect>, Worker) {
-        let (requests, mut effects) = mpsc::unbounded_channel();
-        let (answers, replies) = mpsc::unbounded_channel();
-        let (project, stack, setting) = (Arc::clone(project), self.stack.clone(), self.setting.clone());
-        let task = tokio::spawn(async move {
-            while let Some(effect) = effects.recv().await {
-                let Some(reply) = perform(&project, &stack, &setting, effect).await else { continue };
-                if answers.send(reply).is_err() {
-                    return;
-                }
-            }
-        });
-        (requests, Worker { task, replies })
-    }
 }
 
-struct Driver {
-    machine: Machine,
-    requests: mpsc::UnboundedSender<Effect>,
-    project: Arc<Project>,
-    /// The annotation with a wish, as last seen.
-    wish: String,
-    /// Id of the last wish that the machine was given.
-    taken: Option<String>,
-    /// The pass that waits for its turn, and the wait.
-    turn: Option<(PassId, Wait)>,
-    /// The turn, for as long as its pass takes.
-    permit: Option<OwnedSemaphorePermit>,
+/// What keeps an actor from acting.
+enum Waiting {
+    /// Another daemon.
+    For(String),
+    /// A cluster that does not answer as it should.
+    Until(Duration),
 }
 
-/// The wait for a turn.
-type Wait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
-
-impl Driver {
-    /// Waits for the turn of a pass that asked for one; without such, for ever.
-    async fn turn(&mut self) -> Event {
-        if let Some((id, wait)) = &mut self.turn
-            && let Ok(permit) = wait.await
-        {
-            let id = *id;
-            (self.turn, self.permit) = (None, Some(permit));
-            return Event::Turn(id);
-        }
-        std::future::pending().await
-    }
-
-    /// Whoever is done, or was overtaken, gives the turn to the next.
-    fn keep_turn(&mut self) {
-        let passing = match &self.machine.state {
-            State::Passing(pass) => Some(pass.id),
-            State::Resting(_) => None,
-        };
-        if self.turn.as_ref().is_some_and(|(id, _)| Some(*id) != passing) {
-            self.turn = None;
-        }
-        if passing.is_none() {
-            self.permit = None;
+impl Waiting {
+    async fn over(self, project: &Project, stack: &StackName) {
+        match self {
+            Waiting::For(holder) => lease::wait(project, stack, &holder).await,
+            Waiting::Until(wait) => tokio::time::sleep(wait).await,
         }
     }
 }
 
-struct Worker {
-    task: JoinHandle<()>,
-    replies: mpsc::UnboundedReceiver<Event>,
+/// Waits for a change of the picture, and then until `earliest`: what changes again meanwhile is one look.
+async fn changed(changes: &mut watch::Receiver<u64>, earliest: Instant) {
+    // the sender lives as long as the project, which the caller holds
+    let _ = changes.changed().await;
+    changes.mark_changed();
+    tokio::time::sleep_until(earliest).await;
 }
 
-/// The seam: carries out one effect and says how it went.
-async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect: Effect) -> Option<Event> {
-    let count = |result| setting.metrics.requests.get_or_create(&OutcomeLabels { result }).inc();
-    Some(match effect {
-        Effect::Check(id, steps) => {
-            count("check");
-            Event::Checked(id, apply::check(project, stack, &steps).await)
-        }
-        Effect::Save(id, kept) => {
-            count("save");
-            Event::Saved(id, record::save(project, stack, &kept).await)
-        }
-        Effect::Apply(id, steps) => {
-            count("apply");
-            for step in &steps {
-                tracing::debug!(%stack, object = %step.object.key, action = ?step.action, "apply");
-            }
-            Event::Applied(id, apply::apply(project, &steps).await)
-        }
-        Effect::Delete(id, keys) => {
-            count("delete");
-            Event::Deleted(id, apply::delete(project, &keys).await)
-        }
-        Effect::Inspect(id, servers) => {
-            count("inspect");
-            Event::Inspected(id, inspect::contents(project, &servers).await)
-        }
-        Effect::Explain(id, cause) => {
-            count("explain");
-            Event::Explained(id, inspect::explain(project, cause).await)
-        }
-        Effect::Who(key, field) => {
-            count("who");
-            let by = inspect::manager_of(project, &key, &field).await;
-            Event::Managed(key, field, by)
-        }
-        Effect::Probe(id, urls) => {
-            let live = if setting.probe { inspect::probe(&setting.http, &urls).await } else { Ok(()) };
-            Event::Probed(id, live)
-        }
-        // the driver waits for it
-        Effect::Queue(_) => return None,
-        Effect::News(news) => {
-            if let Some(note) = report::note(&news) {
-                record::announce(project, stack, &note).await;
-            }
-            return None;
-        }
-    })
+/// Whether the cluster's address or the access data may be others now: something failed that trying again may cure.
+fn may_be_elsewhere(reply: &Event) -> bool {
+    let fault = match reply {
+        Event::Checked(_, reply) | Event::Saved(_, reply) | Event::Deleted(_, reply) => reply.as_ref().err(),
+        Event::Applied(_, reply) => reply.as_ref().err(),
+        _ => None,
+    };
+    fault.is_some_and(|fault| fault.transient)
 }

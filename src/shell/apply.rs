@@ -3,11 +3,11 @@
 
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::{Fault, Made};
-use crate::manifest::{MANAGED_BY, STACK_LABEL};
+use crate::manifest::{MANAGED_BY, STACK_LABEL, holds_data};
 use crate::plan::{self, Action, Difference, Step};
 use crate::rollout;
-use crate::shell::project::Project;
-use crate::shell::secrets;
+use crate::shell::project::{Claim, Project};
+use crate::shell::{lease, secrets};
 use futures::future::join_all;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
 use kube::{Error, ResourceExt};
@@ -19,9 +19,27 @@ pub const MANAGER: &str = "hks";
 /// Requests of one Stack at the same time.
 const PARALLEL: usize = 8;
 
+/// Who writes: one daemon for one Stack of a project, for as long as it holds the Stack's Lease.
+#[derive(Clone, Copy)]
+pub struct Hand<'a> {
+    /// Where.
+    pub project: &'a Project,
+    /// For whom.
+    pub stack: &'a StackName,
+    /// The name of this daemon on the Lease.
+    pub me: &'a str,
+}
+
+impl Hand<'_> {
+    /// Sees that this daemon still acts for the Stack: before each few requests that write, since it may have slept since.
+    async fn prove(&self) -> Result<(), Fault> {
+        lease::prove(self.project, self.stack, self.me).await
+    }
+}
+
 /// Dry-runs the steps, and sees that nothing that is to be created exists unmanaged.
 pub async fn check(project: &Project, stack: &StackName, steps: &[Step]) -> Result<(), Fault> {
-    each(steps, |step| check_one(project, stack, step)).await
+    each(steps, None, |step| check_one(project, stack, step)).await
 }
 
 async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
@@ -36,7 +54,7 @@ async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<
 pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Result<Value, Fault> {
     let api = project.api(step.object.key.kind);
     if step.action == Action::Create {
-        not_taken(&api, stack, step).await?;
+        not_taken(project, stack, step).await?;
     }
     let params = PatchParams { dry_run: true, ..params() };
     let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body(project, step)?)).await;
@@ -45,26 +63,35 @@ pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Resul
 }
 
 /// Creates and changes objects. What a write returns is learned at once, and where it is not what was asked for, that is told.
-pub async fn apply(project: &Project, steps: &[Step]) -> Result<Vec<Made>, Fault> {
+pub async fn apply(hand: Hand<'_>, steps: &[Step]) -> Result<Vec<Made>, Fault> {
     let made = Mutex::new(vec![]);
-    each(steps, async |step| {
-        let differently = apply_one(project, step).await?;
+    let note = |step: &Step, differently: Vec<Difference>| {
         if !differently.is_empty() {
             let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
             made.push((step.object.key.clone(), differently));
         }
-        Ok(())
-    })
+    };
+    each(
+        steps,
+        Some(hand),
+        |step| async move { apply_one(hand, step).await.map(|differently| note(step, differently)) },
+    )
     .await?;
     Ok(made.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Writes one object; returns the fields that came out differently from what was asked for.
-async fn apply_one(project: &Project, step: &Step) -> Result<Vec<Difference>, Fault> {
-    let (kind, name) = (step.object.key.kind, step.object.key.name.as_str());
+async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault> {
+    let Hand { project, stack, .. } = hand;
+    let key = &step.object.key;
+    let (kind, name) = (key.kind, key.name.as_str());
     let api = project.api(kind);
-    let body = body(project, step)?;
+    let mut body = body(project, step)?;
     let failed = |error: Error| fault(step, &error);
+    let known = project.get(key).filter(|seen| plan::stack_of(seen) == Some(stack.as_str()));
+    if known.is_none() {
+        not_taken(project, stack, step).await?;
+    }
     if !step.object.recipe.is_empty() {
         let written = secrets::ensure(&api, step, &body).await.map_err(failed)?;
         project.learn(kind, written);
@@ -72,18 +99,20 @@ async fn apply_one(project: &Project, step: &Step) -> Result<Vec<Difference>, Fa
     }
     // A Service that is first seen by PATCH is deleted and made again by a vCluster's syncer. A Pod can't be changed.
     if step.action == Action::Create && matches!(kind, Kind::Service | Kind::Pod) {
-        match api
-            .create(&PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }, &object(&body)?)
-            .await
-        {
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        match api.create(&params, &object(&body)?).await {
             Ok(written) => project.learn(kind, written),
-            // an answer that was lost, or a picture that was old
-            Err(Error::Api(status)) if status.reason == "AlreadyExists" => {}
+            // an answer that was lost, or a picture that was old; but not another Stack that was faster
+            Err(Error::Api(status)) if status.reason == "AlreadyExists" => is_ours(&api, stack, step).await?,
             Err(error) => return Err(failed(error)),
         }
         if kind == Kind::Pod {
             return Ok(vec![]);
         }
+    }
+    // what was seen is changed, and not what somebody has put in its place
+    if let Some(known) = known {
+        body["metadata"]["uid"] = plan::uid(&known).into();
     }
     let mut written = api.patch(name, &params(), &Patch::Apply(&body)).await.map_err(failed)?;
     if step.strip {
@@ -96,35 +125,58 @@ async fn apply_one(project: &Project, step: &Step) -> Result<Vec<Difference>, Fa
     Ok(plan::differences(&step.object.body, &came_out))
 }
 
-/// Deletes objects in the background, each only with the uid that the picture has.
-pub async fn delete(project: &Project, keys: &[ObjectKey]) -> Result<(), Fault> {
+/// Deletes objects in the background: of the Stack's own only, each only with the uid that the picture has, and data only
+/// as it was when that was decided.
+pub async fn delete(hand: Hand<'_>, keys: &[ObjectKey]) -> Result<(), Fault> {
     for some in keys.chunks(PARALLEL) {
-        let deleted = join_all(some.iter().map(|key| delete_one(project, key))).await;
+        hand.prove().await?;
+        let deleted = join_all(some.iter().map(|key| delete_one(hand, key))).await;
         deleted.into_iter().collect::<Result<(), Fault>>()?;
     }
     Ok(())
 }
 
-async fn delete_one(project: &Project, key: &ObjectKey) -> Result<(), Fault> {
-    let Some(seen) = project.get(key) else { return Ok(()) };
-    let uid = Some(crate::plan::uid(&seen).to_owned());
-    let preconditions = Some(Preconditions { uid, resource_version: None });
-    let params = DeleteParams { preconditions, ..DeleteParams::background() };
-    match project.api(key.kind).delete(&key.name, &params).await {
+async fn delete_one(hand: Hand<'_>, key: &ObjectKey) -> Result<(), Fault> {
+    let Some(seen) = hand.project.get(key) else { return Ok(()) };
+    if plan::stack_of(&seen) != Some(hand.stack.as_str()) {
+        return Ok(());
+    }
+    let uid = plan::uid(&seen);
+    let version = seen["metadata"]["resourceVersion"].as_str().filter(|_| holds_data(key, &seen));
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: version.map(str::to_owned) };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let api = hand.project.api(key.kind);
+    match api.delete(&key.name, &params).await {
         Ok(_) => Ok(()),
-        // gone, or another object by this name that is not ours to delete
-        Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(Error::Api(status)) if status.code == 409 => {
+            let found = api.get_metadata_opt(&key.name).await.map_err(|error| describe_own(&error, key.to_string()))?;
+            // another object by this name is not ours to delete
+            let itself = found.is_some_and(|found| found.metadata.uid.as_deref() == Some(uid));
+            if itself { Err(describe_own(&Error::Api(status), key.to_string())) } else { Ok(()) }
+        }
         Err(error) => Err(describe_own(&error, key.to_string())),
     }
 }
 
-/// Runs one request for each step; of several failures the one that trying again won't cure is told.
-async fn each<'a, Fut>(steps: &'a [Step], request: impl Fn(&'a Step) -> Fut) -> Result<(), Fault>
+/// Runs one request for each step, some at a time, each time after a hand that writes was proven; of several failures the one
+/// that trying again won't cure is told.
+async fn each<'a, Fut>(
+    steps: &'a [Step],
+    hand: Option<Hand<'_>>,
+    request: impl Fn(&'a Step) -> Fut,
+) -> Result<(), Fault>
 where
     Fut: Future<Output = Result<(), Fault>>,
 {
     let mut faults = vec![];
     for some in steps.chunks(PARALLEL) {
+        if let Some(hand) = hand
+            && let Err(fault) = hand.prove().await
+        {
+            faults.push(fault);
+            break;
+        }
         faults.extend(join_all(some.iter().map(&request)).await.into_iter().filter_map(Result::err));
     }
     faults.sort_by_key(|fault| fault.transient);
@@ -164,16 +216,37 @@ fn object(body: &Value) -> Result<DynamicObject, Fault> {
     })
 }
 
-async fn not_taken(api: &Api<DynamicObject>, stack: &StackName, step: &Step) -> Result<(), Fault> {
+/// Sees that what is to be made is nobody else's: not of another Stack that is about to make it, and not in the cluster.
+async fn not_taken(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
+    match project.claim(stack, &step.object.key) {
+        Claim::Looked => Ok(()),
+        Claim::Free => {
+            let looked = is_ours(&project.api(step.object.key.kind), stack, step).await;
+            looked.inspect_err(|_| project.unclaim(&step.object.key))
+        }
+        Claim::Taken(other) => Err(taken(step, &format!("Stack {other}"))),
+    }
+}
+
+/// Sees that an object, if it exists, belongs to the Stack.
+async fn is_ours(api: &Api<DynamicObject>, stack: &StackName, step: &Step) -> Result<(), Fault> {
     let found = api.get_metadata_opt(&step.object.key.name).await.map_err(|error| fault(step, &error))?;
     let Some(found) = found else { return Ok(()) };
-    let ours = found.labels().get(STACK_LABEL).map(String::as_str) == Some(stack.as_str());
-    if ours && found.labels().get(MANAGED_BY.0).map(String::as_str) == Some(MANAGED_BY.1) {
-        return Ok(());
+    let label = |name: &str| found.labels().get(name).map(String::as_str);
+    if label(MANAGED_BY.0) != Some(MANAGED_BY.1) {
+        return Err(taken(step, "somebody else"));
     }
+    match label(STACK_LABEL) {
+        Some(owner) if owner == stack.as_str() => Ok(()),
+        owner => Err(taken(step, &owner.map_or("somebody else".into(), |owner| format!("Stack {owner}")))),
+    }
+}
+
+fn taken(step: &Step, by: &str) -> Fault {
+    let message =
+        format!("it exists already and does not belong to this Stack but to {by}; rename it in hks.yaml or delete it");
     let object = step.object.key.to_string();
-    let message = "it exists already and does not belong to this Stack; rename it in hks.yaml or delete it".to_owned();
-    Err(Fault { transient: false, object, component: rollout::component(&step.object.body), message })
+    Fault { transient: false, object, component: rollout::component(&step.object.body), message }
 }
 
 /// A merge patch that leaves exactly the wanted ports and selector.
@@ -206,18 +279,25 @@ pub fn describe_own(error: &Error, object: String) -> Fault {
 /// What an error means. A refusal is final; anything that may pass by itself is not.
 fn describe(error: &Error, object: String, component: (String, bool)) -> Fault {
     let (transient, message) = match error {
-        Error::Api(status) => {
-            let passing = matches!(status.code, 401 | 408 | 429 | 500 | 502 | 503 | 504)
-                // an object of the same name is still being deleted
-                || (status.code == 409 && status.message.contains("being deleted"));
-            (passing, status.message.clone())
-        }
+        Error::Api(status) => (passes(status.code, &status.reason, &status.message), status.message.clone()),
         Error::HyperError(_) | Error::Service(_) | Error::ReadEvents(_) | Error::HttpError(_) => {
             (true, format!("the cluster does not answer: {}", root(error)))
         }
         other => (false, other.to_string()),
     };
     Fault { transient, object, component, message }
+}
+
+/// Whether an answer of an API server may be another one soon. Two writes that meet are no refusal, and neither is a quota
+/// or a vCluster that met another write on the way and says so with a code of its own.
+fn passes(code: u16, reason: &str, message: &str) -> bool {
+    let says = |text: &str| message.contains(text);
+    matches!(code, 401 | 408 | 429 | 500 | 502 | 503 | 504)
+        || (code == 409 && (reason == "Conflict" || says("being deleted")))
+        || (matches!(code, 403 | 409) && says("the object has been modified"))
+        // the namespace goes, and may come again
+        || says("because it is being terminated")
+        || (code == 404 && message.starts_with("namespaces "))
 }
 
 /// The innermost error: the outer ones only say that something failed.
@@ -227,4 +307,25 @@ pub fn root(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_is_no_refusal() {
+        let modified = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified; please apply \
+                        your changes to the latest version and try again";
+        assert!(passes(409, "Conflict", modified) && passes(403, "Forbidden", modified));
+        assert!(passes(409, "AlreadyExists", "object is being deleted: pods \"p\" already exists"));
+        assert!(passes(403, "Forbidden", "unable to create new content in namespace p because it is being terminated"));
+        assert!(passes(404, "NotFound", "namespaces \"p\" not found"));
+        assert!(!passes(403, "Forbidden", "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"));
+        assert!(!passes(409, "AlreadyExists", "services \"s\" already exists"));
+        assert!(
+            !passes(422, "Invalid", "spec.replicas: Invalid value")
+                && !passes(404, "NotFound", "the server could not find it")
+        );
+    }
 }

@@ -33,6 +33,37 @@ struct Inner {
     stacks: BTreeMap<(String, StackName), Arc<View>>,
     sources: BTreeMap<String, SourceView>,
     meters: BTreeMap<(String, StackName), (Meter, Option<Reading>)>,
+    moves: BTreeMap<String, Moves>,
+}
+
+/// A commit leaves most Stacks as they are: they are not woken for it, and their revision is moved when somebody looks.
+#[derive(Default)]
+struct Moves {
+    /// The newest commit.
+    head: Option<Revision>,
+    /// The commit in which the file of each Stack came to be as it is.
+    since: BTreeMap<StackName, Revision>,
+}
+
+impl Moves {
+    fn shown(&self, stack: &StackName, view: &Arc<View>) -> Arc<View> {
+        let (Some(head), Some(since)) = (&self.head, self.since.get(stack)) else { return Arc::clone(view) };
+        if head == since || view.desired_revision.as_ref() != Some(since) {
+            return Arc::clone(view);
+        }
+        let mut view = View::clone(view);
+        view.desired_revision = Some(head.clone());
+        if view.applied_revision.as_ref() == Some(since) {
+            view.applied_revision = Some(head.clone());
+        }
+        Arc::new(view)
+    }
+}
+
+impl Inner {
+    fn shown(&self, source: &str, stack: &StackName, view: &Arc<View>) -> Arc<View> {
+        self.moves.get(source).map_or_else(|| Arc::clone(view), |moves| moves.shown(stack, view))
+    }
 }
 
 /// A repository that is followed.
@@ -59,6 +90,14 @@ impl Board {
     /// Publishes a Stack.
     pub fn publish(&self, source: &str, stack: &StackName, view: View) {
         self.write().stacks.insert((source.to_owned(), stack.clone()), Arc::new(view));
+    }
+
+    /// A source has a new commit, in which the files of these Stacks are others than before.
+    pub fn moved(&self, source: &str, head: &Revision, changed: &[StackName]) {
+        let mut inner = self.write();
+        let moves = inner.moves.entry(source.to_owned()).or_default();
+        moves.head = Some(head.clone());
+        moves.since.extend(changed.iter().map(|stack| (stack.clone(), head.clone())));
     }
 
     /// Says how a Stack is measured.
@@ -98,16 +137,23 @@ impl Board {
         inner.sources.remove(source);
         inner.stacks.retain(|(of, _), _| of != source);
         inner.meters.retain(|(of, _), _| of != source);
+        inner.moves.remove(source);
     }
 
     /// All Stacks with the names of their sources, in order.
     pub fn stacks(&self) -> Vec<(String, Arc<View>)> {
-        self.read().stacks.iter().map(|((source, _), view)| (source.clone(), Arc::clone(view))).collect()
+        let inner = self.read();
+        let shown = |((source, stack), view): (&(String, StackName), &Arc<View>)| {
+            (source.clone(), inner.shown(source, stack, view))
+        };
+        inner.stacks.iter().map(shown).collect()
     }
 
     /// The Stacks by this name; several if several sources have one.
     pub fn named(&self, name: &str) -> Vec<(String, Arc<View>)> {
-        self.stacks().into_iter().filter(|(_, view)| view.name == name).collect()
+        let inner = self.read();
+        let named = inner.stacks.iter().filter(|((_, stack), _)| stack.as_str() == name);
+        named.map(|((source, stack), view)| (source.clone(), inner.shown(source, stack, view))).collect()
     }
 
     /// All sources, in order.
@@ -121,5 +167,39 @@ impl Board {
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::StackState;
+
+    #[test]
+    fn the_revision_of_unchanged_stacks_moves_without_them() {
+        let board = Board::default();
+        let (web, api) = (StackName::new("web").unwrap(), StackName::new("api").unwrap());
+        let (a, b) = (Revision::new("a"), Revision::new("b"));
+        let publish = |stack: &StackName, desired: &Revision, applied: Option<&Revision>| {
+            let mut view = View::bare(stack, "p", StackState::Settled, Timestamp::UNIX_EPOCH);
+            view.desired_revision = Some(desired.clone());
+            view.applied_revision = applied.cloned();
+            board.publish("s", stack, view);
+        };
+        board.moved("s", &a, &[web.clone(), api.clone()]);
+        publish(&web, &a, Some(&a));
+        publish(&api, &a, Some(&Revision::new("older")));
+        board.moved("s", &b, &[]);
+        let revisions = |name: &str| {
+            let (_, view) = board.named(name).remove(0);
+            (view.desired_revision.clone().unwrap(), view.applied_revision.clone().unwrap())
+        };
+        assert_eq!(revisions("web"), (b.clone(), b.clone()));
+        assert_eq!(revisions("api"), (b.clone(), Revision::new("older")), "what runs is still what ran");
+        // one that is changed says itself when it has seen the change
+        board.moved("s", &Revision::new("c"), std::slice::from_ref(&web));
+        assert_eq!(revisions("web").0, a);
+        publish(&web, &Revision::new("c"), Some(&a));
+        assert_eq!(revisions("web"), (Revision::new("c"), a));
     }
 }

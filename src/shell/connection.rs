@@ -6,7 +6,7 @@ use crate::shell::project::Project;
 use crate::shell::target::{self, Host, VCluster};
 use anyhow::Result;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Client};
@@ -71,7 +71,7 @@ async fn keep(place: Place, sender: watch::Sender<Option<Arc<Project>>>) {
         let stay = async {
             match hold(&place, &sender).await {
                 Ok(()) => {
-                    tracing::info!(namespace = %place.namespace, "the vCluster's access data changed; connecting anew");
+                    tracing::info!(namespace = %place.namespace, "the access data changed; connecting anew");
                     wait = BACKOFF.0;
                 }
                 Err(error) => {
@@ -95,13 +95,55 @@ async fn hold(place: &Place, sender: &watch::Sender<Option<Arc<Project>>>) -> Re
         Some(vcluster) => target::vcluster(&host, vcluster).await?,
         None => host.clone(),
     };
+    let known = access(place, &host).await;
     let (project, _watches) = Project::open(client, &place.namespace);
-    sender.send_replace(Some(project));
-    match &place.vcluster {
-        Some(vcluster) => renewed(&host, vcluster).await,
-        None => std::future::pending().await,
+    sender.send_replace(Some(Arc::clone(&project)));
+    tokio::select! {
+        () = async {
+            match &place.vcluster {
+                Some(vcluster) => renewed(&host, vcluster).await,
+                None => std::future::pending().await,
+            }
+        } => {}
+        () = replaced(place, &host, &project, &known) => {}
     }
     Ok(())
+}
+
+/// Waits until the cluster does not answer because it is elsewhere, or knows this daemon by other access data.
+async fn replaced(place: &Place, host: &Client, project: &Project, known: &Access) {
+    loop {
+        project.suspected().await;
+        if kubeconfig(place).await != known.kubeconfig {
+            return;
+        }
+        // while the host does not answer either, nothing is known
+        if address(place, host).await.is_ok_and(|address| address != known.address) {
+            return;
+        }
+        tokio::time::sleep(BACKOFF.1).await;
+    }
+}
+
+/// What a connection was made with.
+struct Access {
+    kubeconfig: Option<Vec<u8>>,
+    /// Of the vCluster's Service.
+    address: Option<String>,
+}
+
+async fn access(place: &Place, host: &Client) -> Access {
+    Access { kubeconfig: kubeconfig(place).await, address: address(place, host).await.unwrap_or_default() }
+}
+
+async fn kubeconfig(place: &Place) -> Option<Vec<u8>> {
+    tokio::fs::read(place.host.kubeconfig.as_ref()?).await.ok()
+}
+
+async fn address(place: &Place, host: &Client) -> Result<Option<String>, kube::Error> {
+    let Some(vcluster) = &place.vcluster else { return Ok(None) };
+    let services: Api<Service> = Api::namespaced(host.clone(), &vcluster.namespace);
+    Ok(services.get_opt(&vcluster.name).await?.and_then(|service| service.spec?.cluster_ip))
 }
 
 /// Waits until the Secret holds other data than at first.

@@ -2,7 +2,7 @@
 //! changes.
 
 use crate::shell::board::Board;
-use crate::shell::config::{Config, Hidden, Source};
+use crate::shell::config::{Config, Hidden, Source, Webhook};
 use crate::shell::connection::{self, Place};
 use crate::shell::http::{self, Endpoint, Hooks};
 use crate::shell::inspect;
@@ -17,13 +17,23 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Stacks that a change of the platform's settings, or of hks, touches at the same time.
 const AT_ONCE: usize = 5;
+
+/// How long the configuration must be left alone before it is read: a file that is being written is half a file.
+const SETTLES: Duration = Duration::from_millis(250);
+/// … and how long it is waited for at most.
+const UNSETTLED: Duration = Duration::from_secs(5);
+/// How long what is in flight may take when the daemon ends; a pod that is deleted is killed after 30 s.
+const FAREWELL: Duration = Duration::from_secs(20);
+/// First and longest wait between tries to read a webhook's secret, which may be made after the start.
+const SECRET: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug)]
@@ -82,11 +92,12 @@ pub async fn run(origin: &Origin) -> Result<()> {
         shared,
         hooks,
         running: BTreeMap::new(),
+        ending: BTreeMap::new(),
         places: BTreeMap::new(),
         introductions: JoinSet::new(),
         config: None,
     };
-    daemon.adopt(config).await;
+    daemon.adopt(config);
     let changed = Arc::new(Notify::new());
     let _watch = watch_file(origin, &changed);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -95,23 +106,26 @@ pub async fn run(origin: &Origin) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            () = changed.notified() => daemon.reload(origin).await,
+            () = settled(&changed) => daemon.reload(origin),
             () = daemon.all_tried(), if !*ready.borrow() => {
                 ready.send_replace(true);
             }
         }
     }
     tracing::info!("stopping: finishing what is in flight");
-    daemon.adopt(Config { sources: BTreeMap::new(), ..origin.read().unwrap_or_else(|_| empty()) }).await;
+    if tokio::time::timeout(FAREWELL, daemon.end()).await.is_err() {
+        tracing::warn!("what is in flight takes too long; it is found again at the next start");
+    }
     stop.send_replace(true);
     server.await??;
     Ok(())
 }
 
-fn empty() -> Config {
-    // the text is ours and valid
-    Config::parse("sources: {}", Path::new("empty"))
-        .unwrap_or_else(|_| unreachable!("the least configuration is valid"))
+/// Waits for a change, and until what changes is left alone.
+async fn settled(changed: &Notify) {
+    changed.notified().await;
+    let quiet = async { while tokio::time::timeout(SETTLES, changed.notified()).await.is_ok() {} };
+    let _ = tokio::time::timeout(UNSETTLED, quiet).await;
 }
 
 /// The name of this daemon for the Leases, kept with its data: a daemon that was killed comes back as the same one and
@@ -165,6 +179,8 @@ struct Daemon {
     shared: Shared,
     hooks: Arc<Routes>,
     running: BTreeMap<String, (Source, Running)>,
+    /// Sources that left the configuration and have not ended yet.
+    ending: BTreeMap<String, JoinHandle<()>>,
     places: BTreeMap<Place, watch::Receiver<Option<Arc<Project>>>>,
     /// One for each place: they end with the configuration that they tell of.
     introductions: JoinSet<()>,
@@ -173,12 +189,12 @@ struct Daemon {
 
 impl Daemon {
     /// Reads the configuration again; a mistake in it changes nothing.
-    async fn reload(&mut self, origin: &Origin) {
+    fn reload(&mut self, origin: &Origin) {
         match origin.read() {
             Ok(config) if self.config.as_ref() == Some(&config) => {}
             Ok(config) => {
                 tracing::info!(sources = config.sources.len(), "configuration changed");
-                self.adopt(config).await;
+                self.adopt(config);
             }
             Err(error) => {
                 tracing::error!(error = %format!("{error:#}"), "failed to read the configuration; going on with the old one");
@@ -186,8 +202,9 @@ impl Daemon {
         }
     }
 
-    /// Stops what left the configuration or changed in it, and starts what is new.
-    async fn adopt(&mut self, config: Config) {
+    /// Stops what left the configuration or changed in it, and starts what is new. Nobody waits for a source that takes long
+    /// to end but the one that comes in its place.
+    fn adopt(&mut self, config: Config) {
         let settings_changed = self.config.as_ref().is_some_and(|old| {
             Config { sources: BTreeMap::new(), ..old.clone() } != Config { sources: BTreeMap::new(), ..config.clone() }
         });
@@ -198,20 +215,18 @@ impl Daemon {
             .filter(|(name, (source, _))| !keep(name, source))
             .map(|(name, _)| name.clone())
             .collect();
-        let stops = gone.iter().filter_map(|name| self.running.remove(name)).map(|(_, running)| running.stop());
-        futures::future::join_all(stops).await;
-        for name in &gone {
-            self.hooks.remove(name);
-            self.shared.board.forget(name);
+        for name in gone {
+            self.leave(name);
         }
+        self.ending.retain(|_, ending| !ending.is_finished());
         for (name, source) in &config.sources {
             if self.running.contains_key(name) {
                 continue;
             }
             let place = Place::new(&source.target, &source.namespace, config.kubeconfig.as_deref());
             let project = self.places.entry(place.clone()).or_insert_with(|| connection::open(place)).clone();
-            let running = source::start(name, &config, source, &self.shared, project);
-            self.hooks.add(name, source, config.kubeconfig.as_deref(), Arc::clone(&running.kick)).await;
+            let running = source::start(name, &config, source, &self.shared, project, self.ending.remove(name));
+            self.hooks.add(name, source, config.kubeconfig.as_deref(), Arc::clone(&running.kick));
             self.running.insert(name.clone(), (source.clone(), running));
         }
         let used: Vec<_> = config
@@ -231,6 +246,27 @@ impl Daemon {
         self.config = Some(config);
     }
 
+    /// Lets a source end by itself.
+    fn leave(&mut self, name: String) {
+        let Some((_, running)) = self.running.remove(&name) else { return };
+        self.hooks.remove(&name);
+        let (board, of) = (Arc::clone(&self.shared.board), name.clone());
+        let ending = tokio::spawn(async move {
+            running.stop().await;
+            board.forget(&of);
+        });
+        self.ending.insert(name, ending);
+    }
+
+    /// Ends all sources after what is in flight.
+    async fn end(&mut self) {
+        let names: Vec<_> = self.running.keys().cloned().collect();
+        for name in names {
+            self.leave(name);
+        }
+        futures::future::join_all(std::mem::take(&mut self.ending).into_values()).await;
+    }
+
     /// Waits until every source has tried to fetch.
     async fn all_tried(&self) {
         for (_, running) in self.running.values() {
@@ -247,33 +283,52 @@ struct Routes {
 }
 
 struct Route {
+    /// None until they could be read.
     secrets: Vec<Hidden>,
     kick: Arc<Notify>,
     url: String,
     reference: globset::GlobMatcher,
+    /// Reads the secrets.
+    _reader: AbortOnDrop,
+}
+
+/// Ends a task with what it works for.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Routes {
-    async fn add(&self, name: &str, source: &Source, kubeconfig: Option<&Path>, kick: Arc<Notify>) {
-        let Some(webhook) = &source.webhook else { return };
-        let mut secrets = vec![];
-        for credential in std::iter::once(&webhook.secret).chain(&webhook.previous_secret) {
-            match credential.read(kubeconfig).await {
-                Ok(secret) => secrets.push(secret),
-                Err(error) => {
-                    tracing::error!(source = name, error = %format!("{error:#}"), "failed to open the webhook");
-                }
-            }
-        }
-        if secrets.is_empty() {
-            return;
-        }
+    /// Opens the webhook of a source, as soon as its secret can be read.
+    fn add(self: &Arc<Self>, name: &str, source: &Source, kubeconfig: Option<&Path>, kick: Arc<Notify>) {
+        let Some(webhook) = source.webhook.clone() else { return };
         let reference = match &source.git.tag {
             Some(pattern) => format!("refs/tags/{pattern}"),
             None => format!("refs/heads/{}", globset::escape(&source.git.branch)),
         };
         let Ok(reference) = globset::Glob::new(&reference).map(|glob| glob.compile_matcher()) else { return };
-        let route = Route { secrets, kick, url: plain(&source.git.url), reference };
+        let (routes, of, kubeconfig) = (Arc::downgrade(self), name.to_owned(), kubeconfig.map(Path::to_owned));
+        let reader = tokio::spawn(async move {
+            let mut wait = SECRET.0;
+            loop {
+                let (secrets, complete) = read_secrets(&of, &webhook, kubeconfig.as_deref()).await;
+                let Some(routes) = routes.upgrade() else { return };
+                if let Some(route) = routes.by_source.write().unwrap_or_else(PoisonError::into_inner).get_mut(&of) {
+                    route.secrets = secrets;
+                }
+                drop(routes);
+                if complete {
+                    return;
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(SECRET.1);
+            }
+        });
+        let url = plain(&source.git.url);
+        let route = Route { secrets: vec![], kick, url, reference, _reader: AbortOnDrop(reader) };
         self.by_source.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), route);
     }
 
@@ -289,7 +344,8 @@ impl Routes {
 impl Hooks for Routes {
     fn secrets(&self) -> Vec<(String, Vec<Hidden>)> {
         let routes = self.by_source.read().unwrap_or_else(PoisonError::into_inner);
-        routes.iter().map(|(name, route)| (name.clone(), route.secrets.clone())).collect()
+        let readable = routes.iter().filter(|(_, route)| !route.secrets.is_empty());
+        readable.map(|(name, route)| (name.clone(), route.secrets.clone())).collect()
     }
 
     fn fetch(&self, source: &str) {
@@ -304,6 +360,22 @@ impl Hooks for Routes {
         };
         self.with(source, matches).unwrap_or(false)
     }
+}
+
+/// The secrets of a webhook that can be read, and whether that is all of them.
+async fn read_secrets(source: &str, webhook: &Webhook, kubeconfig: Option<&Path>) -> (Vec<Hidden>, bool) {
+    let mut secrets = vec![];
+    let mut complete = true;
+    for credential in std::iter::once(&webhook.secret).chain(&webhook.previous_secret) {
+        match credential.read(kubeconfig).await {
+            Ok(secret) => secrets.push(secret),
+            Err(error) => {
+                complete = false;
+                tracing::error!(source, error = %format!("{error:#}"), "failed to open the webhook; trying again");
+            }
+        }
+    }
+    (secrets, complete)
 }
 
 /// A clone URL without what does not tell repositories apart: scheme, user, `.git`.

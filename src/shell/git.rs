@@ -1,23 +1,24 @@
 //! A bare mirror of a repository: fetch one branch, read blobs. There is never a worktree, so no path of a repository
 //! ever becomes a path of this machine (Argo CD CVE-2022-24348, Flux CVE-2022-24877).
 
+mod read;
+mod tags;
+
+pub use read::{Found, Reading, StackFile};
+
 use crate::ident::Revision;
-use crate::machine::{Commit, Content};
+use crate::machine::Commit;
 use crate::shell::config::Hidden;
-use crate::spec::{self, Document, Files, MAX_BYTES, MAX_FILE};
 use git2::{
-    CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode, FetchOptions, ObjectType, Oid,
-    RemoteCallbacks, Repository, TreeWalkMode, TreeWalkResult,
+    CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, RemoteCallbacks,
+    Repository,
 };
 use globset::{Glob, GlobMatcher};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Bytes that one fetch may bring.
 const MAX_FETCH: usize = 512 * 1024 * 1024;
-/// Stacks of one repository.
-const MAX_STACKS: usize = 2000;
 /// Where the followed branch is kept in the mirror.
 const HEAD: &str = "refs/hks/head";
 
@@ -56,12 +57,22 @@ pub enum GitError {
     /// No tag fits (any more).
     #[error("no tag of the repository fits {0}; nothing is deleted")]
     NoTag(String),
-    /// The credentials are not accepted. They are not tried again until they change.
-    #[error("the repository refuses the credentials of {0}; correct them, they are tried again when they change")]
+    /// The credentials are not accepted. They are tried again when they change, at a webhook, and after a long wait.
+    #[error(
+        "the repository refuses the credentials of {0}; correct them, they are tried again when they change, and now and then"
+    )]
     Refused(String),
     /// The server is not the one that was pinned.
     #[error("{0}")]
     HostKey(String),
+    /// The mirror is damaged: a crash or a full disk has torn it.
+    #[error("the mirror of {url} is damaged ({message}); it is made anew")]
+    Torn {
+        /// Without credentials.
+        url: String,
+        /// What git said.
+        message: String,
+    },
     /// Anything else, such as a server that does not answer.
     #[error("failed to fetch {url}: {message}")]
     Other {
@@ -72,15 +83,11 @@ pub enum GitError {
     },
 }
 
-/// A Stack's file in a commit.
-#[derive(Clone, Debug)]
-pub struct StackFile {
-    /// Path in the repository.
-    pub path: Arc<str>,
-    /// Object id of the file: equal ids are equal contents.
-    pub id: String,
-    /// The file.
-    pub content: Content,
+impl GitError {
+    /// The credentials of `remote` are not accepted.
+    pub fn refused(remote: &Remote) -> Self {
+        Self::Refused(remote.username.clone().unwrap_or_else(|| "nobody".into()))
+    }
 }
 
 /// The mirror of one branch.
@@ -96,10 +103,30 @@ impl Mirror {
         Ok(Self { folder, remote, paths: Glob::new(paths)?.compile_matcher() })
     }
 
-    /// Brings the mirror up to date and tells the newest commit. Where nothing is new, this is one small request.
-    pub fn fetch(&self) -> Result<(Revision, Option<String>), GitError> {
+    /// Brings the mirror up to date and reads what is new since `known`. Where nothing is new, this is one small request.
+    pub fn look(&self, known: Option<&Reading>) -> Result<Option<Found>, GitError> {
+        match self.try_look(known) {
+            // it holds nothing that the remote does not have, and is quickly made again
+            Err(GitError::Torn { .. }) => {
+                let _ = remove(&self.folder);
+                self.try_look(None)
+            }
+            done => done,
+        }
+    }
+
+    fn try_look(&self, known: Option<&Reading>) -> Result<Option<Found>, GitError> {
+        let (id, tag) = self.fetch()?;
+        if known.is_some_and(|known| known.is_of(id, tag.as_deref())) {
+            return Ok(None);
+        }
+        let repository = self.open().map_err(|error| self.error(&error))?;
+        read::read(&repository, &self.paths, id, tag, known).map(Some).map_err(|error| self.torn(&error))
+    }
+
+    /// Fetches the newest commit; with the tag that it is reached by.
+    fn fetch(&self) -> Result<(Oid, Option<String>), GitError> {
         let repository = self.open().or_else(|_| {
-            // a mirror that was torn by a crash is worth nothing and quickly made again
             let _ = remove(&self.folder);
             self.open().map_err(|error| self.error(&error))
         })?;
@@ -113,7 +140,7 @@ impl Mirror {
             let denied = error.code() == ErrorCode::Auth
                 || (error.class() == ErrorClass::Http && ["401", "403"].iter().any(|c| error.message().contains(c)));
             if refused.get() || denied {
-                return GitError::Refused(self.remote.username.clone().unwrap_or_else(|| "nobody".into()));
+                return GitError::refused(&self.remote);
             }
             self.error(&error)
         };
@@ -135,35 +162,9 @@ impl Mirror {
             remote.fetch(&[&spec], Some(&mut options), None).map_err(explain)?;
         }
         let head = repository.find_reference(HEAD).and_then(|head| head.peel_to_commit());
-        let head = head.map_err(|error| self.error(&error))?.id();
+        let head = head.map_err(|error| self.torn(&error))?.id();
         let tag = wanted.strip_prefix("refs/tags/").map(str::to_owned);
-        Ok((Revision::new(head.to_string()), tag))
-    }
-
-    /// The Stacks of a commit in the order of their paths.
-    pub fn stacks(&self, revision: &Revision, tag: Option<&str>) -> Result<Vec<StackFile>, GitError> {
-        let read = || -> Result<Vec<StackFile>, git2::Error> {
-            let repository = self.open()?;
-            let tree = repository.find_commit(Oid::from_str(revision.as_str())?)?.tree()?;
-            let mut found = vec![];
-            tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
-                let Ok(name) = entry.name() else { return TreeWalkResult::Ok };
-                let path = format!("{folder}{name}");
-                let tree = entry.kind() == Some(ObjectType::Tree);
-                if !tree && self.paths.is_match(&path) && found.len() < MAX_STACKS {
-                    found.push((path, entry.id(), entry.filemode()));
-                }
-                TreeWalkResult::Ok
-            })?;
-            let files = found.into_iter().map(|(path, id, mode)| {
-                let path: Arc<str> = path.into();
-                let mut content = content(&repository, &path, id, mode)?;
-                let others = others(&repository, &tree, &mut content, tag)?;
-                Ok(StackFile { path, id: format!("{id}{others}{}", tag.unwrap_or_default()), content })
-            });
-            files.collect()
-        };
-        read().map_err(|error| self.error(&error))
+        Ok((head, tag))
     }
 
     /// The file at `path` in the commit that `short` names, for a rollback that a person asks for. Shallow mirrors hold few
@@ -178,9 +179,7 @@ impl Mirror {
                 repository.remote_anonymous(&self.remote.url)?.fetch(&[short], Some(&mut options), None)?;
             }
             let commit = repository.revparse_single(short)?.peel_to_commit()?;
-            let entry = commit.tree()?.get_path(Path::new(path))?;
-            let mut content = content(&repository, &path.into(), entry.id(), entry.filemode())?;
-            others(&repository, &commit.tree()?, &mut content, None)?;
+            let content = read::file(&repository, &commit.tree()?, path, None)?;
             Ok(Commit { revision: Revision::new(commit.id().to_string()), content })
         };
         read().map_err(|error| self.error(&error))
@@ -238,7 +237,21 @@ impl Mirror {
     }
 
     fn error(&self, error: &git2::Error) -> GitError {
-        GitError::Other { url: public_url(&self.remote.url), message: error.message().to_owned() }
+        let (url, message) = (public_url(&self.remote.url), error.message().to_owned());
+        let local =
+            matches!(error.class(), ErrorClass::Odb | ErrorClass::Zlib | ErrorClass::Reference | ErrorClass::Indexer);
+        if local { GitError::Torn { url, message } } else { GitError::Other { url, message } }
+    }
+
+    /// An error about what has been fetched: all of it is there, unless the mirror is damaged.
+    fn torn(&self, error: &git2::Error) -> GitError {
+        let (url, message) = (public_url(&self.remote.url), error.message().to_owned());
+        // an error of our own has no class
+        if error.class() == ErrorClass::None {
+            GitError::Other { url, message }
+        } else {
+            GitError::Torn { url, message }
+        }
     }
 }
 
@@ -259,81 +272,6 @@ pub fn public_url(url: &str) -> String {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
         _ => url.to_owned(),
     }
-}
-
-/// Symlinks and submodules are refused: what they point at is not part of the commit.
-fn content(repository: &Repository, path: &Arc<str>, id: Oid, mode: i32) -> Result<Content, git2::Error> {
-    let unusable = |message: String| Ok(Content::Unusable { message });
-    match mode & 0o170_000 {
-        0o120_000 => return unusable(format!("{path} is a symbolic link; commit the file itself")),
-        0o160_000 => return unusable(format!("{path} is a submodule; commit the file itself")),
-        _ => {}
-    }
-    let (size, _) = repository.odb()?.read_header(id)?;
-    if size > MAX_BYTES {
-        let (size, most) = (size / 1024, MAX_BYTES / 1024);
-        return unusable(format!("{path} has {size} KiB, at most {most} are read; make it smaller"));
-    }
-    Ok(Content::File(Document::new(Arc::clone(path), repository.find_blob(id)?.content())))
-}
-
-/// Adds the other files that an hks.yaml names, and says which versions of them these are.
-fn others(
-    repository: &Repository,
-    tree: &git2::Tree<'_>,
-    content: &mut Content,
-    tag: Option<&str>,
-) -> Result<String, git2::Error> {
-    let Content::File(document) = content else { return Ok(String::new()) };
-    document.tag = tag.map(str::to_owned);
-    let (mut files, mut versions) = (Files::default(), String::new());
-    for name in spec::files_of(&document.source) {
-        let Ok(entry) = tree.get_path(Path::new(&spec::resolve(&document.path, &name))) else { continue };
-        versions.push_str(&entry.id().to_string());
-        let plain = matches!(entry.filemode() & 0o170_000, 0o100_000);
-        let (size, _) = repository.odb()?.read_header(entry.id())?;
-        if !plain {
-            files.refuse(&name, format!("`{name}` is not a plain file"));
-        } else if size > MAX_FILE {
-            files.refuse(&name, format!("`{name}` has {} KiB", size.div_ceil(1024)));
-        } else {
-            files.add(&name, repository.find_blob(entry.id())?.content().to_vec());
-        }
-    }
-    document.files = Arc::new(files);
-    Ok(versions)
-}
-
-impl Follows {
-    /// The reference that is followed, and what it points at now.
-    fn among<'h>(&self, heads: impl Iterator<Item = (&'h str, Oid)>) -> Result<(String, Oid), GitError> {
-        match self {
-            Follows::Branch(branch) => {
-                let name = format!("refs/heads/{branch}");
-                let found = heads.into_iter().find(|(head, _)| *head == name);
-                found.map(|(name, id)| (name.to_owned(), id)).ok_or_else(|| GitError::NoBranch(branch.clone()))
-            }
-            Follows::Tag(pattern) => {
-                let none = || GitError::NoTag(pattern.clone());
-                let glob = Glob::new(pattern).map_err(|_| none())?.compile_matcher();
-                let fits = |(name, id): (&'h str, Oid)| {
-                    // `^{}` is what an annotated tag points at
-                    let tag = name.strip_prefix("refs/tags/").filter(|tag| !tag.ends_with("^{}"))?;
-                    glob.is_match(tag).then(|| (version(tag), name.to_owned(), id))
-                };
-                let found = heads.filter_map(fits).max_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-                found.map(|(_, name, id)| (name, id)).ok_or_else(none)
-            }
-        }
-    }
-}
-
-/// The version in a tag such as `v1.2.3` or `app-1.2`; a tag without one is the lowest.
-fn version(tag: &str) -> Option<semver::Version> {
-    let digits = tag.find(|c: char| c.is_ascii_digit())?;
-    let text = tag.get(digits..)?;
-    let padded = [text.to_owned(), format!("{text}.0"), format!("{text}.0.0")];
-    padded.iter().find_map(|text| semver::Version::parse(text).ok())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the mirror is a folder of this adapter")]

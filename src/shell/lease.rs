@@ -17,7 +17,10 @@ use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+/// Which source of the configuration a Stack comes from, so that it is known before the repository answers.
+const SOURCE: &str = "hks.hexabase.ai/source";
 /// Where a challenger leaves its name.
 const CHALLENGE: &str = "hks.hexabase.ai/challenge";
 /// How long a holder may take to answer. A vCluster that is busy delays its watches by some seconds.
@@ -35,7 +38,59 @@ pub enum Lead {
 }
 
 /// Becomes the holder, if nobody else is, or if the holder does not answer.
+///
+/// `me` is the name of this daemon and, behind a slash, of the source. An earlier Lease of the same name is taken as it is.
+///
+/// # Errors
+/// What the API server says, or that it says nothing.
 pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<Lead, Fault> {
+    let at = (Instant::now(), clock::now());
+    let lead = become_holder(project, stack, me).await?;
+    match lead {
+        Lead::Ours => project.proven(stack, at),
+        Lead::Theirs(_) => project.unproven(stack),
+    }
+    Ok(lead)
+}
+
+/// Proves that this daemon still holds the Lease, before anything is written: whoever was asleep may have been replaced
+/// meanwhile, and must then write nothing. A proof holds for some seconds; a challenge is answered with it.
+///
+/// # Errors
+/// That another daemon acts, or that it can't be told.
+pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(), Fault> {
+    if project.is_proven(stack) {
+        return Ok(());
+    }
+    let (api, name) = (project.api(Kind::Lease), record::name(stack));
+    let object = || format!("Lease/{name}");
+    let lost =
+        |message: String| Fault { transient: true, object: object(), component: (String::new(), false), message };
+    let at = (Instant::now(), clock::now());
+    let found = api.get_opt(&name).await.map_err(|error| describe_own(&error, object()))?;
+    let Some(found) = found else {
+        return Err(lost("its Lease is gone; it is made anew before anything is written".into()));
+    };
+    let holder = holder(&found.data);
+    if holder != me {
+        return Err(lost(format!("another daemon acts for this Stack now: {holder}")));
+    }
+    if challenge(&found).is_some() {
+        let answered = api.patch(&name, &merge(), &Patch::Merge(&answer_to(&found))).await;
+        project.learn(Kind::Lease, answered.map_err(|error| describe_own(&error, object()))?);
+    }
+    project.proven(stack, at);
+    Ok(())
+}
+
+/// The Stacks of a source for which a daemon has acted before.
+pub fn of_source(project: &Project, source: &str) -> Vec<StackName> {
+    let own = |lease: &&Value| lease["metadata"]["annotations"][SOURCE] == source;
+    let stack = |lease: &Value| StackName::new(lease["metadata"]["name"].as_str()?.strip_prefix("hks-")?);
+    project.all(Kind::Lease).iter().map(|lease| &**lease).filter(own).filter_map(stack).collect()
+}
+
+async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result<Lead, Fault> {
     let api = project.api(Kind::Lease);
     let name = record::name(stack);
     let failed = |error: Error| describe_own(&error, format!("Lease/{name}"));
@@ -44,10 +99,11 @@ pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<L
     };
     let holder = holder(&found.data);
     if holder == me && challenge(&found).is_none() {
+        project.learn(Kind::Lease, found);
         return Ok(Lead::Ours);
     }
     if holder == me || holder.is_empty() {
-        return take(&api, &found, me, &holder).await.map_err(failed);
+        return take(project, &api, &found, me).await.map_err(failed);
     }
     let asked = json!({ "metadata": {
         "resourceVersion": found.resource_version(),
@@ -78,7 +134,7 @@ pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<L
     if answered.is_ok() && challenge(&found).as_deref() != Some(me) {
         return Ok(Lead::Theirs(self::holder(&found.data)));
     }
-    take(&api, &found, me, &holder).await.map_err(failed)
+    take(project, &api, &found, me).await.map_err(failed)
 }
 
 /// Waits until it is worth trying again: the Lease changed hands, or some time has passed.
@@ -96,12 +152,24 @@ pub async fn wait(project: &Project, stack: &StackName, holder: &str) {
     let _ = tokio::time::timeout(AGAIN, given_up).await;
 }
 
-/// What the watch says of the Lease: whether this daemon still holds it, and whether somebody asks.
-pub fn look(project: &Project, stack: &StackName, me: &str) -> (bool, bool) {
+/// What the watch says of the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// This daemon holds it.
+    Ours,
+    /// … and somebody asks whether it still does.
+    Asked,
+    /// Somebody else holds it, or it is gone.
+    Lost,
+}
+
+/// What the watch says of the Lease. One that is gone, with its namespace perhaps, is no longer held.
+pub fn look(project: &Project, stack: &StackName, me: &str) -> Look {
     match project.get(&ObjectKey::new(Kind::Lease, record::name(stack))) {
-        Some(lease) => (holder(&lease) == me, lease["metadata"]["annotations"][CHALLENGE].is_string()),
-        // deleted by somebody: nobody else holds it
-        None => (true, false),
+        Some(lease) if holder(&lease) != me => Look::Lost,
+        Some(lease) if lease["metadata"]["annotations"][CHALLENGE].is_string() => Look::Asked,
+        Some(_) => Look::Ours,
+        None => Look::Lost,
     }
 }
 
@@ -120,21 +188,26 @@ pub async fn holder_of(client: &Client, namespace: &str, stack: &StackName) -> R
 }
 
 /// Answers a challenge: takes it away and renews.
-pub async fn answer(project: &Project, stack: &StackName) -> Result<(), Fault> {
-    let name = record::name(stack);
-    let patch = json!({
-        "metadata": { "annotations": { CHALLENGE: null } },
+///
+/// # Errors
+/// Another daemon acts meanwhile, or the cluster does not answer.
+pub async fn answer(project: &Project, stack: &StackName, me: &str) -> Result<(), Fault> {
+    project.unproven(stack);
+    prove(project, stack, me).await
+}
+
+/// The answer counts only for the Lease that was seen: one that was taken over meanwhile has another version.
+fn answer_to(found: &DynamicObject) -> Value {
+    json!({
+        "metadata": { "resourceVersion": found.resource_version(), "annotations": { CHALLENGE: null } },
         "spec": { "renewTime": time() },
-    });
-    let answered = project.api(Kind::Lease).patch(&name, &merge(), &Patch::Merge(&patch)).await;
-    let answered = answered.map_err(|error| describe_own(&error, format!("Lease/{name}")))?;
-    project.learn(Kind::Lease, answered);
-    Ok(())
+    })
 }
 
 /// Gives the Lease back, so that the next daemon need not wait.
 pub async fn release(project: &Project, stack: &StackName, me: &str) {
-    if look(project, stack, me).0 {
+    project.unproven(stack);
+    if look(project, stack, me) == Look::Ours {
         let patch = json!({ "spec": { "holderIdentity": "" } });
         let _ = project.api(Kind::Lease).patch(&record::name(stack), &merge(), &Patch::Merge(&patch)).await;
     }
@@ -149,6 +222,7 @@ async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, 
             "name": name,
             "namespace": project.namespace,
             "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
+            "annotations": { SOURCE: source_of(me) },
         },
         "spec": { "holderIdentity": me, "acquireTime": time(), "renewTime": time(), "leaseTransitions": 0 },
     });
@@ -167,17 +241,29 @@ async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, 
 }
 
 /// Takes the Lease over, unless somebody was faster.
-async fn take(api: &Api<DynamicObject>, found: &DynamicObject, me: &str, holder: &str) -> Result<Lead, Error> {
+async fn take(project: &Project, api: &Api<DynamicObject>, found: &DynamicObject, me: &str) -> Result<Lead, Error> {
+    let holder = holder(&found.data);
     let transitions = found.data["spec"]["leaseTransitions"].as_i64().unwrap_or(0) + i64::from(holder != me);
     let patch = json!({
-        "metadata": { "resourceVersion": found.resource_version(), "annotations": { CHALLENGE: null } },
+        "metadata": {
+            "resourceVersion": found.resource_version(),
+            "annotations": { CHALLENGE: null, SOURCE: source_of(me) },
+        },
         "spec": { "holderIdentity": me, "acquireTime": time(), "renewTime": time(), "leaseTransitions": transitions },
     });
     match api.patch(&found.name_any(), &merge(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(Lead::Ours),
-        Err(Error::Api(status)) if status.code == 409 => Ok(Lead::Theirs(holder.to_owned())),
+        Ok(taken) => {
+            project.learn(Kind::Lease, taken);
+            Ok(Lead::Ours)
+        }
+        Err(Error::Api(status)) if status.code == 409 => Ok(Lead::Theirs(holder)),
         Err(error) => Err(error),
     }
+}
+
+/// The source in the name of a daemon.
+fn source_of(me: &str) -> &str {
+    me.rsplit_once('/').map_or("", |(_, source)| source)
 }
 
 fn merge() -> PatchParams {

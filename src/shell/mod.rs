@@ -26,6 +26,7 @@ pub mod record;
 pub mod secrets;
 pub mod source;
 pub mod statuses;
+pub mod supervise;
 pub mod target;
 pub mod view;
 pub mod webhook;

@@ -116,8 +116,8 @@ pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup
         (databases("Databases", &view.databases))
         (databases("Caches", &view.caches))
         (drift(&view.drift))
+        @for alone in &view.left_alone { p.dim { (alone.field) " is left alone: " (alone.by) } }
         @if view.drift_corrected > 0 { p.dim { "corrections of drift since the daemon started: " (view.drift_corrected) } }
-        @for left in &view.left_alone { p.dim { code { (left.field) } " is left to " (left.by) ", who sets it again and again" } }
         @if !view.retained.is_empty() {
             h2 { "Retained data" }
             p.dim { "left the file and stays until somebody deletes it" }

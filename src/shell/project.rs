@@ -1,28 +1,31 @@
 //! One project as its watches see it: a store of objects that hks manages there, shared by all Stacks of the project.
 //!
-//! Everything is watched and nothing is polled or read object by object. Only labelled objects are kept, without
-//! managedFields, without Secret values and without ConfigMap contents.
+//! Everything is watched and nothing is polled or read object by object. Only objects that carry the label of a Stack are
+//! kept, and of them only what somebody reads.
+
+mod slim;
+mod store;
+mod watches;
+
+pub use store::Claim;
 
 use crate::ident::{Kind, ObjectKey, StackName};
-use crate::manifest::MANAGED_BY;
-use crate::plan::{Live, Note, stack_of};
+use crate::machine::Fault;
+use crate::plan::Live;
 use crate::shell::clock;
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
+use slim::slim;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use store::Store;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-
-/// Events kept for a project; each is about one object and repeated ones replace each other.
-const MAX_EVENTS: usize = 500;
+use tokio::time::Instant;
 
 /// A namespace of a cluster, with a live picture of what hks manages in it.
 pub struct Project {
@@ -32,22 +35,21 @@ pub struct Project {
     pub namespace: String,
     store: Mutex<Store>,
     synced: watch::Sender<BTreeSet<&'static str>>,
-}
-
-#[derive(Default)]
-struct Store {
-    objects: BTreeMap<ObjectKey, Arc<Value>>,
-    /// By uid and name of the event object.
-    events: BTreeMap<String, Arc<Note>>,
-    subscribers: BTreeMap<StackName, watch::Sender<u64>>,
     /// Last error of a watch that has not recovered.
-    broken: BTreeMap<&'static str, String>,
+    broken: Mutex<BTreeMap<&'static str, String>>,
+    /// When it was last seen that this daemon holds the Lease of each Stack, by both clocks: the one goes on while a machine
+    /// is set to another time, the other while it sleeps.
+    proofs: Mutex<BTreeMap<StackName, (Instant, Timestamp)>>,
+    /// What was last answered to whether the namespace exists, and when.
+    presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
+    /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
+    suspicion: Notify,
 }
 
-/// How long until a cluster is asked again for an extension that it lacks; extensions come rarely.
-const UNSERVED: Duration = Duration::from_mins(5);
-/// … and until one is asked again that did not answer.
-const UNANSWERED: Duration = Duration::from_secs(5);
+/// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
+const PROVEN: Duration = Duration::from_secs(5);
+/// How often it is asked at most whether the namespace exists.
+const PRESENCE: Duration = Duration::from_secs(2);
 
 /// What is watched besides events.
 const WATCHED: [Kind; 16] = Kind::ALL;
@@ -66,18 +68,23 @@ impl Project {
             namespace: namespace.into(),
             store: Mutex::default(),
             synced: watch::Sender::default(),
+            broken: Mutex::default(),
+            proofs: Mutex::default(),
+            presence: tokio::sync::Mutex::default(),
+            suspicion: Notify::new(),
         });
-        let mut tasks = JoinSet::new();
-        for kind in WATCHED {
-            tasks.spawn(Arc::clone(&project).watch(kind));
-        }
-        tasks.spawn(Arc::clone(&project).watch_events());
+        let tasks = watches::start(&project);
         (project, tasks)
     }
 
     /// The API of `kind` in this project: there is no way to name another namespace.
     pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
+    }
+
+    /// Whether every watch has delivered its first list.
+    pub fn is_ready(&self) -> bool {
+        self.synced.borrow().len() == WATCHED.len() + 1
     }
 
     /// Waits until every watch has delivered its first list.
@@ -89,227 +96,100 @@ impl Project {
 
     /// Why the project can't be seen at the moment, if so.
     pub fn trouble(&self) -> Option<String> {
-        self.lock().broken.iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
+        self.troubles().iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
+    }
+
+    /// The cluster did not answer, or not as it should: its address and the access data are looked at again.
+    pub fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
+    /// Waits until the cluster does not answer, or does not know this daemon.
+    pub async fn suspected(&self) {
+        self.suspicion.notified().await;
+    }
+
+    /// Waits until there is another reason than `text`, or none, why the project can't be seen.
+    pub async fn trouble_other_than(&self, text: &str) {
+        let mut changes = self.synced.subscribe();
+        while self.trouble().is_none_or(|trouble| trouble == text) && changes.changed().await.is_ok() {}
     }
 
     /// A receiver that changes whenever something of the Stack does.
     pub fn subscribe(&self, stack: &StackName) -> watch::Receiver<u64> {
-        self.lock().subscribers.entry(stack.clone()).or_default().subscribe()
+        self.lock().subscribe(stack)
     }
 
     /// The picture of one Stack.
-    pub fn live(&self, stack: &StackName) -> Live {
-        let store = self.lock();
-        let own = store.objects.iter().filter(|(_, object)| stack_of(object) == Some(stack.as_str()));
-        let objects: BTreeMap<_, _> = own.map(|(key, object)| (key.clone(), Arc::clone(object))).collect();
-        let about = |note: &&Arc<Note>| objects.contains_key(&note.about);
-        let mut events: Vec<_> = store.events.values().filter(about).cloned().collect();
-        events.sort_by_key(|note| note.at);
-        Live { objects, events }
+    pub fn live(&self, stack: &StackName) -> Arc<Live> {
+        self.lock().live(stack.as_str())
     }
 
     /// One object, as last seen.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<Value>> {
-        self.lock().objects.get(key).cloned()
+        self.lock().get(key)
+    }
+
+    /// All objects of a kind, of whatever Stack.
+    pub fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
+        self.lock().all(kind)
     }
 
     /// Takes an object that a write returned: the watch will bring it later, and until then the picture would be old.
     pub fn learn(&self, kind: Kind, object: DynamicObject) {
-        self.lock().put(kind, object);
+        let key = ObjectKey::new(kind, object.name_any());
+        if let Some(object) = slim(kind, object) {
+            self.lock().learn(&key, object);
+        }
+    }
+
+    /// Claims a name for a Stack that is about to make an object.
+    pub fn claim(&self, stack: &StackName, key: &ObjectKey) -> Claim {
+        self.lock().claim(stack, key)
+    }
+
+    /// Takes a claim back.
+    pub fn unclaim(&self, key: &ObjectKey) {
+        self.lock().unclaim(key);
+    }
+
+    /// Whether it was seen a moment ago that this daemon holds the Lease of a Stack.
+    pub fn is_proven(&self, stack: &StackName) -> bool {
+        let proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.get(stack).is_some_and(|(monotonic, wall)| {
+            let elapsed = clock::now().duration_since(*wall);
+            monotonic.elapsed() < PROVEN && !elapsed.is_negative() && elapsed.unsigned_abs() < PROVEN
+        })
+    }
+
+    /// It was seen that this daemon holds the Lease of a Stack; the request for that was sent `at`.
+    pub fn proven(&self, stack: &StackName, at: (Instant, Timestamp)) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), at);
+    }
+
+    /// It is no longer known whether this daemon holds the Lease of a Stack.
+    pub fn unproven(&self, stack: &StackName) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+    }
+
+    /// The answer to whether the namespace exists: asked once for all Stacks that want to know at the same time.
+    pub async fn presence(&self, ask: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+        let mut last = self.presence.lock().await;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < PRESENCE
+        {
+            return answer.clone();
+        }
+        let answer = ask.await;
+        *last = Some((Instant::now(), answer.clone()));
+        answer
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn watch(self: Arc<Self>, kind: Kind) {
-        if kind == Kind::HTTPRoute {
-            self.served(kind).await;
-        }
-        let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-        let config = watcher::Config::default().labels(&selector);
-        let mut stream = watch_stream(self.api(kind), config).default_backoff().boxed();
-        let mut listed = BTreeMap::new();
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(object)) => {
-                    listed.insert(ObjectKey::new(kind, object.name_any()), object);
-                }
-                Ok(Event::InitDone) => {
-                    self.lock().replace(kind, std::mem::take(&mut listed));
-                    self.listed(kind.plural());
-                }
-                Ok(Event::Apply(object)) => {
-                    self.recovered(kind.plural());
-                    self.lock().put(kind, object);
-                }
-                Ok(Event::Delete(object)) => self.lock().remove(kind, &object),
-                // who may not see an extension has none of it
-                Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
-                    if kind == Kind::HTTPRoute && status.code == 403 =>
-                {
-                    self.listed(kind.plural());
-                }
-                Err(error) => self.broken(kind.plural(), error.to_string()),
-            }
-        }
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Waits until the cluster knows `kind`, which is an extension. Until then there is none of it.
-    async fn served(&self, kind: Kind) {
-        loop {
-            match self.client.list_api_group_resources(kind.api_version()).await {
-                Ok(known) if known.resources.iter().any(|resource| resource.name == kind.plural()) => return,
-                Ok(_) => self.listed(kind.plural()),
-                Err(kube::Error::Api(status)) if status.code == 404 => self.listed(kind.plural()),
-                Err(error) => {
-                    self.broken(kind.plural(), error.to_string());
-                    tokio::time::sleep(UNANSWERED).await;
-                    continue;
-                }
-            }
-            tokio::time::sleep(UNSERVED).await;
-        }
-    }
-
-    async fn watch_events(self: Arc<Self>) {
-        let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().fields("type=Warning");
-        let mut stream = watch_stream(events, config).default_backoff().boxed();
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(Event::Apply(event) | Event::InitApply(event)) => self.lock().note(event),
-                Ok(Event::InitDone) => self.listed("events"),
-                Ok(Event::Init) => {}
-                Ok(Event::Delete(event)) => {
-                    self.lock().events.remove(&event.name_any());
-                }
-                Err(error) => self.broken("events", error.to_string()),
-            }
-        }
-    }
-
-    fn listed(&self, what: &'static str) {
-        self.recovered(what);
-        self.synced.send_modify(|done| {
-            done.insert(what);
-        });
-    }
-
-    fn recovered(&self, what: &'static str) {
-        let mut store = self.lock();
-        if store.broken.remove(what).is_some() && store.broken.is_empty() {
-            store.tell_all();
-        }
-    }
-
-    fn broken(&self, what: &'static str, text: String) {
-        tracing::debug!(namespace = %self.namespace, what, error = %text, "watch interrupted");
-        let mut store = self.lock();
-        if store.broken.insert(what, text).is_none() {
-            store.tell_all();
-        }
-    }
-}
-
-impl Store {
-    fn put(&mut self, kind: Kind, object: DynamicObject) {
-        let key = ObjectKey::new(kind, object.name_any());
-        let version = |object: &Value| {
-            object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse::<u64>().ok())
-        };
-        let Some(value) = slim(kind, object) else { return };
-        // a write's answer may overtake the watch; versions of one kind are ordered (KEP-5504)
-        if let Some(known) = self.objects.get(&key)
-            && let (Some(known), Some(new)) = (version(known), version(&value))
-            && known >= new
-        {
-            return;
-        }
-        self.tell(stack_of(&value));
-        self.objects.insert(key, Arc::new(value));
-    }
-
-    fn remove(&mut self, kind: Kind, object: &DynamicObject) {
-        if let Some(old) = self.objects.remove(&ObjectKey::new(kind, object.name_any())) {
-            self.tell(stack_of(&old));
-        }
-    }
-
-    /// A new full list of `kind`: what is not in it is gone.
-    fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, DynamicObject>) {
-        let gone: Vec<_> =
-            self.objects.keys().filter(|key| key.kind == kind && !listed.contains_key(*key)).cloned().collect();
-        for key in gone {
-            if let Some(old) = self.objects.remove(&key) {
-                self.tell(stack_of(&old));
-            }
-        }
-        for object in listed.into_values() {
-            self.put(kind, object);
-        }
-    }
-
-    fn note(&mut self, event: k8s_openapi::api::core::v1::Event) {
-        let Some(kind) = event.involved_object.kind.as_deref().and_then(Kind::named) else { return };
-        let about = ObjectKey::new(kind, event.involved_object.name.clone().unwrap_or_default());
-        let at: Option<Timestamp> = event.last_timestamp.map(|time| time.0).or(event.event_time.map(|time| time.0));
-        let note = Note {
-            uid: event.involved_object.uid.clone().unwrap_or_default(),
-            reason: event.reason.clone().unwrap_or_default(),
-            message: event.message.clone().unwrap_or_default(),
-            at: at.unwrap_or_else(clock::now),
-            about,
-        };
-        let stack = self.objects.get(&note.about).and_then(|object| stack_of(object).map(str::to_owned));
-        self.events.insert(event.metadata.name.unwrap_or_default(), Arc::new(note));
-        while self.events.len() > MAX_EVENTS {
-            let oldest = self.events.iter().min_by_key(|(_, note)| note.at).map(|(name, _)| name.clone());
-            oldest.map(|name| self.events.remove(&name));
-        }
-        self.tell(stack.as_deref());
-    }
-
-    /// What can't be seen concerns every Stack.
-    fn tell_all(&self) {
-        for subscriber in self.subscribers.values() {
-            subscriber.send_modify(|version| *version += 1);
-        }
-    }
-
-    fn tell(&self, stack: Option<&str>) {
-        let subscriber = stack.and_then(StackName::new).and_then(|stack| self.subscribers.get(&stack));
-        if let Some(subscriber) = subscriber {
-            subscriber.send_modify(|version| *version += 1);
-        }
-    }
-}
-
-/// The parts of an object that may be kept: no Secret values, no ConfigMap contents, no managedFields.
-fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
-    object.metadata.managed_fields = None;
-    let mut value = serde_json::to_value(object).ok()?;
-    // the items of a list carry no type of their own
-    value["apiVersion"] = kind.api_version().into();
-    value["kind"] = kind.to_string().into();
-    match kind {
-        Kind::Secret => {
-            for field in ["data", "stringData"] {
-                if let Some(data) = value[field].as_object_mut() {
-                    data.values_mut().for_each(|secret| *secret = Live::HIDDEN.into());
-                }
-            }
-        }
-        Kind::ConfigMap => {
-            value.as_object_mut()?.remove("data");
-            value.as_object_mut()?.remove("binaryData");
-        }
-        // the pods say all that matters
-        Kind::ReplicaSet => {
-            value["spec"].as_object_mut()?.remove("template");
-        }
-        _ => {}
-    }
-    Some(value)
 }

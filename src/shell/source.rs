@@ -1,34 +1,42 @@
 //! One source: follows a branch and hands each commit to the actors of its Stacks.
 
+mod hand;
+mod sort;
+
 use crate::ident::{Revision, StackName};
-use crate::machine::{Commit, Content};
-use crate::manifest::Context;
-use crate::report::{Status, StatusState};
-use crate::shell::actor::{Actor, Setting};
+use crate::shell::actor::Actor;
 use crate::shell::board::{Board, SourceView};
-use crate::shell::clock;
 use crate::shell::config::{self, Config};
 use crate::shell::forge::{ForgeConfig, Poster};
-use crate::shell::git::{Follows, GitError, Mirror, Remote, StackFile, local_folder, public_url};
+use crate::shell::git::{Follows, GitError, Mirror, Reading, Remote, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
 use crate::shell::project::Project;
 use crate::shell::statuses::Statuses;
-use crate::spec;
+use crate::shell::{clock, lease, supervise};
 use anyhow::Result;
+use hand::{Library, Reports};
 use notify::{RecursiveMode, Watcher};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// A fetch that takes longer is told; it is not begun a second time meanwhile.
-const SLOW: Duration = Duration::from_secs(30);
+const SLOW: Duration = Duration::from_secs(10);
 /// First and longest wait after a failed fetch.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+/// First and longest wait before credentials that were refused are tried again. A forge may lock the account of who insists,
+/// but it may also have refused them by mistake.
+const REFUSED: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(30));
+/// How long the cluster may take to tell the forge's token before the repository is looked at without it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last commit statuses may take when the daemon stops.
 const FLUSH: Duration = Duration::from_secs(5);
+/// Words of Stacks that come within this time are told to the forge together.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// What all sources share.
 #[derive(Clone)]
@@ -63,17 +71,19 @@ impl Running {
     }
 }
 
-/// Starts following a source.
+/// Starts following a source, once the one that had its name has ended: two must not work in one mirror.
 pub fn start(
     name: &str,
     config: &Config,
     source: &config::Source,
     shared: &Shared,
     project: watch::Receiver<Option<Arc<Project>>>,
+    predecessor: Option<JoinHandle<()>>,
 ) -> Running {
     let kick = Arc::new(Notify::new());
     let (tried, tried_receiver) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
+    let (reports, words) = mpsc::unbounded_channel();
     let follower = Follower {
         name: name.into(),
         config: config.clone(),
@@ -88,11 +98,24 @@ pub fn start(
             branch: source.git.tag.clone().unwrap_or_else(|| source.git.branch.clone()),
             ..SourceView::default()
         },
+        reports,
+        library: Arc::default(),
+        reading: None,
         actors: BTreeMap::new(),
-        files: BTreeMap::new(),
+        owners: BTreeMap::new(),
+        names: BTreeMap::new(),
+        given: BTreeMap::new(),
+        gone: BTreeSet::new(),
         refused: None,
+        poster: None,
+        silence: None,
     };
-    let task = tokio::spawn(follower.run(stopped));
+    let task = tokio::spawn(async move {
+        if let Some(predecessor) = predecessor {
+            let _ = predecessor.await;
+        }
+        Box::pin(follower.run(stopped, words)).await;
+    });
     Running { kick, tried: tried_receiver, stop, task }
 }
 
@@ -105,65 +128,117 @@ struct Follower {
     kick: Arc<Notify>,
     tried: watch::Sender<bool>,
     view: SourceView,
+    reports: Reports,
+    library: Arc<RwLock<Library>>,
+    /// What was read last.
+    reading: Option<Arc<Reading>>,
     actors: BTreeMap<StackName, Actor>,
-    /// By path: the object id that was last handed on, and the Stack in it.
-    files: BTreeMap<Arc<str>, (String, StackName)>,
-    /// Credentials that were refused.
-    refused: Option<Remote>,
+    /// The file of each Stack, and the Stack of each file.
+    owners: BTreeMap<StackName, Arc<str>>,
+    names: BTreeMap<Arc<str>, StackName>,
+    /// The commit in which each Stack's file came to be as it is.
+    given: BTreeMap<StackName, Revision>,
+    /// Stacks whose file is not there any more.
+    gone: BTreeSet<StackName>,
+    refused: Option<Refused>,
+    /// Tells the forge, once its token could be read.
+    poster: Option<Poster>,
+    /// Why it could not.
+    silence: Option<String>,
+}
+
+/// Credentials that were refused.
+struct Refused {
+    remote: Remote,
+    times: u32,
+    /// They are not tried again before.
+    until: Instant,
 }
 
 /// What a commit says all together.
 type Told = Arc<Mutex<Statuses>>;
 
 impl Follower {
-    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        mut stopped: watch::Receiver<bool>,
+        mut words: mpsc::UnboundedReceiver<(StackName, crate::report::Status)>,
+    ) {
         self.shared.board.publish_source(self.view.clone());
-        let poster = self.poster().await;
-        let statuses = Statuses::new(poster.clone(), self.config.public_url.clone(), &self.name);
+        let statuses = Statuses::new(self.config.public_url.clone(), &self.name);
         let told: Told = Arc::new(Mutex::new(statuses));
-        let (sender, mut reports) = mpsc::unbounded_channel::<(StackName, Status)>();
         let listener = Arc::clone(&told);
         let aggregator = tokio::spawn(async move {
-            while let Some((stack, status)) = reports.recv().await {
-                lock(&listener).take(&stack, status);
+            while let Some((stack, status)) = words.recv().await {
+                {
+                    let mut told = lock(&listener);
+                    told.take(&stack, status);
+                    while let Ok((stack, status)) = words.try_recv() {
+                        told.take(&stack, status);
+                    }
+                    told.tell();
+                }
+                tokio::time::sleep(TOGETHER).await;
             }
         });
         let _watch = self.watch_folder();
-        tokio::select! {
-            () = self.follow(&told, &sender) => {}
-            // a dropped sender is a stop as well
-            _ = stopped.wait_for(|stop| *stop) => {}
+        let mut panics = 0;
+        loop {
+            let text = tokio::select! {
+                ended = supervise::caught(self.follow(&told)) => ended.err().unwrap_or_default(),
+                // a dropped sender is a stop as well
+                _ = stopped.wait_for(|stop| *stop) => break,
+            };
+            panics += 1;
+            let wait = supervise::wait(panics);
+            tracing::error!(source = %self.name, panic = %text, "hks has a mistake; this source begins anew in {wait:?}");
+            self.view.error = Some(format!("hks stumbled ({text}); it begins anew, please report this"));
+            self.shared.board.publish_source(self.view.clone());
+            self.tried.send_replace(true);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = stopped.wait_for(|stop| *stop) => break,
+            }
         }
         let actors = std::mem::take(&mut self.actors);
         futures::future::join_all(actors.into_values().map(Actor::stop)).await;
-        drop(sender);
+        let poster = self.poster.take();
+        drop(self);
         let _ = aggregator.await;
         if let Some(poster) = poster {
             poster.flush(FLUSH).await;
         }
     }
 
-    async fn poster(&self) -> Option<Poster> {
-        let forge = self.source.forge.as_ref()?;
-        match forge.token.read(self.config.kubeconfig.as_deref()).await {
-            Ok(token) => {
-                let context = format!("hks/{}/deploy", self.config.cluster);
-                let (url, repository) = (forge.api_url.as_str(), forge.repository.as_str());
-                let config = ForgeConfig::new(forge.kind, url, repository, token, context);
-                Some(Poster::start(config, Arc::clone(&self.shared.metrics)))
-            }
+    /// Finds out how to report to the forge. The token may be made after the start, so it is looked for until it is there.
+    async fn find_poster(&mut self, told: &Told) {
+        let Some(forge) = self.source.forge.as_ref().filter(|_| self.poster.is_none()) else { return };
+        let read = tokio::time::timeout(PATIENCE, forge.token.read(self.config.kubeconfig.as_deref())).await;
+        let token = match read.unwrap_or_else(|_| Err(anyhow::anyhow!("the cluster does not answer"))) {
+            Ok(token) => token,
             Err(error) => {
-                tracing::error!(source = %self.name, error = %format!("{error:#}"), "failed to report to the forge");
-                None
+                let text = format!("{error:#}");
+                if self.silence.as_ref() != Some(&text) {
+                    tracing::error!(source = %self.name, error = %text, "failed to report to the forge; trying again");
+                }
+                self.silence = Some(text);
+                return;
             }
-        }
+        };
+        let context = format!("hks/{}/deploy", self.config.cluster);
+        let (url, repository) = (forge.api_url.as_str(), forge.repository.as_str());
+        let config = ForgeConfig::new(forge.kind, url, repository, token, context);
+        let poster = Poster::start(config, Arc::clone(&self.shared.metrics));
+        lock(told).report_to(poster.clone());
+        self.poster = Some(poster);
     }
 
     /// Looks again and again: when kicked, and at the latest after the poll interval.
-    async fn follow(&mut self, told: &Told, sender: &mpsc::UnboundedSender<(StackName, Status)>) {
-        let mut failures = 0;
+    async fn follow(&mut self, told: &Told) {
+        let (mut failures, mut kicked) = (0, true);
         loop {
-            match self.look(told, sender).await {
+            self.find_poster(told).await;
+            match self.look(kicked, told).await {
                 Ok(()) => {
                     failures = 0;
                     self.view.error = None;
@@ -176,15 +251,16 @@ impl Follower {
                     }
                     self.view.error = Some(text);
                     self.count("failed");
+                    self.take_up();
                 }
             }
             self.shared.board.publish_source(self.view.clone());
             self.tried.send_replace(true);
             let wait = self.interval(failures);
-            tokio::select! {
-                () = self.kick.notified() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
+            kicked = tokio::select! {
+                () = self.kick.notified() => true,
+                () = tokio::time::sleep(wait) => false,
+            };
         }
     }
 
@@ -203,48 +279,70 @@ impl Follower {
         self.shared.metrics.fetches.get_or_create(&OutcomeLabels { result }).inc();
     }
 
-    async fn look(&mut self, told: &Told, sender: &mpsc::UnboundedSender<(StackName, Status)>) -> Result<()> {
+    async fn look(&mut self, kicked: bool, told: &Told) -> Result<()> {
         let remote = self.remote().await?;
-        // wrong credentials are tried once; a forge may lock the account of who insists
-        if self.refused.as_ref() == Some(&remote) {
-            let user = remote.username.unwrap_or_else(|| "nobody".into());
-            return Err(GitError::Refused(user).into());
+        if let Some(refused) = self.refused.as_ref().filter(|refused| refused.remote == remote)
+            && !kicked
+            && Instant::now() < refused.until
+        {
+            return Err(GitError::refused(&remote).into());
         }
         let folder = self.config.data_dir.join("git").join(&self.name);
         let mirror = Arc::new(Mirror::new(folder, remote.clone(), &self.source.git.path)?);
-        let known = self.view.head.clone();
-        let work = Arc::clone(&mirror);
-        let mut fetch = tokio::task::spawn_blocking(move || {
-            let (revision, tag) = work.fetch()?;
-            let known = known.as_ref() == Some(&revision);
-            let stacks = if known { None } else { Some(work.stacks(&revision, tag.as_deref())?) };
-            Ok::<_, GitError>((revision, stacks))
-        });
+        let (work, known) = (Arc::clone(&mirror), self.reading.clone());
+        let mut fetch = tokio::task::spawn_blocking(move || work.look(known.as_deref()));
         let fetched = if let Ok(fetched) = tokio::time::timeout(SLOW, &mut fetch).await {
             fetched
         } else {
             self.view.error = Some(format!("{} is slow to answer; still waiting", self.view.url));
+            self.take_up();
             self.shared.board.publish_source(self.view.clone());
             self.tried.send_replace(true);
             fetch.await
         };
-        let (revision, stacks) = match fetched? {
-            Ok(fetched) => fetched,
+        let found = match fetched? {
+            Ok(found) => found,
             Err(error) => {
-                self.refused = matches!(error, GitError::Refused(_)).then_some(remote);
+                if matches!(error, GitError::Refused(_)) {
+                    self.refuse(remote);
+                }
                 return Err(error.into());
             }
         };
+        self.refused = None;
         self.view.fetched = Some(clock::now());
-        let Some(stacks) = stacks else {
+        let Some(found) = found else {
             self.count("unchanged");
             return Ok(());
         };
         self.count("changed");
-        tracing::info!(source = %self.name, revision = %revision.short(), stacks = stacks.len(), "new commit");
-        self.view.head = Some(revision.clone());
-        self.hand_on(&revision, stacks, &mirror, told, sender);
+        let revision = found.revision.clone();
+        tracing::info!(source = %self.name, revision = %revision.short(), stacks = found.files.len(), "new commit");
+        let reading = self.hand_on(found, &mirror, told);
+        self.view.head = Some(revision);
+        self.reading = Some(Arc::new(reading));
         Ok(())
+    }
+
+    /// While the repository can't be read, what is in the cluster goes on: Stacks that an earlier daemon acted for are taken up from
+    /// their records, so that a rollback is ended and drift is put back.
+    fn take_up(&mut self) {
+        if self.reading.is_some() {
+            return;
+        }
+        let project = self.project.borrow().clone().filter(|project| project.is_ready());
+        let Some(project) = project else { return };
+        for stack in lease::of_source(&project, &self.name) {
+            self.actor(&stack);
+        }
+    }
+
+    /// Remembers that credentials were refused; each time they rest for longer.
+    fn refuse(&mut self, remote: Remote) {
+        let before = self.refused.take().filter(|refused| refused.remote == remote);
+        let times = before.map_or(0, |refused| refused.times + 1);
+        let wait = (REFUSED.0 * 2_u32.saturating_pow(times.min(16))).min(REFUSED.1);
+        self.refused = Some(Refused { remote, times, until: Instant::now() + wait });
     }
 
     async fn remote(&self) -> Result<Remote> {
@@ -263,92 +361,6 @@ impl Follower {
             password: read(&git.password).await?,
             ssh_key: read(&git.ssh_key).await?,
             host_keys: git.host_keys.clone(),
-        })
-    }
-
-    /// Gives each Stack its file. Changed files go first: nobody waits for those that have nothing to do.
-    fn hand_on(
-        &mut self,
-        revision: &Revision,
-        stacks: Vec<StackFile>,
-        mirror: &Arc<Mirror>,
-        told: &Told,
-        sender: &mpsc::UnboundedSender<(StackName, Status)>,
-    ) {
-        self.view.problems.clear();
-        let mut owners: BTreeMap<StackName, Arc<str>> = BTreeMap::new();
-        let (mut changed, mut same) = (vec![], vec![]);
-        let mut files = BTreeMap::new();
-        let mut problems = vec![];
-        for file in stacks {
-            let known = self.files.get(&file.path);
-            let unchanged = known.is_some_and(|(id, _)| *id == file.id);
-            let name = match (known, unchanged) {
-                (Some((_, name)), true) => Some(name.clone()),
-                (known, _) => name_of(&file.content).or_else(|| known.map(|(_, name)| name.clone())),
-            };
-            let Some(name) = name else {
-                problems.push(why_nameless(&file));
-                continue;
-            };
-            if let Some(other) = owners.get(&name) {
-                problems.push(format!("{}: Stack {name} is already defined by {other}; rename one of them", file.path));
-                continue;
-            }
-            owners.insert(name.clone(), Arc::clone(&file.path));
-            files.insert(Arc::clone(&file.path), (file.id, name.clone()));
-            let commit = Commit { revision: revision.clone(), content: file.content };
-            if unchanged { same.push((name, commit)) } else { changed.push((name, commit)) }
-        }
-        let gone = self.actors.keys().filter(|name| !owners.contains_key(*name));
-        changed
-            .extend(gone.map(|name| (name.clone(), Commit { revision: revision.clone(), content: Content::Missing })));
-        self.files = files;
-        {
-            let mut told = lock(told);
-            let all: Vec<_> = changed.iter().chain(&same).map(|(name, _)| name.clone()).collect();
-            told.expect(revision, &all);
-            for problem in &problems {
-                let description = crate::report::shorten(problem, crate::report::MAX_DESCRIPTION);
-                told.whole(Status { revision: revision.clone(), state: StatusState::Failure, description });
-            }
-        }
-        self.view.problems = problems;
-        for (name, commit) in changed.into_iter().chain(same) {
-            let path = owners.get(&name).cloned().unwrap_or_else(|| "hks.yaml".into());
-            self.actor(&name, &path, mirror, sender).commit(commit);
-        }
-    }
-
-    fn actor(
-        &mut self,
-        name: &StackName,
-        path: &Arc<str>,
-        mirror: &Arc<Mirror>,
-        sender: &mpsc::UnboundedSender<(StackName, Status)>,
-    ) -> &Actor {
-        let (config, source) = (&self.config, &self.source);
-        self.actors.entry(name.clone()).or_insert_with(|| {
-            let (mirror, path) = (Arc::clone(mirror), Arc::clone(path));
-            let setting = Setting {
-                source: self.name.clone(),
-                // two sources that name the same Stack of the same project must not both act
-                me: format!("{}/{}", self.shared.me, self.name),
-                retry: false,
-                context: Context::new(&config.platform_of(source), &source.namespace, &source.git.branch, None),
-                probe: config.platform.probe_urls,
-                board: Arc::clone(&self.shared.board),
-                metrics: Arc::clone(&self.shared.metrics),
-                http: self.shared.http.clone(),
-                project: self.project.clone(),
-                turns: Arc::clone(&self.shared.turns),
-                statuses: sender.clone(),
-                older: Arc::new(move |sha| {
-                    let found = tokio::task::block_in_place(|| mirror.older(sha, &path));
-                    found.map_err(|error| format!("{sha} can't be had: {error}"))
-                }),
-            };
-            Actor::start(name.clone(), setting)
         })
     }
 
@@ -375,24 +387,6 @@ fn watch_refs(folder: &Path, tell: impl notify::EventHandler) -> notify::Result<
     // packed-refs lies beside it
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
     Ok(watcher)
-}
-
-fn name_of(content: &Content) -> Option<StackName> {
-    match content {
-        Content::File(document) => spec::name_of(&document.source),
-        Content::Missing | Content::Unusable { .. } => None,
-    }
-}
-
-fn why_nameless(file: &StackFile) -> String {
-    match &file.content {
-        Content::Unusable { message } => message.clone(),
-        Content::Missing => format!("{} is gone", file.path),
-        Content::File(document) => {
-            let first = spec::parse(&document.source, &file.path).err().and_then(|found| found.into_iter().next());
-            first.map_or_else(|| format!("{}: no name", file.path), |diagnostic| diagnostic.to_string())
-        }
-    }
 }
 
 fn lock(told: &Told) -> std::sync::MutexGuard<'_, Statuses> {

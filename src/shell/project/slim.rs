@@ -1,0 +1,103 @@
+//! What of an object is kept: no Secret values, no ConfigMap contents, and nothing that nobody reads.
+
+use crate::ident::Kind;
+use crate::plan::Live;
+use kube::api::DynamicObject;
+use serde_json::{Map, Value};
+
+/// Annotations that repeat the object.
+const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
+/// What is kept of a pod's spec: where it runs, and what of.
+const POD_SPEC: [&str; 3] = ["nodeName", "containers", "initContainers"];
+/// … and of a container.
+const CONTAINER: [&str; 3] = ["name", "image", "resources"];
+
+/// The parts of an object that are kept; nothing if it can't be read.
+pub(super) fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
+    let metadata = &mut object.metadata;
+    metadata.managed_fields = None;
+    metadata.self_link = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| !COPIES.contains(&name.as_str()));
+    }
+    let mut value = serde_json::to_value(object).ok()?;
+    // the items of a list carry no type of their own
+    value["apiVersion"] = kind.api_version().into();
+    value["kind"] = kind.to_string().into();
+    match kind {
+        Kind::Secret => {
+            for field in ["data", "stringData"] {
+                if let Some(data) = value[field].as_object_mut() {
+                    data.values_mut().for_each(|secret| *secret = Live::HIDDEN.into());
+                }
+            }
+        }
+        Kind::ConfigMap => {
+            let map = value.as_object_mut()?;
+            map.remove("data");
+            map.remove("binaryData");
+        }
+        // the pods say all that matters
+        Kind::ReplicaSet => {
+            value["spec"].as_object_mut()?.remove("template");
+        }
+        Kind::Pod => pod_spec(value["spec"].as_object_mut()?),
+        Kind::Job => {
+            if let Some(spec) = value["spec"]["template"]["spec"].as_object_mut() {
+                pod_spec(spec);
+            }
+        }
+        _ => {}
+    }
+    Some(value)
+}
+
+/// Pods and Jobs can't be changed, so they are compared with nothing.
+fn pod_spec(spec: &mut Map<String, Value>) {
+    spec.retain(|field, _| POD_SPEC.contains(&field.as_str()));
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(container) = container.as_object_mut() {
+                container.retain(|field, _| CONTAINER.contains(&field.as_str()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn slimmed(kind: Kind, object: Value) -> Value {
+        slim(kind, serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn values_of_secrets_and_contents_of_maps_are_not_kept() {
+        let secret =
+            slimmed(Kind::Secret, json!({ "metadata": { "name": "s" }, "data": { "password": "aHVudGVyMg==" } }));
+        assert_eq!(secret["data"], json!({ "password": Live::HIDDEN }));
+        assert_eq!((&secret["apiVersion"], &secret["kind"]), (&json!("v1"), &json!("Secret")));
+        let map = slimmed(Kind::ConfigMap, json!({ "metadata": { "name": "m" }, "data": { "a": "b" } }));
+        assert!(map.get("data").is_none());
+    }
+
+    #[test]
+    fn of_a_pod_only_what_explains_it_is_kept() {
+        let pod = slimmed(
+            Kind::Pod,
+            json!({
+                "metadata": { "name": "p", "managedFields": [{ "manager": "kubelet" }] },
+                "spec": {
+                    "nodeName": "n", "tolerations": [{}], "volumes": [{}],
+                    "containers": [{ "name": "c", "image": "i", "env": [{}], "resources": { "limits": {} } }],
+                },
+                "status": { "phase": "Running" },
+            }),
+        );
+        let containers = json!([{ "name": "c", "image": "i", "resources": { "limits": {} } }]);
+        assert_eq!(pod["spec"], json!({ "nodeName": "n", "containers": containers }));
+        assert_eq!((&pod["metadata"], &pod["status"]), (&json!({ "name": "p" }), &json!({ "phase": "Running" })));
+    }
+}

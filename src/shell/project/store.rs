@@ -1,0 +1,395 @@
+//! What the watches of a project have seen, by Stack: a look at one Stack costs what that Stack has, whatever else the
+//! project holds.
+
+use crate::ident::{Kind, ObjectKey, StackName};
+use crate::plan::{Live, Note, stack_of, uid};
+use crate::shell::clock;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Events kept for one Stack; each is about one object and repeated ones replace each other.
+const MAX_NOTES: usize = 100;
+/// Events kept about objects that were not seen yet, or are of nobody here.
+const MAX_STRAYS: usize = 500;
+/// Bytes of an event's text; the API server bounds it only for the newer of its two kinds of events.
+const MAX_MESSAGE: usize = 2048;
+/// How long a Stack that is about to make an object keeps its name from others; then the object is there to be seen.
+const CLAIM: Duration = Duration::from_mins(1);
+/// How long a claim stands for a look at the cluster that was made with it.
+const LOOKED: Duration = Duration::from_secs(5);
+/// How long an own write counts as newer than a list that does not have it: a list may have been on its way.
+const ECHO: Duration = Duration::from_secs(30);
+
+/// Objects and events of a project.
+#[derive(Default)]
+pub(super) struct Store {
+    stacks: BTreeMap<Arc<str>, Own>,
+    /// Whose each object is.
+    owners: BTreeMap<ObjectKey, Arc<str>>,
+    /// Events by their names: about what, and the event. Those about an object of a Stack are in its picture as well.
+    notes: BTreeMap<String, Arc<Note>>,
+    /// Names of the events about each object.
+    about: BTreeMap<ObjectKey, BTreeSet<String>>,
+    /// Events about objects that are of no Stack here, oldest first.
+    strays: BTreeSet<(Timestamp, String)>,
+    /// Objects as this daemon wrote them, until the watch says the same.
+    written: BTreeMap<ObjectKey, Instant>,
+    /// Who is about to make an object.
+    claims: BTreeMap<ObjectKey, (StackName, Instant)>,
+}
+
+/// What a Stack learns that wants to make an object.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody here has it; that it is not in the cluster either was seen a moment ago.
+    Looked,
+    /// Nobody here has it.
+    Free,
+    /// Another Stack has it, or is about to.
+    Taken(String),
+}
+
+/// One Stack.
+#[derive(Default)]
+struct Own {
+    live: Arc<Live>,
+    changes: watch::Sender<u64>,
+}
+
+impl Store {
+    /// The picture of one Stack.
+    pub(super) fn live(&self, stack: &str) -> Arc<Live> {
+        self.stacks.get(stack).map(|own| Arc::clone(&own.live)).unwrap_or_default()
+    }
+
+    /// Changes whenever something of the Stack does.
+    pub(super) fn subscribe(&mut self, stack: &StackName) -> watch::Receiver<u64> {
+        self.own(stack.as_str()).1.changes.subscribe()
+    }
+
+    /// One object, as last seen.
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<Value>> {
+        self.stacks.get(self.owners.get(key)?)?.live.objects.get(key).cloned()
+    }
+
+    /// All objects of a kind.
+    pub(super) fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
+        self.owners.keys().filter(|key| key.kind == kind).filter_map(|key| self.get(key)).collect()
+    }
+
+    /// Claims a name for a Stack: of two Stacks of this daemon that want the same one, only the first gets it.
+    pub(super) fn claim(&mut self, stack: &StackName, key: &ObjectKey) -> Claim {
+        if let Some(owner) = self.owners.get(key).filter(|owner| ***owner != *stack.as_str()) {
+            return Claim::Taken(owner.to_string());
+        }
+        match self.claims.get(key) {
+            Some((other, at)) if other != stack && at.elapsed() < CLAIM => Claim::Taken(other.to_string()),
+            Some((own, at)) if own == stack && at.elapsed() < LOOKED => Claim::Looked,
+            _ => {
+                self.claims.retain(|_, (_, at)| at.elapsed() < CLAIM);
+                self.claims.insert(key.clone(), (stack.clone(), Instant::now()));
+                Claim::Free
+            }
+        }
+    }
+
+    /// Takes a claim back.
+    pub(super) fn unclaim(&mut self, key: &ObjectKey) {
+        self.claims.remove(key);
+    }
+
+    /// Takes what a watch says: it tells all changes in their order, so only an own write may be newer.
+    pub(super) fn seen(&mut self, key: &ObjectKey, object: Value) {
+        if let Some(known) = self.get(key) {
+            let echo = self.written.contains_key(key) && uid(&known) == uid(&object);
+            match version(&known).cmp(&version(&object)) {
+                std::cmp::Ordering::Greater if echo => return,
+                std::cmp::Ordering::Equal if uid(&known) == uid(&object) => {
+                    self.written.remove(key);
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.written.remove(key);
+        self.put(key, object);
+    }
+
+    /// Takes what a write returned: the watch will bring it later, and until then the picture would be old. Versions of one
+    /// kind are ordered (KEP-5504).
+    pub(super) fn learn(&mut self, key: &ObjectKey, object: Value) {
+        let newer = self.get(key).is_none_or(|known| uid(&known) != uid(&object) || version(&known) < version(&object));
+        if newer {
+            self.written.insert(key.clone(), Instant::now());
+            self.put(key, object);
+        }
+    }
+
+    /// A new full list of `kind`: what is not in it is gone, and what is in it counts even if it is older than what was seen,
+    /// for the store of an API server may have been put back to yesterday. Only an own write may be newer than the list.
+    pub(super) fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Value>) {
+        self.written.retain(|_, at| at.elapsed() < ECHO);
+        let gone = self.owners.keys().filter(|key| key.kind == kind && !listed.contains_key(*key));
+        let gone: Vec<_> = gone.filter(|key| !self.written.contains_key(*key)).cloned().collect();
+        for key in &gone {
+            self.remove(key);
+        }
+        for (key, object) in listed {
+            self.seen(&key, object);
+        }
+    }
+
+    /// An object is gone.
+    pub(super) fn remove(&mut self, key: &ObjectKey) {
+        self.written.remove(key);
+        let Some(stack) = self.owners.remove(key) else { return };
+        let Some(own) = self.stacks.get_mut(&stack) else { return };
+        let live = Arc::make_mut(&mut own.live);
+        live.objects.remove(key);
+        live.events.retain(|note| note.about != *key);
+        own.tell();
+        if own.live.objects.is_empty() && own.changes.receiver_count() == 0 {
+            self.stacks.remove(&stack);
+        }
+        for name in self.about.get(key).into_iter().flatten() {
+            if let Some(note) = self.notes.get(name) {
+                self.strays.insert((note.at, name.clone()));
+            }
+        }
+        self.tidy();
+    }
+
+    fn put(&mut self, key: &ObjectKey, object: Value) {
+        let Some(stack) = stack_of(&object).map(str::to_owned) else { return self.remove(key) };
+        if self.owners.get(key).is_some_and(|owner| **owner != *stack) {
+            self.remove(key);
+        }
+        let new = !self.owners.contains_key(key);
+        let (name, own) = self.own(&stack);
+        Arc::make_mut(&mut own.live).objects.insert(key.clone(), Arc::new(object));
+        own.tell();
+        if new {
+            self.owners.insert(key.clone(), name);
+            // an event may come before what it is about
+            for event in self.about.get(key).cloned().unwrap_or_default() {
+                let Some(note) = self.notes.get(&event).cloned() else { continue };
+                self.strays.remove(&(note.at, event));
+                self.show(&stack, &note);
+            }
+        }
+    }
+
+    /// Takes a warning.
+    pub(super) fn note(&mut self, event: Event) {
+        let Some(kind) = event.involved_object.kind.as_deref().and_then(Kind::named) else { return };
+        let about = ObjectKey::new(kind, event.involved_object.name.unwrap_or_default());
+        let at = event.last_timestamp.map(|time| time.0).or(event.event_time.map(|time| time.0));
+        let mut message = event.message.unwrap_or_default();
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        let note = Arc::new(Note {
+            uid: event.involved_object.uid.unwrap_or_default(),
+            reason: event.reason.unwrap_or_default(),
+            message,
+            at: at.unwrap_or_else(clock::now),
+            about: about.clone(),
+        });
+        let name = event.metadata.name.unwrap_or_default();
+        self.forget(&name);
+        self.notes.insert(name.clone(), Arc::clone(&note));
+        self.about.entry(about.clone()).or_default().insert(name.clone());
+        if let Some(stack) = self.owners.get(&about).cloned() {
+            self.show(&stack, &note);
+        } else {
+            self.strays.insert((note.at, name));
+            self.tidy();
+        }
+    }
+
+    /// An event is gone.
+    pub(super) fn forget(&mut self, name: &str) {
+        let Some(note) = self.notes.remove(name) else { return };
+        self.strays.remove(&(note.at, name.to_owned()));
+        if let Some(names) = self.about.get_mut(&note.about) {
+            names.remove(name);
+            if names.is_empty() {
+                self.about.remove(&note.about);
+            }
+        }
+        let own = self.owners.get(&note.about).and_then(|stack| self.stacks.get_mut(stack));
+        if let Some(own) = own {
+            Arc::make_mut(&mut own.live).events.retain(|known| !Arc::ptr_eq(known, &note));
+        }
+    }
+
+    /// Puts an event into the picture of a Stack, in the order of time.
+    fn show(&mut self, stack: &str, note: &Arc<Note>) {
+        let Some(own) = self.stacks.get_mut(stack) else { return };
+        let events = &mut Arc::make_mut(&mut own.live).events;
+        let place = events.partition_point(|known| known.at <= note.at);
+        events.insert(place, Arc::clone(note));
+        let oldest = (events.len() > MAX_NOTES).then(|| Arc::clone(&events[0]));
+        own.tell();
+        if let Some(oldest) = oldest {
+            let name = self.about.get(&oldest.about).and_then(|names| {
+                let same = |name: &&String| self.notes.get(*name).is_some_and(|note| Arc::ptr_eq(note, &oldest));
+                names.iter().find(same).cloned()
+            });
+            if let Some(name) = name {
+                self.forget(&name);
+            }
+        }
+    }
+
+    fn tidy(&mut self) {
+        while self.strays.len() > MAX_STRAYS {
+            let Some((_, name)) = self.strays.pop_first() else { return };
+            self.forget(&name);
+        }
+    }
+
+    fn own(&mut self, stack: &str) -> (Arc<str>, &mut Own) {
+        let name = self.stacks.get_key_value(stack).map_or_else(|| stack.into(), |(name, _)| Arc::clone(name));
+        let own = self.stacks.entry(Arc::clone(&name)).or_default();
+        (name, own)
+    }
+
+    /// What can't be seen concerns every Stack.
+    pub(super) fn tell_all(&self) {
+        self.stacks.values().for_each(Own::tell);
+    }
+}
+
+impl Own {
+    fn tell(&self) {
+        self.changes.send_modify(|version| *version += 1);
+    }
+}
+
+/// `metadata.resourceVersion` as the number that it is in practice.
+fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::STACK_LABEL;
+    use serde_json::json;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new(Kind::Pod, name)
+    }
+
+    fn pod(stack: &str, name: &str, uid: &str, version: u64) -> Value {
+        let labels = json!({ STACK_LABEL: stack });
+        json!({ "metadata": { "name": name, "uid": uid, "resourceVersion": version.to_string(), "labels": labels } })
+    }
+
+    fn event(name: &str, about: &str, second: i64) -> Event {
+        let mut event = Event::default();
+        event.metadata.name = Some(name.into());
+        event.involved_object.kind = Some("Pod".into());
+        event.involved_object.name = Some(about.into());
+        let at = Timestamp::from_second(second).unwrap();
+        event.last_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        event.message = Some("x".repeat(5000));
+        event
+    }
+
+    fn versions(store: &Store, stack: &str) -> Vec<u64> {
+        store.live(stack).objects.values().map(|object| version(object)).collect()
+    }
+
+    #[test]
+    fn a_stack_sees_its_own_and_hears_of_it_alone() {
+        let mut store = Store::default();
+        let [mut a, mut b] = ["a", "b"].map(|name| store.subscribe(&StackName::new(name).unwrap()));
+        store.seen(&key("a-1"), pod("a", "a-1", "u", 1));
+        assert!(a.has_changed().unwrap() && !b.has_changed().unwrap());
+        a.mark_unchanged();
+        store.seen(&key("b-1"), pod("b", "b-1", "v", 2));
+        assert!(!a.has_changed().unwrap() && b.has_changed().unwrap());
+        b.mark_unchanged();
+        store.seen(&key("b-1"), pod("b", "b-1", "v", 2));
+        assert!(!b.has_changed().unwrap(), "nothing is new");
+        assert_eq!(versions(&store, "a"), [1]);
+        // an object that changes hands leaves one picture for the other
+        store.seen(&key("a-1"), pod("b", "a-1", "u", 3));
+        assert_eq!((versions(&store, "a").len(), versions(&store, "b").len()), (0, 2));
+        assert!(a.has_changed().unwrap() && b.has_changed().unwrap());
+        store.remove(&key("b-1"));
+        assert_eq!(versions(&store, "b"), [3]);
+    }
+
+    #[test]
+    fn a_name_is_claimed_by_one_stack() {
+        let mut store = Store::default();
+        let [a, b] = ["a", "b"].map(|name| StackName::new(name).unwrap());
+        assert_eq!(store.claim(&a, &key("p")), Claim::Free);
+        assert_eq!(store.claim(&a, &key("p")), Claim::Looked);
+        assert_eq!(store.claim(&b, &key("p")), Claim::Taken("a".into()));
+        store.seen(&key("q"), pod("b", "q", "u", 1));
+        assert_eq!(store.claim(&a, &key("q")), Claim::Taken("b".into()));
+    }
+
+    #[test]
+    fn events_find_their_object_whichever_comes_first() {
+        let mut store = Store::default();
+        store.note(event("early", "a-1", 5));
+        assert!(store.live("a").events.is_empty());
+        store.seen(&key("a-1"), pod("a", "a-1", "u", 1));
+        store.note(event("first", "a-1", 1));
+        store.note(event("early", "a-1", 9));
+        let times: Vec<_> = store.live("a").events.iter().map(|note| note.at.as_second()).collect();
+        assert_eq!(times, [1, 9], "in order, and a repeated one replaces the earlier");
+        assert_eq!(store.live("a").events[0].message.len(), MAX_MESSAGE);
+        store.forget("first");
+        assert_eq!(store.live("a").events.len(), 1);
+        store.remove(&key("a-1"));
+        assert!(store.live("a").events.is_empty());
+    }
+
+    #[test]
+    fn events_are_bounded_for_each_stack() {
+        let mut store = Store::default();
+        for stack in ["a", "b"] {
+            store.seen(&key(stack), pod(stack, stack, stack, 1));
+        }
+        store.note(event("of-b", "b", 0));
+        for number in 0..1000 {
+            store.note(event(&format!("a{number}"), "a", number));
+            store.note(event(&format!("x{number}"), &format!("nobody-{number}"), number));
+        }
+        assert_eq!(store.live("a").events.len(), MAX_NOTES);
+        assert_eq!(store.live("a").events.last().map(|note| note.at.as_second()), Some(999));
+        assert_eq!(store.live("b").events.len(), 1, "another Stack's noise takes none of it");
+        assert_eq!((store.notes.len(), store.about.len()), (MAX_NOTES + MAX_STRAYS + 1, MAX_STRAYS + 2));
+    }
+
+    #[test]
+    fn only_an_own_write_is_newer_than_what_is_seen() {
+        let mut store = Store::default();
+        store.seen(&key("p"), pod("a", "p", "u", 5));
+        store.learn(&key("p"), pod("a", "p", "u", 7));
+        store.seen(&key("p"), pod("a", "p", "u", 6));
+        assert_eq!(versions(&store, "a"), [7], "the watch is behind the answer");
+        store.replace(Kind::Pod, [(key("p"), pod("a", "p", "u", 6))].into());
+        assert_eq!(versions(&store, "a"), [7], "a list was on its way");
+        store.seen(&key("p"), pod("a", "p", "u", 7));
+        store.replace(Kind::Pod, [(key("p"), pod("a", "p", "u", 3))].into());
+        assert_eq!(versions(&store, "a"), [3], "the store was put back");
+        store.learn(&key("p"), pod("a", "p", "u", 2));
+        assert_eq!(versions(&store, "a"), [3], "an answer that comes late");
+        store.seen(&key("p"), pod("a", "p", "other", 1));
+        assert_eq!(versions(&store, "a"), [1]);
+        store.learn(&key("q"), pod("a", "q", "w", 9));
+        store.replace(Kind::Pod, BTreeMap::new());
+        assert_eq!(versions(&store, "a"), [9], "made while the list was on its way");
+    }
+}

@@ -1,0 +1,216 @@
+//! Nothing stays stuck and nothing writes that should not: daemons that slept, namespaces and rights that come and go, forges
+//! that are away, and Stacks that want the same names.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use support::{World, kit, until, worker};
+
+fn stack(word: &str) -> String {
+    worker("one", "1", "sleep 3600", "")
+        .replace("    command:", &format!("    env: {{WORD: \"{word}\"}}\n    command:"))
+}
+
+fn running(name: &str) -> (World, String) {
+    let mut world = World::new(name);
+    let sha = world.push_stack(&stack("first"));
+    world.start();
+    world.settled("one", &sha);
+    (world, sha)
+}
+
+fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn word(world: &World) -> String {
+    let path = "jsonpath={.spec.template.spec.containers[0].env[?(@.name==\"WORD\")].value}";
+    world.kubectl(&["get", "deployment", "one-job", "-o", path])
+}
+
+/// Versions of what a daemon writes.
+fn versions(world: &World) -> String {
+    let path = "jsonpath={range .items[*]}{.metadata.name}={.metadata.generation}/{.metadata.labels.app\\.kubernetes\\.io/managed-by} {end}";
+    let record = world.kubectl(&["get", "configmap", "hks-one", "-o", "jsonpath={.metadata.resourceVersion}"]);
+    format!("{} {record}", world.kubectl(&["get", "deployment", "-o", path]))
+}
+
+#[test]
+fn a_daemon_that_slept_writes_nothing_once_another_one_acts() {
+    let (world, _) = running("fence");
+    let first = format!("http://{}/api/v1/stacks/one", world.address);
+    // asleep in the middle of a deployment
+    let sha = world.push_stack(&stack("second"));
+    world.wait("one", "under way", 30, |view| view["desiredRevision"] == sha.as_str());
+    signal(world.pid(), "-STOP");
+    let config = world.local_config("second");
+    let (mut second, address) = support::spawn(&config, &config.with_file_name("log"));
+    let view = || support::get_json(&format!("http://{address}/api/v1/stacks/one")).unwrap_or_default();
+    let sha = world.push_stack(&stack("third"));
+    let done = until(120, || view()["state"] == "settled" && view()["appliedRevision"] == sha.as_str());
+    let (last, before) = (view(), versions(&world));
+    signal(world.pid(), "-CONT");
+    let stands_by = until(60, || support::get_json(&first).unwrap_or_default()["state"] == "standby");
+    // what it had begun with would be written by now
+    std::thread::sleep(Duration::from_secs(5));
+    let after = versions(&world);
+    let _ = second.kill();
+    let _ = second.wait();
+    assert!(done, "{last:#}");
+    assert!(stands_by, "{:?}", support::get_json(&first));
+    assert_eq!(after, before);
+    assert_eq!(word(&world), "third");
+}
+
+#[test]
+fn a_namespace_that_comes_again_is_deployed_again() {
+    let (world, sha) = running("again");
+    world.kubectl(&["delete", "namespace", &world.namespace, "--wait=true"]);
+    world.wait("one", "gone", 60, |view| {
+        view["state"] == "unreachable" && view["activity"].as_str().unwrap_or_default().contains("does not exist")
+    });
+    world.kubectl(&["create", "namespace", &world.namespace]);
+    world.kubectl(&["label", "namespace", &world.namespace, &format!("hks-test={}", std::process::id())]);
+    world.settled("one", &sha);
+    for object in ["lease/hks-one", "configmap/hks-one", "deployment/one-job"] {
+        world.kubectl(&["get", object]);
+    }
+}
+
+/// A kubeconfig of an account that may do in the project what hks needs, but for one kind.
+fn limited(world: &World, without: &str) -> PathBuf {
+    let kinds = [
+        ("", "configmaps"),
+        ("", "events"),
+        ("", "persistentvolumeclaims"),
+        ("", "pods"),
+        ("", "secrets"),
+        ("", "services"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("apps", "statefulsets"),
+        ("autoscaling", "horizontalpodautoscalers"),
+        ("batch", "cronjobs"),
+        ("batch", "jobs"),
+        ("coordination.k8s.io", "leases"),
+        ("networking.k8s.io", "ingresses"),
+        ("networking.k8s.io", "networkpolicies"),
+        ("policy", "poddisruptionbudgets"),
+    ];
+    let rule = |(group, kind): &(&str, &str)| {
+        format!(
+            "- {{apiGroups: [\"{group}\"], resources: [{kind}], verbs: [get, list, watch, create, patch, update, delete]}}\n"
+        )
+    };
+    let rules: String = kinds.iter().filter(|(_, kind)| *kind != without).map(rule).collect();
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: limited}}\nrules:\n{rules}---\napiVersion: \
+         v1\nkind: ServiceAccount\nmetadata: {{name: limited}}\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: \
+         RoleBinding\nmetadata: {{name: limited}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: \
+         limited}}\nsubjects: [{{kind: ServiceAccount, name: limited, namespace: {}}}]\n",
+        world.namespace
+    );
+    let file = world.folder.path().join("role.yaml");
+    std::fs::write(&file, role).unwrap();
+    world.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    let token = world.kubectl(&["create", "token", "limited"]);
+    let read = |path: &str| world.kubectl(&["config", "view", "--raw", "--minify", "-o", &format!("jsonpath={path}")]);
+    let (server, authority) =
+        (read("{.clusters[0].cluster.server}"), read("{.clusters[0].cluster.certificate-authority-data}"));
+    let name = read("{.clusters[0].cluster.tls-server-name}");
+    let name = if name.is_empty() { String::new() } else { format!(", tls-server-name: {name}") };
+    let kubeconfig = world.folder.path().join("limited.yaml");
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\nclusters: \
+         [{{name: x, cluster: {{server: \"{server}\", certificate-authority-data: {authority}{name}}}}}]\nusers: [{{name: x, user: \
+         {{token: {token}}}}}]\n"
+    );
+    std::fs::write(&kubeconfig, text).unwrap();
+    kubeconfig
+}
+
+/// A configuration that leads to the project by another kubeconfig.
+fn config_by(world: &World, kubeconfig: &std::path::Path) -> PathBuf {
+    let config = world.local_config("daemon");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let target = format!("    target: {{kubeconfig: {}}}\n", kubeconfig.display());
+    let text = match &kit().vcluster {
+        Some(name) => text.replace(&format!("    target: {{vcluster: {{name: {name}}}}}\n"), &target),
+        None => text.replace("    git:\n", &format!("{target}    git:\n")),
+    };
+    std::fs::write(&config, text).unwrap();
+    config
+}
+
+#[test]
+fn a_kind_that_may_not_be_seen_is_named_and_a_new_right_and_token_are_noticed() {
+    let mut world = World::new("rights");
+    let kubeconfig = limited(&world, "cronjobs");
+    let sha = world.push_stack(&stack("first"));
+    let config = config_by(&world, &kubeconfig);
+    world.start_with(&config);
+    world.wait("one", "unreachable", 30, |view| {
+        let activity = view["activity"].as_str().unwrap_or_default();
+        view["state"] == "unreachable" && activity.contains("hks may not list cronjobs in namespace")
+    });
+    // the right comes, and nobody restarts anything
+    limited(&world, "nothing");
+    world.settled("one", &sha);
+    // a token that is no longer known is replaced in the file
+    let good = std::fs::read_to_string(&kubeconfig).unwrap();
+    world.kubectl(&["delete", "serviceaccount", "limited"]);
+    limited(&world, "nothing");
+    assert_ne!(std::fs::read_to_string(&kubeconfig).unwrap(), good);
+    let sha = world.push_stack(&stack("second"));
+    world.settled("one", &sha);
+}
+
+#[test]
+fn what_is_recorded_goes_on_while_the_forge_is_away() {
+    let (mut world, sha) = running("away");
+    world.stop();
+    let hidden = world.folder.path().join("hidden.git");
+    std::fs::rename(world.remote(), &hidden).unwrap();
+    world.kubectl(&["set", "env", "deployment/one-job", "WORD=drift"]);
+    world.start();
+    assert!(until(60, || word(&world) == "first"), "drift is put back: {:#}", world.view("one"));
+    assert_eq!(world.view("one")["state"], "settled");
+    std::fs::rename(&hidden, world.remote()).unwrap();
+    world.settled("one", &sha);
+}
+
+#[test]
+fn of_two_stacks_that_want_one_name_only_one_gets_it() {
+    let mut world = World::new("names");
+    let registry = &kit().registry;
+    let text = |stack: &str, app: &str| {
+        format!(
+            "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: {stack}}}\napps:\n  {app}: {{image: \
+             \"{registry}/busybox:1\", replicas: 0, ports: {{http: 8080}}}}\n"
+        )
+    };
+    world.write("a/hks.yaml", &text("pay", "api-web"));
+    world.write("b/hks.yaml", &text("pay-api", "web"));
+    let sha = world.push("two of a name");
+    world.start();
+    let state = |stack: &str| world.view(stack)["state"].as_str().unwrap_or_default().to_owned();
+    let ended = || {
+        let both = [state("pay"), state("pay-api")];
+        both.iter().any(|state| state == "settled") && both.iter().any(|state| state == "invalid")
+    };
+    assert!(until(60, ended), "{} {}", world.view("pay"), world.view("pay-api"));
+    let (winner, loser) = if state("pay") == "settled" { ("pay", "pay-api") } else { ("pay-api", "pay") };
+    world.settled(winner, &sha);
+    let cause = world.view(loser)["cause"].as_str().unwrap_or_default().to_owned();
+    assert!(cause.contains(&format!("does not belong to this Stack but to Stack {winner}")), "{cause}");
+    for kind in ["service", "deployment"] {
+        let owner =
+            world.kubectl(&["get", kind, "pay-api-web", "-o", "jsonpath={.metadata.labels.hks\\.hexabase\\.ai/stack}"]);
+        assert_eq!(owner, winner, "{kind}");
+    }
+}
