@@ -79,6 +79,7 @@ pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) 
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
     let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
         (Some(_), ..) => (StackState::Suspended(Why::Asked), None),
+        (None, Some(attempt), _) if attempt.failed.is_some() => (StackState::RollingBack, Some(&attempt.revision)),
         (None, Some(attempt), _) => (StackState::Deploying, Some(&attempt.revision)),
         (None, None, Some(held)) if !held.restored && held.ending == Ending::Open => {
             (StackState::RollingBack, Some(&held.revision))
@@ -94,7 +95,8 @@ pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) 
     view.desired_revision = newest.or(record.settled.as_ref().map(|release| &release.revision)).cloned();
     match state {
         StackState::Held(_) | StackState::RollingBack => {
-            explain(&mut view, record.held.as_ref().map(|held| &held.cause));
+            let asked = record.attempt.as_ref().and_then(|attempt| attempt.failed.as_ref());
+            explain(&mut view, asked.or(record.held.as_ref().map(|held| &held.cause)));
         }
         StackState::Invalid => {
             let cause = rejected.and_then(|last| last.cause.as_ref());
