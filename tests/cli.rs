@@ -363,7 +363,7 @@ fn a_gateway_is_examined_with_what_its_class_supports() {
 }
 
 #[test]
-fn an_environment_is_named_or_refused() {
+fn an_environment_is_named_or_refused_unless_the_daemon_has_chosen() {
     let world = World::new("cli-environment");
     let file = worker(
         "one",
@@ -384,6 +384,11 @@ fn an_environment_is_named_or_refused() {
         assert_eq!(code(&output), 2, "{command}");
         assert!(err(&output).contains("follows tags (v*); say which one it is with --tag"), "{}", err(&output));
     }
+    // what the daemon deploys there is no guess
+    let published = json!({ "main": { "branch": "main", "platform": { "domain": "apps.localhost" } } }).to_string();
+    world.kubectl(&["create", "configmap", "hks.platform", &format!("--from-literal=platform.json={published}")]);
+    let output = bare(&world, &["diff"]);
+    assert!(code(&output) == 1 && out(&output).contains("replicas: 1"), "{}{}", out(&output), err(&output));
     let output = bare(&world, &["render", "-e", "production", "--tag", "v1.4.0"]);
     assert!(code(&output) == 0 && out(&output).contains("replicas: 2"), "{}", err(&output));
 }
