@@ -64,7 +64,7 @@ fn a_lost_record_deletes_nothing() {
 #[test]
 fn a_database_that_was_kept_is_never_deleted_by_a_later_mistake() {
     let mut world = World::new("kept");
-    world.push_stack(&with_database("sleep 12; exit 1", ""));
+    world.push_stack(&with_database("sleep 8; exit 1", ""));
     world.start();
     assert!(until(90, || world
         .try_kubectl(&["exec", "todo-main-0", "-c", "postgres", "--", "pg_isready", "-h", "127.0.0.1"])
@@ -130,13 +130,8 @@ fn credentials_that_are_made_anew_in_a_deployment_reach_everybody() {
     ]);
     world.start();
     let key = |name: &str| {
-        world.kubectl(&[
-            "get",
-            "secret",
-            "todo-main-credentials",
-            "-o",
-            &format!("go-template={{{{index .data \"{name}\" | base64decode}}}}"),
-        ])
+        let template = format!("go-template={{{{with index .data \"{name}\"}}}}{{{{. | base64decode}}}}{{{{end}}}}");
+        world.kubectl(&["get", "secret", "todo-main-credentials", "-o", &template])
     };
     assert!(until(60, || {
         let password = key("password");

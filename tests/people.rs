@@ -87,16 +87,16 @@ fn a_stack_can_be_suspended_and_destroyed() {
     assert_eq!(world.kubectl(&["get", "deployment", "one-web", "-o", "jsonpath={.spec.replicas}"]), "1");
     hks(&world, &["destroy", "one", "--yes"]);
     world.wait("one", "destroyed", 60, |view| view["state"] == "held" && view["appliedRevision"].is_null());
-    let left = || world.objects().into_iter().filter(|name| !name.starts_with("pod/")).collect::<Vec<_>>();
+    let left = |world: &World| world.objects().into_iter().filter(|name| !name.starts_with("pod/")).collect::<Vec<_>>();
     assert!(
-        until(60, || left() == ["persistentvolumeclaim/data-one-main-1", "secret/one-main-credentials"]),
+        until(60, || left(&world) == ["persistentvolumeclaim/data-one-main-1", "secret/one-main-credentials"]),
         "{:?}",
-        left()
+        left(&world)
     );
     world.kill();
     world.start();
     world.wait("one", "still gone", 30, |view| view["state"] == "held");
-    assert_eq!(left().len(), 2);
+    assert_eq!(left(&world).len(), 2);
     let third = world.push_stack(&sample("one", "1.0.0"));
     world.settled("one", &third);
 }
