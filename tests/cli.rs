@@ -436,3 +436,23 @@ fn the_daemon_answers_what_it_is_asked_for() {
     assert!(ended == 0, "{text}");
     assert!(support::until(60, || world.objects().is_empty()), "{:?}", world.objects());
 }
+
+#[test]
+fn what_crashes_at_rest_is_told_by_both() {
+    let mut world = World::new("cli-degraded");
+    let rest = "    shutdown: {gracePeriod: 1s}\nsecrets: {s: {generate: {key: {length: 20}}}}\n";
+    let file = worker("one", "1", "sleep 25; echo key $KEY; exit 7", rest)
+        .replace("    command:", "    env: {KEY: \"${secrets.s.key}\"}\n    command:");
+    let sha = world.push_stack(&file);
+    world.start();
+    world.settled("one", &sha);
+    // between two crashes it is only not ready
+    let cause = "job crashes (exit code 7): key ***";
+    world.wait("one", "degraded", 150, |view| view["state"] == "degraded" && view["troubles"][0]["cause"] == cause);
+    let mut text = String::new();
+    let told = support::until(60, || {
+        text = out(&bare(&world, &["status", "one"]));
+        text.contains("⚠ degraded") && text.contains("trouble")
+    });
+    assert!(told, "{text}");
+}

@@ -6,13 +6,15 @@ use super::output::{BAD, GOOD, Out, PLAIN, STRONG, harmless, style};
 use super::table::{Cell, plain, strong, table};
 use super::{Ended, INTERRUPTED};
 use crate::ident::StackName;
-use crate::machine::Machine;
+use crate::machine::{Effect, Event, Machine};
 use crate::manifest::Context;
+use crate::plan::{Live, Note};
 use crate::platform::Platform;
 use crate::record::Outcome;
 use crate::report::{AppView, DatabaseView, Readiness, StackState, Tone, View, shorten, span};
 use crate::shell::failure::Failure;
 use crate::shell::files::{self, Told};
+use crate::shell::logs::Redactor;
 use crate::shell::project::Project;
 use crate::shell::published::{self, Published, Sources};
 use crate::shell::{clock, inspect, lease, view};
@@ -28,6 +30,8 @@ use tokio::sync::watch;
 
 /// Deployments that `hks status` shows; `hks history` shows all.
 const LAST: usize = 5;
+/// Troubles whose log lines are fetched at most.
+const EXPLAINED: usize = 8;
 /// Records that are read at the same time.
 const PARALLEL: usize = 8;
 /// Characters of a sentence in a list.
@@ -60,7 +64,7 @@ pub(super) async fn status(name: Option<&str>, again: bool, cluster: &ClusterArg
     let (project, _watches) = cluster.watch().await?;
     let mut shown = String::new();
     loop {
-        let text = look(name, &project, cluster.namespace(), out).await?;
+        let text = Box::pin(look(name, &project, cluster.namespace(), out)).await?;
         // what has not changed but for ages is not worth another line in a log
         if text != shown {
             if again && !out.json && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
@@ -121,13 +125,38 @@ async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Re
     );
     let live = project.live(stack);
     let machine = Machine::new(stack.clone(), context, record);
-    let mut view = view::recorded(&machine, namespace, &live, clock::now());
+    let looking = Box::pin(looked(machine.clone(), project, &live)).await;
+    let mut view = view::recorded(&machine, &looking, namespace, &live, clock::now());
+    if !view.activity.is_empty() {
+        // what the cluster says of pods may quote an app; who may not read the Secrets can't take them out of it
+        let redactor = Redactor::of(&project.client, namespace).await;
+        view.activity = redactor.map(|redactor| redactor.clean_words(view.activity)).unwrap_or_default();
+    }
     if published.is_none() {
         // where no daemon says what addresses look like, they are what is live
         view.urls = view::addresses(&live);
     }
     let page = published.and_then(|of| page(of, stack));
     Ok(Seen { view, holder, page })
+}
+
+/// The machine after it has looked at what is live: as long ago as something is not ready, and now, since a daemon would have
+/// looked meanwhile. Of what it asks for only causes are explained, which changes nothing.
+async fn looked(mut machine: Machine, project: &Project, live: &Live) -> Machine {
+    let now = clock::now();
+    for at in [view::unready_since(live).unwrap_or(now).min(now), now] {
+        let mut effects = machine.step(Event::Observed, live, at);
+        for _ in 0..EXPLAINED {
+            let ask = |effect| match effect {
+                Effect::Explain(id, cause) => Some((id, cause)),
+                _ => None,
+            };
+            let Some((id, cause)) = effects.0.into_iter().find_map(ask) else { break };
+            let explained = inspect::explain(project, cause).await;
+            effects = machine.step(Event::Explained(id, explained), live, at);
+        }
+    }
+    machine
 }
 
 /// A Stack whose record can't be read.
@@ -329,7 +358,7 @@ pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended
     let live = project.live(&stack);
     let events = &live.events;
     if out.json {
-        let one = |note: &Arc<crate::plan::Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
+        let one = |note: &Arc<Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
         out.data(&events.iter().map(one).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -338,7 +367,7 @@ pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended
         return Ok(ExitCode::SUCCESS);
     }
     let now = clock::now();
-    let row = |note: &Arc<crate::plan::Note>| {
+    let row = |note: &Arc<Note>| {
         vec![
             plain(format!("{} ago", span(now.duration_since(note.at)))),
             strong(note.about.to_string()),
