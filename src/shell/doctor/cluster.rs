@@ -44,7 +44,7 @@ fn project(space: &Seen, name: &str) -> Finding {
         }
         Seen::Hidden(why) => {
             let says = format!("it can't be seen whether namespace {name} exists: {why}");
-            Finding::warning("project", says, format!("grant get on namespaces, resourceNames: [{name}]"))
+            Finding::unseen("project", says, format!("grant get on namespaces, resourceNames: [{name}]"))
         }
     }
 }
@@ -78,7 +78,7 @@ async fn kinds(patient: &Patient<'_>) -> Vec<Finding> {
         let path = if group == "v1" { "/api/v1".to_owned() } else { format!("/apis/{group}") };
         let served = Seen::at(&patient.target, &path).await;
         if let Seen::Hidden(why) = &served {
-            found.push(Finding::warning(
+            found.push(Finding::unseen(
                 "kinds",
                 format!("it can't be seen what of {group} is served: {why}"),
                 "kubectl api-resources",
@@ -128,7 +128,7 @@ async fn login(patient: &Patient<'_>) -> Option<Finding> {
             ),
         ),
         Seen::Hidden(why) => {
-            Finding::warning(ABOUT, format!("the login {name} can't be seen: {why}"), "grant get on secrets")
+            Finding::unseen(ABOUT, format!("the login {name} can't be seen: {why}"), "grant get on secrets")
         }
     })
 }
@@ -168,7 +168,7 @@ fn classes(here: &Seen, below: Option<&Seen>, wanted: Option<&str>) -> Finding {
     }
     match (here, below) {
         (Seen::Hidden(why), _) => {
-            Finding::warning(ABOUT, format!("classes can't be seen: {why}"), "grant list on storageclasses")
+            Finding::unseen(ABOUT, format!("classes can't be seen: {why}"), "grant list on storageclasses")
         }
         (_, Some(below)) => match default(below) {
             Some(class) if grows(&class) => Finding::warning(
@@ -185,7 +185,7 @@ fn classes(here: &Seen, below: Option<&Seen>, wanted: Option<&str>) -> Finding {
                 format!("{}; {SHOW}", grow(&name(&class))),
             ),
             None if matches!(below, Seen::Hidden(_)) => {
-                Finding::warning(ABOUT, "the vCluster shows no class, and those of its host can't be seen", SHOW)
+                Finding::unseen(ABOUT, "the vCluster shows no class, and those of its host can't be seen", SHOW)
             }
             None => missing_class(),
         },
@@ -198,7 +198,7 @@ fn named(here: &Seen, below: Option<&Seen>, wanted: &str) -> Finding {
     const ABOUT: &str = "storage";
     let seen = below.filter(|_| here.items().is_empty()).unwrap_or(here);
     if let Seen::Hidden(why) = seen {
-        return Finding::warning(ABOUT, format!("classes can't be seen: {why}"), "grant list on storageclasses");
+        return Finding::unseen(ABOUT, format!("classes can't be seen: {why}"), "grant list on storageclasses");
     }
     let names: Vec<_> = seen.items().iter().filter_map(|class| class["metadata"]["name"].as_str()).collect();
     let found = seen.items().iter().find(|class| class["metadata"]["name"] == wanted);
