@@ -8,7 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{World, kit, sample, worker};
 
@@ -455,4 +455,25 @@ fn what_crashes_at_rest_is_told_by_both() {
         text.contains("⚠ degraded") && text.contains("trouble")
     });
     assert!(told, "{text}");
+}
+
+#[test]
+fn of_two_that_apply_at_once_one_stands_back() {
+    let world = World::new("cli-two");
+    world.write("hks.yaml", &worker("one", "1", "sleep 3601", "    shutdown: {gracePeriod: 1s}\n"));
+    let kit = kit();
+    let start = || {
+        let mut command = hks(&world, &["apply"]);
+        command.env("HKS_KUBECONFIG", &kit.kubeconfig).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(vcluster) = &kit.vcluster {
+            command.env("HKS_VCLUSTER", vcluster);
+        }
+        command.spawn().unwrap()
+    };
+    let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    let mut codes = both.each_ref().map(code);
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 1], "{}{}", err(&both[0]), err(&both[1]));
+    let back = both.iter().find(|output| code(output) == 1).unwrap();
+    assert!(err(back).contains("another daemon acts for this Stack: apply-"), "{}", err(back));
 }
