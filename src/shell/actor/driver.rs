@@ -1,0 +1,155 @@
+//! Carrying out what a machine asks for: one request after the other, and the turns that changes of the platform wait for.
+
+use super::{Left, Setting};
+use crate::ident::{PassId, StackName};
+use crate::machine::{Effect, Event, Machine, State};
+use crate::report;
+use crate::shell::apply::Hand;
+use crate::shell::metrics::OutcomeLabels;
+use crate::shell::project::Project;
+use crate::shell::{apply, inspect, lease, record};
+use futures::future::BoxFuture;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+
+/// Whether the cluster's address or the access data may be others now: something failed that trying again may cure.
+pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
+    let fault = match reply {
+        Event::Checked(_, reply) | Event::Saved(_, reply) | Event::Deleted(_, reply) => reply.as_ref().err(),
+        Event::Applied(_, reply) => reply.as_ref().err(),
+        _ => None,
+    };
+    fault.is_some_and(|fault| fault.transient)
+}
+
+/// A machine, what it works on, and what it has asked for.
+pub(super) struct Driver {
+    pub(super) machine: Machine,
+    pub(super) project: Arc<Project>,
+    /// What is to be asked, in order.
+    pub(super) queue: VecDeque<Effect>,
+    /// What is being asked.
+    pub(super) request: Option<BoxFuture<'static, Option<Event>>>,
+    /// The annotation with a wish, as last seen.
+    pub(super) wish: String,
+    /// Id of the last wish that the machine was given.
+    pub(super) taken: Option<String>,
+    /// The pass that waits for its turn, and the wait.
+    pub(super) turn: Option<(PassId, Wait)>,
+    /// The turn, for as long as its pass takes.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The wait for a turn.
+pub(super) type Wait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
+
+pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<OwnedSemaphorePermit> {
+    let (_, wait) = turn.as_mut()?;
+    wait.await.ok()
+}
+
+impl Driver {
+    pub(super) fn new(machine: Machine, project: Arc<Project>) -> Self {
+        let (queue, wish) = (VecDeque::new(), String::new());
+        Self { machine, project, queue, request: None, wish, taken: None, turn: None, permit: None }
+    }
+
+    pub(super) fn take_turn(&mut self, permit: Option<OwnedSemaphorePermit>) -> Event {
+        self.permit = permit;
+        self.turn.take().map_or(Event::Observed, |(id, _)| Event::Turn(id))
+    }
+
+    /// Whoever is done, or was overtaken, gives the turn to the next.
+    pub(super) fn keep_turn(&mut self) {
+        let passing = match &self.machine.state {
+            State::Passing(pass) => Some(pass.id),
+            State::Resting(_) => None,
+        };
+        if self.turn.as_ref().is_some_and(|(id, _)| Some(*id) != passing) {
+            self.turn = None;
+        }
+        if passing.is_none() {
+            self.permit = None;
+        }
+    }
+
+    /// Sends the next request, if none is under way.
+    pub(super) fn request(&mut self, stack: &StackName, setting: &Setting) {
+        if self.request.is_none()
+            && let Some(effect) = self.queue.pop_front()
+        {
+            let (project, stack, setting) = (Arc::clone(&self.project), stack.clone(), setting.clone());
+            self.request = Some(Box::pin(async move { perform(&project, &stack, &setting, effect).await }));
+        }
+    }
+
+    /// A write in flight is never cancelled. What waits behind it is still done if the source ends, for this daemon still acts;
+    /// it is not if another one does.
+    pub(super) async fn finish(mut self, left: &Left, stack: &StackName, setting: &Setting) {
+        while let Some(request) = self.request.take() {
+            request.await;
+            if let Left::Ended = left {
+                self.request(stack, setting);
+            }
+        }
+    }
+}
+
+/// The seam: carries out one effect and says how it went.
+async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect: Effect) -> Option<Event> {
+    let count = |result| setting.metrics.requests.get_or_create(&OutcomeLabels { result }).inc();
+    let hand = Hand { project, stack, me: &setting.me };
+    Some(match effect {
+        Effect::Check(id, steps) => {
+            count("check");
+            Event::Checked(id, apply::check(project, stack, &steps).await)
+        }
+        Effect::Save(id, kept) => {
+            count("save");
+            Event::Saved(
+                id,
+                match lease::prove(project, stack, &setting.me).await {
+                    Ok(()) => record::save(project, stack, &kept).await,
+                    Err(fault) => Err(fault),
+                },
+            )
+        }
+        Effect::Apply(id, steps) => {
+            count("apply");
+            for step in &steps {
+                tracing::debug!(%stack, object = %step.object.key, action = ?step.action, "apply");
+            }
+            Event::Applied(id, apply::apply(hand, &steps).await)
+        }
+        Effect::Delete(id, keys) => {
+            count("delete");
+            Event::Deleted(id, apply::delete(hand, &keys).await)
+        }
+        Effect::Inspect(id, servers) => {
+            count("inspect");
+            Event::Inspected(id, inspect::contents(project, &servers).await)
+        }
+        Effect::Explain(id, cause) => {
+            count("explain");
+            Event::Explained(id, inspect::explain(project, cause).await)
+        }
+        Effect::Who(key, field) => {
+            count("who");
+            let by = inspect::manager_of(project, &key, &field).await;
+            Event::Managed(key, field, by)
+        }
+        Effect::Probe(id, urls) => {
+            let live = if setting.probe { inspect::probe(&setting.http, &urls).await } else { Ok(()) };
+            Event::Probed(id, live)
+        }
+        // the driver waits for it
+        Effect::Queue(_) => return None,
+        Effect::News(news) => {
+            if let Some(note) = report::note(&news) {
+                record::announce(project, stack, &note).await;
+            }
+            return None;
+        }
+    })
+}
