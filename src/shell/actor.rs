@@ -28,6 +28,9 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
 const TOGETHER: Duration = Duration::from_millis(20);
 
+/// How long a Stack must have been at rest before what it doesn't need for that is given up.
+const DOZE: Duration = Duration::from_millis(500);
+
 /// Finds a Stack's file in the commit with this id.
 pub type Older = Arc<dyn Fn(&str) -> Result<Commit, String> + Send + Sync>;
 
@@ -251,7 +254,7 @@ impl Running {
         let mut looked = Instant::now();
         let left = loop {
             driver.request(&self.stack, &self.setting);
-            let due = driver.machine.wake_at().map_or(Duration::MAX, clock::until);
+            let due = driver.wake_at().map_or(Duration::MAX, clock::until);
             let event = tokio::select! {
                 commit = next(&mut self.commits) => match commit {
                     Some(commit) => {
@@ -285,6 +288,10 @@ impl Running {
                 },
                 _ = self.setting.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
+                () = tokio::time::sleep(DOZE), if driver.may_doze() => {
+                    driver.doze(&self.stack);
+                    continue;
+                }
                 () = tokio::time::sleep(due) => Event::Due,
             };
             self.step(&mut driver, event);
@@ -340,6 +347,7 @@ impl Running {
     }
 
     fn step(&self, driver: &mut Driver, event: Event) {
+        driver.dozes = false;
         let live = driver.project.live(&self.stack);
         let before = (driver.machine.drift_corrected, driver.machine.record.history.len());
         let last_before = driver.machine.record.history.last().map(|deployment| deployment.ended);

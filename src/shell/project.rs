@@ -125,6 +125,11 @@ impl Project {
         self.lock().live(stack.as_str())
     }
 
+    /// Nobody looks at a Stack for the moment: its picture is kept as text.
+    pub fn fold(&self, stack: &StackName) {
+        self.lock().fold(stack.as_str());
+    }
+
     /// One object, as last seen.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<Value>> {
         self.lock().get(key)

@@ -9,6 +9,7 @@ use crate::shell::metrics::OutcomeLabels;
 use crate::shell::project::Project;
 use crate::shell::{apply, inspect, lease, record};
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
@@ -37,6 +38,9 @@ pub(super) struct Driver {
     pub(super) taken: Option<String>,
     /// The pass that waits for its turn, and the wait.
     pub(super) turn: Option<(PassId, Wait)>,
+    /// Whether it dozes, and when it wants to be woken then.
+    pub(super) dozes: bool,
+    due: Option<Timestamp>,
     /// The turn, for as long as its pass takes.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -52,7 +56,36 @@ pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<O
 impl Driver {
     pub(super) fn new(machine: Machine, project: Arc<Project>) -> Self {
         let (queue, wish) = (VecDeque::new(), String::new());
-        Self { machine, project, queue, request: None, wish, taken: None, turn: None, permit: None }
+        Self {
+            machine,
+            project,
+            queue,
+            request: None,
+            wish,
+            taken: None,
+            turn: None,
+            dozes: false,
+            due: None,
+            permit: None,
+        }
+    }
+
+    /// When the machine wants to be woken.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        if self.dozes { self.due } else { self.machine.wake_at() }
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn may_doze(&self) -> bool {
+        let rests = matches!(self.machine.state, State::Resting(_));
+        rests && !self.dozes && self.request.is_none() && self.queue.is_empty()
+    }
+
+    /// Gives up what the Stack does not need while it rests.
+    pub(super) fn doze(&mut self, stack: &StackName) {
+        (self.dozes, self.due) = (true, self.machine.wake_at());
+        self.machine.doze();
+        self.project.fold(stack);
     }
 
     pub(super) fn take_turn(&mut self, permit: Option<OwnedSemaphorePermit>) -> Event {
