@@ -38,6 +38,10 @@ pub struct Platform {
     /// [default: true].
     #[arg(long, env = "HKS_PROBE_URLS", action = clap::ArgAction::Set, required = false)]
     pub probe_urls: bool,
+    /// Storage class of volumes that name none; without it the cluster's default class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, env = "HKS_STORAGE_CLASS")]
+    pub storage_class: Option<String>,
     /// Images that hks itself brings.
     #[command(flatten)]
     pub images: Images,
@@ -137,6 +141,10 @@ pub struct Images {
     /// Image of `PgBouncer`.
     #[arg(long = "pgbouncer-image", env = "HKS_PGBOUNCER_IMAGE", value_name = "IMAGE", required = false)]
     pub pgbouncer: String,
+    /// Secret in the project with the login to the registry of these images; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long = "images-pull-secret", env = "HKS_IMAGES_PULL_SECRET", value_name = "SECRET")]
+    pub pull_secret: Option<String>,
 }
 
 impl Default for Platform {
@@ -149,6 +157,7 @@ impl Default for Platform {
             ingress_tls: IngressTls::default(),
             gateway: None,
             probe_urls: true,
+            storage_class: None,
             images: Images::default(),
         }
     }
@@ -161,6 +170,7 @@ impl Default for Images {
             redis: "docker.io/library/redis:{version}".into(),
             valkey: "docker.io/valkey/valkey:{version}".into(),
             pgbouncer: "ghcr.io/cloudnative-pg/pgbouncer:1.26.0".into(),
+            pull_secret: None,
         }
     }
 }

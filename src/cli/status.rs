@@ -192,6 +192,9 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
         let what = if fields.is_empty() { "is missing".into() } else { fields };
         line("drift", &harmless(&format!("{} {what}", drift.object)));
     }
+    for alone in &view.left_alone {
+        line("left", &harmless(&format!("{} alone: {}", alone.field, alone.by)));
+    }
     match &seen.holder {
         Some(holder) if out.wide => line("daemon", holder),
         Some(_) => {}

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// How long something may be on its way before it counts as not well: a pod that moves to another node takes some seconds.
 const GRACE: SignedDuration = SignedDuration::from_secs(20);
+/// How long something must be well before that is believed: what crashes again and again is ready in between.
+const STEADY: SignedDuration = SignedDuration::from_secs(30);
 /// How often the public addresses of a Stack at rest are looked at, for as long as they answer.
 const PROBE_EVERY: SignedDuration = SignedDuration::from_mins(10);
 /// … and once they don't.
@@ -49,23 +51,60 @@ struct Unwell {
     since: Timestamp,
     /// It may be on its way.
     passing: bool,
+    /// It has been there for long enough to be shown.
+    shown: bool,
+    /// People know.
     told: bool,
+    /// It looks well again since then.
+    well: Option<Timestamp>,
+}
+
+impl Unwell {
+    fn new(cause: Cause, passing: bool, since: Timestamp) -> Self {
+        Self { cause, since, passing, shown: false, told: false, well: None }
+    }
+
+    /// What is seen of it now.
+    fn seen(&mut self, cause: Cause, passing: bool) {
+        self.well = None;
+        // between two crashes it only looks as if it were on its way
+        if passing && !self.passing {
+            return;
+        }
+        let another = self.cause.label() != cause.label();
+        self.passing = passing;
+        // log lines that were fetched stay with the same cause
+        if another || self.cause.clone().with_log(String::new()) != cause {
+            self.told &= !another;
+            self.cause = cause;
+        }
+    }
 }
 
 impl Health {
     pub(super) fn troubles(&self) -> Vec<Trouble> {
-        let told = self.unwell.iter().filter(|(_, unwell)| unwell.told);
+        let shown = self.unwell.iter().filter(|(_, unwell)| unwell.shown);
         let trouble = |(component, unwell): (&String, &Unwell)| Trouble {
             component: component.clone(),
             cause: unwell.cause.clone(),
             since: unwell.since,
         };
-        told.map(trouble).collect()
+        shown.map(trouble).collect()
     }
 
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
-        let waiting = self.unwell.values().filter(|unwell| !unwell.told).map(|unwell| unwell.since + GRACE);
-        waiting.chain(self.probe_at).min()
+        // the answer to a question looks again by itself
+        let quiet = self.explaining.is_none();
+        let waiting = self.unwell.values().filter(|unwell| quiet && !unwell.told && unwell.well.is_none());
+        let waiting = waiting.map(|unwell| unwell.since + GRACE);
+        let well = self.unwell.values().filter_map(|unwell| unwell.well).map(|since| since + STEADY);
+        waiting.chain(well).chain(self.probe_at).min()
+    }
+
+    /// A deployment has just watched everything become ready.
+    pub(super) fn prove(&mut self) {
+        self.unwell.values_mut().for_each(|unwell| unwell.well = Some(Timestamp::UNIX_EPOCH));
+        (self.failed_probes, self.probe_at) = (0, None);
     }
 }
 
@@ -83,37 +122,34 @@ impl Turn<'_> {
             seen.insert(first.name.clone(), (cause, false));
         }
         let health = &mut self.machine.health;
-        let gone: Vec<_> =
-            health.unwell.keys().filter(|name| *name != ADDRESS && !seen.contains_key(*name)).cloned().collect();
         let mut news = vec![];
-        for name in gone {
-            if health.unwell.remove(&name).is_some_and(|unwell| unwell.told) {
-                news.push(News::Recovered { component: name });
+        health.unwell.retain(|name, unwell| {
+            if seen.contains_key(name) || name == ADDRESS {
+                return true;
             }
-        }
+            let since = *unwell.well.get_or_insert(now);
+            let over = !unwell.shown || now.duration_since(since) >= STEADY;
+            if over && unwell.shown {
+                news.push(News::Recovered { component: name.clone() });
+            }
+            !over
+        });
         for (name, (cause, passing)) in seen {
-            let known = health.unwell.entry(name).or_insert_with(|| Unwell {
-                cause: cause.clone(),
-                since: now,
-                passing,
-                told: false,
-            });
-            known.passing = passing;
-            // log lines that were fetched stay with the same cause
-            if known.cause.clone().with_log(String::new()) != cause {
-                known.cause = cause;
-            }
+            let new = || Unwell::new(cause.clone(), passing, now);
+            health.unwell.entry(name).or_insert_with(new).seen(cause.clone(), passing);
         }
         let mut explain = None;
         for (name, unwell) in &mut health.unwell {
             let due = !unwell.passing || now.duration_since(unwell.since) >= GRACE;
-            if due && !unwell.told {
+            if !due || unwell.told || unwell.well.is_some() {
+                continue;
+            }
+            if !unwell.cause.may_quote() {
+                (unwell.shown, unwell.told) = (true, true);
+                news.push(News::Degraded { component: name.clone(), cause: unwell.cause.clone() });
+            } else if explain.is_none() && health.explaining.is_none() {
                 unwell.told = true;
-                if unwell.cause.may_quote() && explain.is_none() && health.explaining.is_none() {
-                    explain = Some((name.clone(), unwell.cause.clone()));
-                } else {
-                    news.push(News::Degraded { component: name.clone(), cause: unwell.cause.clone() });
-                }
+                explain = Some((name.clone(), unwell.cause.clone()));
             }
         }
         if let Some((name, cause)) = explain {
@@ -154,9 +190,11 @@ impl Turn<'_> {
             Reply::Explained(cause) if health.explaining.as_ref().is_some_and(|(of, _)| *of == id) => {
                 let Some((_, component)) = health.explaining.take() else { return };
                 if let Some(unwell) = health.unwell.get_mut(&component) {
-                    unwell.cause = cause.clone();
+                    (unwell.cause, unwell.shown) = (cause.clone(), true);
                     self.tell(News::Degraded { component, cause });
                 }
+                // there may be another one to explain
+                self.look_at_health();
             }
             Reply::Probed(reply) if health.probing == Some(id) => {
                 health.probing = None;
@@ -171,7 +209,7 @@ impl Turn<'_> {
         match reply {
             Ok(()) => {
                 health.failed_probes = 0;
-                if health.unwell.remove(ADDRESS).is_some_and(|unwell| unwell.told) {
+                if health.unwell.remove(ADDRESS).is_some_and(|unwell| unwell.shown) {
                     self.tell(News::Recovered { component: ADDRESS.into() });
                 }
             }
@@ -182,7 +220,7 @@ impl Turn<'_> {
                     return;
                 }
                 let cause = Cause::UrlNotLive { url, message };
-                let new = Unwell { cause: cause.clone(), since: now, passing: false, told: true };
+                let new = Unwell { shown: true, told: true, ..Unwell::new(cause.clone(), false, now) };
                 if health.unwell.insert(ADDRESS.into(), new).is_none() {
                     self.tell(News::Degraded { component: ADDRESS.into(), cause });
                 }

@@ -169,6 +169,7 @@ impl Turn<'_> {
                 // the record may be kept only by a later pass, and what it says must hold until then
                 machine.baseline = Baseline::Kept(pass.manifest.clone());
                 (machine.fits, machine.unproven) = (true, false);
+                machine.health.prove();
                 machine.lost.clear();
             }
             (Toward::Nothing { wish }, _) => {

@@ -1,6 +1,6 @@
 //! An app: a Deployment, a Service if it has ports, and what goes with several pods.
 
-use super::names::{Names, annotate, digest};
+use super::names::{Names, annotate, digest, of_class};
 use super::pod::{Pod, append, pod};
 use super::{APP_LABEL, KEEP_ANNOTATION, Object, SLOT_LABEL, Stage};
 use crate::ident::{Kind, ObjectKey};
@@ -42,6 +42,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, app: &App) -> Rendered {
             "accessModes": ["ReadWriteOnce"],
             "resources": { "requests": { "storage": claim.size } },
         }});
+        let body = of_class(body, claim.class.as_deref().or(names.context.storage_class.as_deref()));
         objects.push(finish(Stage::Databases, Kind::PersistentVolumeClaim, &format!("{full}-{volume}"), body));
     }
     let body = controller(app, &selector, &pod.template(&labels));
@@ -69,8 +70,12 @@ pub(super) fn objects(names: &Names<'_>, name: &str, app: &App) -> Rendered {
         }
     };
     if least > 1 {
-        let body =
-            json!({ "spec": { "maxUnavailable": 1, "selector": { "matchLabels": names.selector(APP_LABEL, name) } } });
+        let body = json!({ "spec": {
+            "maxUnavailable": 1,
+            "selector": { "matchLabels": names.selector(APP_LABEL, name) },
+            // pods that don't work anyway must not keep a node from being drained
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        }});
         objects.push(finish(stage, Kind::PodDisruptionBudget, &full, body));
     }
     Rendered { objects, deployment }

@@ -1,7 +1,7 @@
 //! A Redis or Valkey server: password, Service, NetworkPolicy and, if its data is to last, a volume.
 
 use super::database::{policy, user};
-use super::names::Names;
+use super::names::{Names, of_class, with_login};
 use super::pod::{append, resources};
 use super::{CACHE_LABEL, Ingredient, Object, Recipe, Stage};
 use crate::ident::{Kind, ObjectKey};
@@ -62,6 +62,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, cache: &Cache) -> Vec<Objec
             "accessModes": ["ReadWriteOnce"],
             "resources": { "requests": { "storage": size } },
         }});
+        let volume = of_class(volume, cache.storage_class.as_deref().or(names.context.storage_class.as_deref()));
         objects.push(finish(Kind::PersistentVolumeClaim, &format!("data-{full}"), volume));
     }
     objects
@@ -121,6 +122,6 @@ fn server(names: &Names<'_>, name: &str, cache: &Cache) -> Value {
         // no stable host name is needed, and a subdomain makes a vCluster inject an init container of its own
         "serviceName": "",
         "selector": { "matchLabels": names.selector(CACHE_LABEL, name) },
-        "template": { "metadata": { "labels": names.labels(Some((CACHE_LABEL, name))) }, "spec": spec },
+        "template": { "metadata": { "labels": names.labels(Some((CACHE_LABEL, name))) }, "spec": with_login(spec, names.context) },
     }})
 }

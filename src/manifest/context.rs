@@ -16,6 +16,7 @@ impl Context {
             ingress_class: platform.ingress_class.clone(),
             edge: edge(platform),
             tls: platform.ingress_tls.clone(),
+            storage_class: platform.storage_class.clone(),
             images: platform.images.clone(),
         }
     }

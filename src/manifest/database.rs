@@ -1,6 +1,6 @@
 //! A PostgreSQL database: credentials, volume, server, Service and NetworkPolicy.
 
-use super::names::{Names, annotate};
+use super::names::{Names, annotate, of_class, with_login};
 use super::pod::resources;
 use super::pooler;
 use super::{
@@ -53,6 +53,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
         "accessModes": ["ReadWriteOnce"],
         "resources": { "requests": { "storage": database.storage } },
     }});
+    let volume = of_class(volume, database.storage_class.as_deref().or(names.context.storage_class.as_deref()));
     let service = json!({ "spec": {
         "selector": names.selector(DATABASE_LABEL, name),
         "ports": [{ "name": "postgres", "port": 5432, "targetPort": "postgres", "protocol": "TCP" }],
@@ -183,6 +184,15 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
         let settings = database.parameters.iter().flat_map(|parameter| ["-c".to_owned(), setting(parameter)]);
         container["args"] = json!(std::iter::once("postgres".to_owned()).chain(settings).collect::<Vec<_>>());
     }
+    let pod = json!({
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": 60,
+        // 999 is the uid and gid of postgres in the official image
+        "securityContext": user(999),
+        "containers": [container],
+        "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],
+    });
     json!({ "spec": {
         "replicas": 1,
         // no stable host name is needed, and a subdomain makes a vCluster inject an init container of its own
@@ -190,15 +200,7 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
         "selector": { "matchLabels": names.selector(DATABASE_LABEL, name) },
         "template": {
             "metadata": { "labels": names.labels(component) },
-            "spec": {
-                "automountServiceAccountToken": false,
-                "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 60,
-                // 999 is the uid and gid of postgres in the official image
-                "securityContext": user(999),
-                "containers": [container],
-                "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],
-            },
+            "spec": with_login(pod, names.context),
         },
     }})
 }

@@ -8,7 +8,7 @@ pub use gateway::Gateway;
 use super::names::{Names, digest};
 use super::{Context, HASH_ANNOTATION, Object, PublicUrl, Stage};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{Certificate, Check, Ingress, Policy, Target, Tls};
+use crate::spec::{Certificate, Check, Ingress, Policy, Scale, Target, Tls};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -90,7 +90,10 @@ pub(super) fn url(names: &Names<'_>, name: &str, ingress: &Ingress) -> PublicUrl
         "/" => ready(&target.app).filter(|path| leads(ingress, path) == Some("/")).unwrap_or_else(|| "/".into()),
         other => other.to_owned(),
     };
-    let checks = if ingress.maintenance { vec![] } else { ingress.paths.iter().map(check).collect() };
+    // nothing answers for an app that is parked
+    let parked = |target: &Target| names.spec.apps.get(&target.app).is_some_and(|app| app.scale == Scale::Fixed(0));
+    let paths = ingress.paths.iter().filter(|(_, target)| !ingress.maintenance && !parked(target));
+    let checks = paths.map(check).collect();
     PublicUrl { name: name.into(), url: names.ingress_url(name), checks }
 }
 

@@ -69,6 +69,8 @@ pub struct Context {
     pub edge: Edge,
     /// What the platform has set up for TLS.
     pub tls: EdgeTls,
+    /// Storage class of volumes that name none.
+    pub storage_class: Option<String>,
     /// Images that hks itself brings.
     pub images: Images,
 }

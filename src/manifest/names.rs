@@ -57,6 +57,22 @@ pub(super) fn digest(text: &str, length: usize) -> String {
     hex
 }
 
+/// The pod of an image that hks itself brings, with the login to its registry.
+pub(super) fn with_login(mut pod: Value, context: &Context) -> Value {
+    if let Some(secret) = &context.images.pull_secret {
+        pod["imagePullSecrets"] = json!([{ "name": secret }]);
+    }
+    pod
+}
+
+/// A claim of a storage class; without one, of the cluster's default.
+pub(super) fn of_class(mut claim: Value, class: Option<&str>) -> Value {
+    if let Some(class) = class {
+        claim["spec"]["storageClassName"] = class.into();
+    }
+    claim
+}
+
 /// Adds an annotation, and takes it into the digest.
 pub(super) fn annotate(object: &mut Object, name: &str, value: &str) {
     let hash = digest(&format!("{} {name} {value}", object.hash()), 16);

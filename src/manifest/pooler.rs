@@ -1,7 +1,7 @@
 //! `PgBouncer` in front of a database.
 
 use super::database::{policy, user};
-use super::names::Names;
+use super::names::{Names, with_login};
 use super::{DATABASE_LABEL, Object, STACK_LABEL, Stage};
 use crate::ident::{Kind, ObjectKey};
 use crate::spec::{Database, DatabaseField, Pooler, Reference};
@@ -59,6 +59,39 @@ fn server(names: &Names<'_>, name: &str, database: &Database, pooler: &Pooler) -
     // the label of the database would make the pod one of its server's
     let mut labels = names.labels(None);
     labels[POOLER_LABEL] = json!(name);
+    let pod = json!({
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": 30,
+        // any user may write its settings and open its port
+        "securityContext": user(998),
+        "containers": [{
+            "name": "pgbouncer",
+            "image": names.context.images.pgbouncer,
+            "command": ["/bin/sh", "-c", START],
+            "env": [
+                text("HKS_HOST", names.object(name)),
+                text("HKS_NAME", database.name.clone()),
+                text("HKS_MODE", pooler.mode.to_owned()),
+                text("HKS_SIZE", pooler.size.to_string()),
+                text("HKS_MAX_CLIENTS", pooler.max_clients.to_string()),
+                from_secret("HKS_USER", "user"),
+                from_secret("HKS_PASSWORD", "password"),
+            ],
+            "ports": [{ "name": "postgres", "containerPort": 5432, "protocol": "TCP" }],
+            "readinessProbe": {
+                "tcpSocket": { "port": "postgres" },
+                "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3,
+            },
+            "resources": {
+                "requests": { "cpu": "50m", "memory": "32Mi" },
+                "limits": { "cpu": "500m", "memory": "128Mi" },
+            },
+            "volumeMounts": [{ "name": "settings", "mountPath": "/tmp" }],
+            "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+        }],
+        "volumes": [{ "name": "settings", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }],
+    });
     json!({ "spec": {
         "replicas": pooler.replicas,
         "revisionHistoryLimit": 2,
@@ -66,39 +99,7 @@ fn server(names: &Names<'_>, name: &str, database: &Database, pooler: &Pooler) -
         "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
         "template": {
             "metadata": { "labels": labels },
-            "spec": {
-                "automountServiceAccountToken": false,
-                "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 30,
-                // any user may write its settings and open its port
-                "securityContext": user(998),
-                "containers": [{
-                    "name": "pgbouncer",
-                    "image": names.context.images.pgbouncer,
-                    "command": ["/bin/sh", "-c", START],
-                    "env": [
-                        text("HKS_HOST", names.object(name)),
-                        text("HKS_NAME", database.name.clone()),
-                        text("HKS_MODE", pooler.mode.to_owned()),
-                        text("HKS_SIZE", pooler.size.to_string()),
-                        text("HKS_MAX_CLIENTS", pooler.max_clients.to_string()),
-                        from_secret("HKS_USER", "user"),
-                        from_secret("HKS_PASSWORD", "password"),
-                    ],
-                    "ports": [{ "name": "postgres", "containerPort": 5432, "protocol": "TCP" }],
-                    "readinessProbe": {
-                        "tcpSocket": { "port": "postgres" },
-                        "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3,
-                    },
-                    "resources": {
-                        "requests": { "cpu": "50m", "memory": "32Mi" },
-                        "limits": { "cpu": "500m", "memory": "128Mi" },
-                    },
-                    "volumeMounts": [{ "name": "settings", "mountPath": "/tmp" }],
-                    "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-                }],
-                "volumes": [{ "name": "settings", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }],
-            },
+            "spec": with_login(pod, names.context),
         },
     }})
 }

@@ -223,6 +223,13 @@ fn step(object: &Object, current: Option<&Value>, live: &Live, manifest: &Manife
         step.object.body["spec"]["template"]["metadata"]["annotations"][SECRET_SET_ANNOTATION] = at.into();
     }
     step.renew = !object.recipe.is_empty() && is_used(&object.key.name, live);
+    // a claim keeps the class that it was made of: the field can't be changed
+    if object.key.kind == Kind::PersistentVolumeClaim
+        && let (Some(current), Some(spec)) = (current, step.object.body["spec"].as_object_mut())
+        && spec.contains_key("storageClassName")
+    {
+        spec.insert("storageClassName".into(), current["spec"]["storageClassName"].clone());
+    }
     let Some(current) = current else {
         // an autoscaler takes some time to look: until then it is as many as serve now, or as few as it may be
         if object.key.kind == Kind::Deployment && object.body["spec"].get("replicas").is_none() {

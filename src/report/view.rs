@@ -54,6 +54,8 @@ pub struct View {
     pub caches: Vec<DatabaseView>,
     /// Fields that somebody else changed.
     pub drift: Vec<DriftView>,
+    /// Fields that are not put back, since somebody insists on them or the API server makes them so.
+    pub left_alone: Vec<LeftAloneView>,
     /// How often drift was put back since the daemon started.
     pub drift_corrected: u64,
     /// Databases and volumes that left the file and stay.
@@ -62,6 +64,15 @@ pub struct View {
     pub history: Vec<Deployment>,
     /// When this was composed.
     pub at: Timestamp,
+}
+
+/// A field that hks leaves alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftAloneView {
+    /// The object and the field.
+    pub field: String,
+    /// Who sets it, or to what.
+    pub by: String,
 }
 
 /// How far something that runs is.
@@ -184,6 +195,7 @@ impl View {
             databases: vec![],
             caches: vec![],
             drift: vec![],
+            left_alone: vec![],
             drift_corrected: 0,
             retained: vec![],
             history: vec![],

@@ -205,6 +205,11 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
     let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
     let newest = live.owned_by(Kind::ReplicaSet, uid(current)).find(|(_, set)| revision(set) == revision(current));
     let Some((set_key, set)) = newest else { return who.progressing("the rollout has not started yet") };
+    // where old pods end first, the newest set is the old one until they have
+    let recreates = current["spec"]["strategy"]["type"] == "Recreate";
+    if recreates && counts[0] == 0 && live.owned_by(Kind::Pod, uid(set)).next().is_some() {
+        return who.progressing("the old pods end first");
+    }
     let base = who.progressing(format!("{} of {wanted} pods ready", counts[1].min(counts[0])));
     let pods = live.owned_by(Kind::Pod, uid(set));
     let seen = pods.fold(None, |worst: Option<Progress>, (key, pod)| {

@@ -6,7 +6,8 @@ use crate::manifest::{APP_LABEL, CACHE_LABEL, Manifest, Object, Stage};
 use crate::plan::{Live, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
-    AppView, DatabaseView, DriftView, Ended, LackingView, Readiness, StackState, Tone, TroubleView, View, Why,
+    AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone, TroubleView,
+    View, Why,
 };
 use crate::rollout::{self, Cause, Progress};
 use jiff::Timestamp;
@@ -43,6 +44,7 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     view.drift_corrected = machine.drift_corrected;
     let drift = machine.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
+    view.left_alone = machine.left_alone().into_iter().map(|(field, by)| LeftAloneView { field, by }).collect();
     view.history = record.history.iter().rev().cloned().collect();
     let settled = machine.baseline().map(|baseline| baseline.urls.as_slice()).unwrap_or_default();
     view.urls = settled.iter().map(|url| url.url.clone()).collect();

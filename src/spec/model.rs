@@ -44,6 +44,8 @@ pub struct Database {
     pub user: String,
     /// Size of the volume as a Kubernetes quantity, such as `5Gi`.
     pub storage: String,
+    /// Storage class of its volume; the platform's default unless given.
+    pub storage_class: Option<String>,
     /// CPU and memory of the server.
     pub resources: Resources,
     /// Server parameters.
@@ -84,6 +86,8 @@ pub struct Cache {
     pub eviction: &'static str,
     /// Size of the volume that keeps the data.
     pub persistence: Option<String>,
+    /// Storage class of its volume; the platform's default unless given.
+    pub storage_class: Option<String>,
     /// CPU and memory of the server.
     pub resources: Resources,
 }
@@ -248,6 +252,8 @@ pub struct Volume {
     pub size: String,
     /// Whether its data lasts.
     pub lasting: bool,
+    /// Storage class, if its data lasts; the platform's default unless given.
+    pub class: Option<String>,
 }
 
 /// Who a container runs as.

@@ -44,11 +44,13 @@ pub fn context() -> Context {
         ingress_class: None,
         edge: Edge::Plain,
         tls: EdgeTls::default(),
+        storage_class: None,
         images: Images {
             postgres: "postgres:{version}".into(),
             redis: "redis:{version}".into(),
             valkey: "valkey:{version}".into(),
             pgbouncer: "pgbouncer:1".into(),
+            pull_secret: None,
         },
     }
 }

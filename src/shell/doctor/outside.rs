@@ -156,6 +156,7 @@ mod tests {
             redis: "mirror.example:5000/redis".into(),
             valkey: "team/valkey".into(),
             pgbouncer: "localhost/pgbouncer".into(),
+            pull_secret: None,
         };
         assert_eq!(registries(&images), ["localhost", "mirror.example:5000"]);
     }

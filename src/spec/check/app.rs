@@ -306,7 +306,12 @@ impl Check<'_, '_> {
             let (key, size) =
                 if lasting { ("size", volume.size.as_ref()) } else { ("scratch", volume.scratch.as_ref()) };
             let size = bytes(&size?.0, &below(&at, &[key]), self.report)?.canonical();
-            Some(Volume { mount: mount.clone(), size, lasting })
+            if let (Some(_), false) = (&volume.class, lasting) {
+                let message = "a scratch volume has no storage class: it ends with its pod";
+                self.report.key(Code::Contradiction, &below(&at, &["class"]), message, "remove it, or give a `size`");
+            }
+            let class = volume.class.as_ref().map(|class| class.0.clone());
+            Some(Volume { mount: mount.clone(), size, lasting, class })
         })
     }
 }

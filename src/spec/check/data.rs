@@ -67,6 +67,7 @@ impl Check<'_, '_> {
             name: name?,
             user: user?,
             storage: storage?,
+            storage_class: wire.storage.class.as_ref().map(|class| class.0.clone()),
             resources: resources?,
             parameters: parameters?,
             extensions,
@@ -127,6 +128,8 @@ impl Check<'_, '_> {
             None => None,
         };
         let eviction = wire.eviction.map_or("noeviction", wire::Eviction::policy);
-        Some(Cache { engine, version, max_memory, eviction, persistence, resources })
+        let class = wire.persistence.as_ref().and_then(|persistence| persistence.class.as_ref());
+        let storage_class = class.map(|class| class.0.clone());
+        Some(Cache { engine, version, max_memory, eviction, persistence, storage_class, resources })
     }
 }

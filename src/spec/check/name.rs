@@ -25,18 +25,25 @@ impl Check<'_, '_> {
     /// Two objects of one kind must not have one name.
     fn collisions(&mut self) {
         let stack = self.stack;
+        // claims are the only names that do not all begin with the Stack's
+        let prefix = stack.metadata.name.as_ref().map(|name| format!("{}-", name.0)).unwrap_or_default();
         // what a name stands for, the name, and who claims it
         let mut claims: Vec<(&str, String, Path)> = vec![];
         for (name, database) in &stack.databases.0 {
             let at = root(&["databases", name]);
             claims.push(("Service", name.clone(), at.clone()));
             claims.push(("Secret", format!("{name}-credentials"), at.clone()));
+            // the volume generation: see manifest/database.rs
+            claims.push(("volume", format!("data-{prefix}{name}-1"), at.clone()));
             if database.pooler.is_some() {
                 claims.push(("Service", format!("{name}-pooler"), at));
             }
         }
-        for name in stack.caches.0.keys() {
+        for (name, cache) in &stack.caches.0 {
             let at = root(&["caches", name]);
+            if cache.persistence.is_some() {
+                claims.push(("volume", format!("data-{prefix}{name}"), at.clone()));
+            }
             claims.push(("Service", name.clone(), at.clone()));
             claims.push(("Secret", format!("{name}-credentials"), at));
         }
@@ -47,7 +54,7 @@ impl Check<'_, '_> {
                 claims.push(("Service", format!("{name}-preview"), at.clone()));
             }
             for volume in app.volumes.0.keys() {
-                claims.push(("volume", format!("{name}-{volume}"), at.clone()));
+                claims.push(("volume", format!("{prefix}{name}-{volume}"), at.clone()));
             }
         }
         for (name, secret) in &stack.secrets.0 {

@@ -2,6 +2,7 @@
 
 use super::{
     Component, Digest, Duration, EnvName, FilePath, HttpUrl, ImageParam, Label, LabelKey, LabelValue, Map, Memory,
+    ObjectName,
 };
 use super::{PortName, RepositoryPath, Resources, Scalar, ServiceName, UrlPath};
 use schemars::JsonSchema;
@@ -255,6 +256,8 @@ pub struct Volume {
     pub size: Option<Memory>,
     /// Largest size of a volume whose data ends with the pod.
     pub scratch: Option<Memory>,
+    /// Storage class of a volume with `size`; by default the platform's, or the cluster's. It counts when the volume is made.
+    pub class: Option<ObjectName>,
 }
 
 /// How a pod ends.

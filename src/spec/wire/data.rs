@@ -83,6 +83,8 @@ pub struct Storage {
     /// Size of the volume. It may grow, never shrink.
     #[schemars(extend("default" = "5Gi"))]
     pub size: Option<Memory>,
+    /// Storage class of the volume; by default the platform's, or the cluster's. It counts when the volume is made.
+    pub class: Option<ObjectName>,
 }
 
 /// `PgBouncer`: many clients share few connections.
@@ -217,4 +219,6 @@ impl Eviction {
 pub struct Persistence {
     /// Size of the volume. It may grow, never shrink. Its data stays when the cache leaves the file.
     pub size: Option<Memory>,
+    /// Storage class of the volume; by default the platform's, or the cluster's. It counts when the volume is made.
+    pub class: Option<ObjectName>,
 }
