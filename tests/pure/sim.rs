@@ -70,6 +70,8 @@ impl Sim {
 
     pub fn take(&mut self, event: Event) {
         let live = live(&self.objects, &self.cluster);
+        // what a machine gives up at rest must never be missed
+        self.machine.doze();
         for effect in self.machine.step(event, &live, self.now).0 {
             self.log.push(describe(&effect));
             if !matches!(effect, Effect::News(_)) {
