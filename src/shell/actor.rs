@@ -17,7 +17,7 @@ use driver::{Driver, may_be_elsewhere, wait_for_turn};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -105,6 +105,22 @@ async fn next(commits: &mut watch::Receiver<Option<Commit>>) -> Option<Commit> {
         commits.changed().await.ok()?;
         if let Some(commit) = commits.borrow_and_update().clone() {
             return Some(commit);
+        }
+    }
+}
+
+/// Waits for a newer commit, and for room to begin with it; `None` when the source ends. It may be given up at any time: the
+/// commit then comes again.
+async fn next_with_room(
+    commits: &mut watch::Receiver<Option<Commit>>,
+    room: &Arc<Semaphore>,
+) -> Option<(Commit, OwnedSemaphorePermit)> {
+    loop {
+        commits.changed().await.ok()?;
+        commits.mark_changed();
+        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        if let Some(commit) = commits.borrow_and_update().clone() {
+            return Some((commit, permit));
         }
     }
 }
@@ -248,21 +264,28 @@ impl Running {
             self.step(&mut driver, wish);
         }
         if let Some(commit) = self.head.clone() {
+            driver.enter_room(Arc::clone(&project.room).acquire_owned().await.ok());
             self.step(&mut driver, Event::Commit(commit));
         }
         self.step(&mut driver, Event::Observed);
         let mut looked = Instant::now();
         let left = loop {
             driver.request(&self.stack, &self.setting);
+            let leave = driver.leaves_room_at();
             let due = driver.wake_at().map_or(Duration::MAX, clock::until);
             let event = tokio::select! {
-                commit = next(&mut self.commits) => match commit {
-                    Some(commit) => {
+                commit = next_with_room(&mut self.commits, &project.room) => match commit {
+                    Some((commit, permit)) => {
+                        driver.enter_room(Some(permit));
                         self.head = Some(commit.clone());
                         Event::Commit(commit)
                     }
                     None => break Left::Ended,
                 },
+                () = tokio::time::sleep_until(leave.unwrap_or_else(Instant::now)), if leave.is_some() => {
+                    driver.enter_room(None);
+                    continue;
+                }
                 reply = async { driver.request.as_mut()?.await }, if driver.request.is_some() => {
                     driver.request = None;
                     let Some(reply) = reply else { continue };
@@ -365,6 +388,9 @@ impl Running {
             driver.queue.push_back(effect);
         }
         driver.keep_turn();
+        if driver.may_doze() {
+            driver.enter_room(None);
+        }
         self.count(&driver.machine, before.0, last_before);
         let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, clock::now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {

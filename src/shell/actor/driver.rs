@@ -12,7 +12,9 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio::time::Instant;
 
 /// Whether the cluster's address or the access data may be others now: something failed that trying again may cure.
 pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
@@ -23,6 +25,9 @@ pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
     };
     fault.is_some_and(|fault| fault.transient)
 }
+
+/// How long a Stack may keep others of its project from beginning: those that wait for their pods need no room.
+const ROOM: Duration = Duration::from_secs(10);
 
 /// A machine, what it works on, and what it has asked for.
 pub(super) struct Driver {
@@ -41,6 +46,8 @@ pub(super) struct Driver {
     /// Whether it dozes, and when it wants to be woken then.
     pub(super) dozes: bool,
     due: Option<Timestamp>,
+    /// Room to work in, and until when it is kept at most.
+    room: Option<(OwnedSemaphorePermit, Instant)>,
     /// The turn, for as long as its pass takes.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -66,8 +73,19 @@ impl Driver {
             turn: None,
             dozes: false,
             due: None,
+            room: None,
             permit: None,
         }
+    }
+
+    /// Takes room to work in, or leaves it.
+    pub(super) fn enter_room(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.room = permit.map(|permit| (permit, Instant::now() + ROOM));
+    }
+
+    /// When others need the room.
+    pub(super) fn leaves_room_at(&self) -> Option<Instant> {
+        self.room.as_ref().map(|(_, until)| *until)
     }
 
     /// When the machine wants to be woken.
