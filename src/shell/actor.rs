@@ -208,11 +208,12 @@ impl Running {
     async fn act(&mut self, project: &Arc<Project>) -> Left {
         let mut tries = 0;
         let since = Instant::now();
-        let machine = loop {
+        let (machine, room) = loop {
             // what is done rarely must not take room in each of thousands of actors that rest
             let waiting = match Box::pin(self.prepare(project)).await {
-                Ok(Ok(machine)) => break machine,
-                Ok(Err(holder)) => {
+                Ok(Prepared::Ours(machine, room)) => break (machine, room),
+                Ok(Prepared::Ended) => return Left::Ended,
+                Ok(Prepared::Theirs(holder)) => {
                     self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
                     tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
                     tries = 0;
@@ -238,37 +239,47 @@ impl Running {
                 },
             }
         };
-        self.drive(project, machine).await
+        self.drive(project, *machine, room).await
     }
 
-    /// The Lease, then the record: only its holder may read what it will act on.
-    async fn prepare(&self, project: &Project) -> Result<Result<Machine, String>, Fault> {
+    /// The Lease, then room to begin, then the record: only its holder may read what it will act on.
+    async fn prepare(&mut self, project: &Project) -> Result<Prepared, Fault> {
         project.presence(inspect::namespace_exists(project)).await?;
-        match lease::acquire(project, &self.stack, &self.setting.me).await? {
-            Lead::Theirs(holder) => Ok(Err(holder)),
-            Lead::Ours => {
-                let mut record = record::load(project, &self.stack).await?;
-                if self.setting.retry {
-                    record.held = None;
-                }
-                Ok(Ok(Machine::new(self.stack.clone(), self.setting.context.clone(), record)))
-            }
+        if let Lead::Theirs(holder) = lease::acquire(project, &self.stack, &self.setting.me).await? {
+            return Ok(Prepared::Theirs(holder));
         }
+        let room = loop {
+            tokio::select! {
+                room = Arc::clone(&project.room).acquire_owned() => break room.ok(),
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => self.head = Some(commit),
+                    None => return Ok(Prepared::Ended),
+                },
+            }
+        };
+        let mut record = record::load(project, &self.stack).await?;
+        if self.setting.retry {
+            record.held = None;
+        }
+        let machine = Machine::new(self.stack.clone(), self.setting.context.clone(), record);
+        Ok(Prepared::Ours(Box::new(machine), room))
     }
 
-    async fn drive(&mut self, project: &Arc<Project>, machine: Machine) -> Left {
+    async fn drive(&mut self, project: &Arc<Project>, machine: Machine, room: Option<OwnedSemaphorePermit>) -> Left {
         let mut changes = project.subscribe(&self.stack);
         let mut driver = Driver::new(machine, Arc::clone(project));
+        driver.enter_room(room);
         self.measure(project);
         if let Some(wish) = self.wished(project, &mut driver) {
             self.step(&mut driver, wish);
         }
         if let Some(commit) = self.head.clone() {
-            driver.enter_room(Arc::clone(&project.room).acquire_owned().await.ok());
             self.step(&mut driver, Event::Commit(commit));
         }
         self.step(&mut driver, Event::Observed);
         let mut looked = Instant::now();
+        // it may have changed hands while there was no room
+        changes.mark_changed();
         let left = loop {
             driver.request(&self.stack, &self.setting);
             let leave = driver.leaves_room_at();
@@ -388,7 +399,7 @@ impl Running {
             driver.queue.push_back(effect);
         }
         driver.keep_turn();
-        if driver.may_doze() {
+        if driver.rests() {
             driver.enter_room(None);
         }
         self.count(&driver.machine, before.0, last_before);
@@ -433,6 +444,16 @@ impl Running {
         view.desired_revision = self.head.as_ref().map(|commit| commit.revision.clone());
         self.setting.board.publish(&self.setting.source, &self.stack, view);
     }
+}
+
+/// How it ended to become the one that acts.
+enum Prepared {
+    /// It is, and has room.
+    Ours(Box<Machine>, Option<OwnedSemaphorePermit>),
+    /// Another daemon is.
+    Theirs(String),
+    /// The source ends.
+    Ended,
 }
 
 /// What keeps an actor from acting.

@@ -93,10 +93,14 @@ impl Driver {
         if self.dozes { self.due } else { self.machine.wake_at() }
     }
 
+    /// Whether the machine is in no pass.
+    pub(super) fn rests(&self) -> bool {
+        matches!(self.machine.state, State::Resting(_))
+    }
+
     /// Whether nothing is under way.
     pub(super) fn may_doze(&self) -> bool {
-        let rests = matches!(self.machine.state, State::Resting(_));
-        rests && !self.dozes && self.request.is_none() && self.queue.is_empty()
+        self.rests() && !self.dozes && self.request.is_none() && self.queue.is_empty()
     }
 
     /// Gives up what the Stack does not need while it rests.
