@@ -120,6 +120,12 @@ fn growth(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> u64 
     after.iter().map(|(connection, bytes)| bytes - before.get(connection).copied().unwrap_or(0)).sum()
 }
 
+/// A Stack of one pod that does nothing.
+fn running(name: &str, word: &str) -> String {
+    let env = format!("    env: {{WORD: \"{word}\"}}\n");
+    support::worker(name, "1", "exec sleep 86400", &env)
+}
+
 fn settle_all(world: &World, count: usize) {
     let settled = || {
         let status = world.get("/api/v1/status").unwrap_or_default();
@@ -160,6 +166,7 @@ fn deploy() {
         world.settled("s7", &sha);
     }
 
+    let restarted = push_to_settled(&mut World::new("bench-run"));
     let mut drifts = vec![];
     for round in 0..ROUNDS {
         let name = format!("s{}-job", 20 + round);
@@ -174,23 +181,46 @@ fn deploy() {
         "{:#}",
         json!({
             "stacks": STACKS,
+            "each": "one app without pods",
             "start_to_listening_ms": listening.as_millis(),
             "start_to_ready_ms": ready.as_millis(),
             "first_deployment_of_all_ms": first.as_millis(),
             "git_push_to_applied": figures(pushes),
             "drift_to_corrected": figures(drifts),
+            "running_pod_git_push_to_settled": figures(restarted),
             "rss_kib": rss,
             "binary_bytes": std::fs::metadata(env!("CARGO_BIN_EXE_hks")).unwrap().len(),
         })
     );
 }
 
+/// A running pod is replaced by a push: how long until all is well again.
+fn push_to_settled(world: &mut World) -> Vec<Duration> {
+    let sha = world.push_stack(&running("one", "first"));
+    world.start();
+    world.settled("one", &sha);
+    let change = |round: usize| {
+        let at = Instant::now();
+        let sha = world.push_stack(&running("one", &format!("round-{round}")));
+        world.settled("one", &sha);
+        at.elapsed()
+    };
+    (0..5).map(change).collect()
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn rest() {
+    let without = rest_of("apps without pods", &idle);
+    let running = rest_of("apps of one running pod", &running);
+    println!("{:#}", json!([without, running]));
+}
+
+/// What ten Stacks of a kind cost while nothing happens.
+fn rest_of(each: &str, stack: &dyn Fn(&str, &str) -> String) -> Value {
     let mut world = World::new("bench-rest");
     for number in 0..10 {
-        world.write(&format!("s{number}/hks.yaml"), &idle(&format!("s{number}"), "first"));
+        world.write(&format!("s{number}/hks.yaml"), &stack(&format!("s{number}"), "first"));
     }
     world.push("ten stacks");
     world.start();
@@ -203,16 +233,14 @@ fn rest() {
     let _ = until(30, quiet);
     let (sent, cpu) = (bytes_sent(world.pid()), ticks(world.pid()));
     std::thread::sleep(Duration::from_mins(1));
-    println!(
-        "{:#}",
-        json!({
-            "stacks": 10,
-            "seconds": 60,
-            "bytes_sent_to_the_cluster": growth(&sent, &bytes_sent(world.pid())),
-            "cpu_ticks_of_10_ms": ticks(world.pid()) - cpu,
-            "rss_kib": status_kib(world.pid(), "VmRSS"),
-        })
-    );
+    json!({
+        "stacks": 10,
+        "each": each,
+        "seconds": 60,
+        "bytes_sent_to_the_cluster": growth(&sent, &bytes_sent(world.pid())),
+        "cpu_ticks_of_10_ms": ticks(world.pid()) - cpu,
+        "rss_kib": status_kib(world.pid(), "VmRSS"),
+    })
 }
 
 #[test]

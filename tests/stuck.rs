@@ -214,3 +214,26 @@ fn of_two_stacks_that_want_one_name_only_one_gets_it() {
         assert_eq!(owner, winner, "{kind}");
     }
 }
+
+#[test]
+fn a_second_tag_on_the_same_commit_is_deployed() {
+    let mut world = World::new("tags");
+    world.push_stack(&stack("${git.tag}"));
+    let tag = |world: &World, name: &str| {
+        world.git(&world.work(), &["tag", name]);
+        world.git(&world.work(), &["push", "--quiet", "origin", name]);
+    };
+    tag(&world, "v1.0.0-rc.1");
+    let git = format!("      url: {}\n      tag: \"v*\"\n", world.remote().display());
+    let config = world.config("daemon", &git);
+    world.start_with(&config);
+    world.wait("one", "settled", 60, |view| view["state"] == "settled");
+    assert_eq!(word(&world), "v1.0.0-rc.1");
+    tag(&world, "v1.0.0");
+    assert!(until(60, || word(&world) == "v1.0.0"), "{:#}", world.view("one"));
+    // a later version that is not released is not taken over a released one
+    world.push_stack(&stack("${git.tag} again"));
+    tag(&world, "v1.1.0-rc.1");
+    tag(&world, "v1.0.1");
+    assert!(until(60, || word(&world) == "v1.0.1 again"), "{:#}", world.view("one"));
+}

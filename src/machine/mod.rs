@@ -116,6 +116,8 @@ pub struct Machine {
     /// The record as the cluster has it, as far as known.
     saved: Record,
     baseline: Baseline,
+    /// The settled release is to be had from the record again.
+    dozing: bool,
     /// The settled file becomes just what ran, with today's hks and settings.
     fits: bool,
     /// The baseline is what today's hks makes of the settled file: a record of the format before does not say what ran.
@@ -159,6 +161,7 @@ impl Machine {
             lost: vec![],
             context,
             baseline: Baseline::Nothing,
+            dozing: false,
             fits: false,
             unproven: false,
             next_pass: PassId::default(),
@@ -176,6 +179,24 @@ impl Machine {
         machine.remember_baseline();
         machine.state = State::Resting(machine.resting());
         machine
+    }
+
+    /// At rest: gives up what can be had again from the record, and returns whether it did. Thousands of Stacks rest most of the
+    /// time, and the objects of a release take more room than all else. [`Machine::wake_at`] says what it says after a step.
+    pub fn doze(&mut self) -> bool {
+        let unpacked = self.record.settled.as_ref().and_then(|release| release.manifest().ok().flatten());
+        let same = matches!((&self.baseline, &unpacked), (Baseline::Kept(kept), Some(again)) if **kept == *again);
+        if same && matches!(self.state, State::Resting(_)) {
+            self.baseline = Baseline::Nothing;
+            self.dozing = true;
+        }
+        self.dozing
+    }
+
+    fn awake(&mut self) {
+        if std::mem::take(&mut self.dozing) {
+            self.remember_baseline();
+        }
     }
 
     fn remember_baseline(&mut self) {
@@ -296,6 +317,7 @@ impl Machine {
 
     /// Takes one event.
     pub fn step(&mut self, event: Event, live: &Live, now: Timestamp) -> Effects {
+        self.awake();
         let mut turn = Turn { machine: self, live, now, effects: Effects::default() };
         turn.take(event);
         turn.effects

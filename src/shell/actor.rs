@@ -13,11 +13,11 @@ use crate::shell::lease::{Lead, Look};
 use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
 use crate::shell::project::Project;
 use crate::shell::{clock, inspect, lease, record, supervise, view};
-use driver::{Driver, wait_for_turn};
+use driver::{Driver, may_be_elsewhere, wait_for_turn};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -27,6 +27,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 const SILENCE: Duration = Duration::from_secs(20);
 /// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
 const TOGETHER: Duration = Duration::from_millis(20);
+
+/// How long a Stack must have been at rest before what it doesn't need for that is given up.
+const DOZE: Duration = Duration::from_millis(500);
 
 /// Finds a Stack's file in the commit with this id.
 pub type Older = Arc<dyn Fn(&str) -> Result<Commit, String> + Send + Sync>;
@@ -102,6 +105,22 @@ async fn next(commits: &mut watch::Receiver<Option<Commit>>) -> Option<Commit> {
         commits.changed().await.ok()?;
         if let Some(commit) = commits.borrow_and_update().clone() {
             return Some(commit);
+        }
+    }
+}
+
+/// Waits for a newer commit, and for room to begin with it; `None` when the source ends. It may be given up at any time: the
+/// commit then comes again.
+async fn next_with_room(
+    commits: &mut watch::Receiver<Option<Commit>>,
+    room: &Arc<Semaphore>,
+) -> Option<(Commit, OwnedSemaphorePermit)> {
+    loop {
+        commits.changed().await.ok()?;
+        commits.mark_changed();
+        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        if let Some(commit) = commits.borrow_and_update().clone() {
+            return Some((commit, permit));
         }
     }
 }
@@ -189,11 +208,12 @@ impl Running {
     async fn act(&mut self, project: &Arc<Project>) -> Left {
         let mut tries = 0;
         let since = Instant::now();
-        let machine = loop {
+        let (machine, room) = loop {
             // what is done rarely must not take room in each of thousands of actors that rest
             let waiting = match Box::pin(self.prepare(project)).await {
-                Ok(Ok(machine)) => break machine,
-                Ok(Err(holder)) => {
+                Ok(Prepared::Ours(machine, room)) => break (machine, room),
+                Ok(Prepared::Ended) => return Left::Ended,
+                Ok(Prepared::Theirs(holder)) => {
                     self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
                     tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
                     tries = 0;
@@ -219,27 +239,36 @@ impl Running {
                 },
             }
         };
-        self.drive(project, machine).await
+        self.drive(project, *machine, room).await
     }
 
-    /// The Lease, then the record: only its holder may read what it will act on.
-    async fn prepare(&self, project: &Project) -> Result<Result<Machine, String>, Fault> {
+    /// The Lease, then room to begin, then the record: only its holder may read what it will act on.
+    async fn prepare(&mut self, project: &Project) -> Result<Prepared, Fault> {
         project.presence(inspect::namespace_exists(project)).await?;
-        match lease::acquire(project, &self.stack, &self.setting.me).await? {
-            Lead::Theirs(holder) => Ok(Err(holder)),
-            Lead::Ours => {
-                let mut record = record::load(project, &self.stack).await?;
-                if self.setting.retry {
-                    record.held = None;
-                }
-                Ok(Ok(Machine::new(self.stack.clone(), self.setting.context.clone(), record)))
-            }
+        if let Lead::Theirs(holder) = lease::acquire(project, &self.stack, &self.setting.me).await? {
+            return Ok(Prepared::Theirs(holder));
         }
+        let room = loop {
+            tokio::select! {
+                room = Arc::clone(&project.room).acquire_owned() => break room.ok(),
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => self.head = Some(commit),
+                    None => return Ok(Prepared::Ended),
+                },
+            }
+        };
+        let mut record = record::load(project, &self.stack).await?;
+        if self.setting.retry {
+            record.held = None;
+        }
+        let machine = Machine::new(self.stack.clone(), self.setting.context.clone(), record);
+        Ok(Prepared::Ours(Box::new(machine), room))
     }
 
-    async fn drive(&mut self, project: &Arc<Project>, machine: Machine) -> Left {
+    async fn drive(&mut self, project: &Arc<Project>, machine: Machine, room: Option<OwnedSemaphorePermit>) -> Left {
         let mut changes = project.subscribe(&self.stack);
         let mut driver = Driver::new(machine, Arc::clone(project));
+        driver.enter_room(room);
         self.measure(project);
         if let Some(wish) = self.wished(project, &mut driver) {
             self.step(&mut driver, wish);
@@ -249,17 +278,25 @@ impl Running {
         }
         self.step(&mut driver, Event::Observed);
         let mut looked = Instant::now();
+        // it may have changed hands while there was no room
+        changes.mark_changed();
         let left = loop {
             driver.request(&self.stack, &self.setting);
-            let due = driver.machine.wake_at().map_or(Duration::MAX, clock::until);
+            let leave = driver.leaves_room_at();
+            let due = driver.wake_at().map_or(Duration::MAX, clock::until);
             let event = tokio::select! {
-                commit = next(&mut self.commits) => match commit {
-                    Some(commit) => {
+                commit = next_with_room(&mut self.commits, &project.room) => match commit {
+                    Some((commit, permit)) => {
+                        driver.enter_room(Some(permit));
                         self.head = Some(commit.clone());
                         Event::Commit(commit)
                     }
                     None => break Left::Ended,
                 },
+                () = tokio::time::sleep_until(leave.unwrap_or_else(Instant::now)), if leave.is_some() => {
+                    driver.enter_room(None);
+                    continue;
+                }
                 reply = async { driver.request.as_mut()?.await }, if driver.request.is_some() => {
                     driver.request = None;
                     let Some(reply) = reply else { continue };
@@ -285,6 +322,10 @@ impl Running {
                 },
                 _ = self.setting.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
+                () = tokio::time::sleep(DOZE), if driver.may_doze() => {
+                    driver.doze(&self.stack);
+                    continue;
+                }
                 () = tokio::time::sleep(due) => Event::Due,
             };
             self.step(&mut driver, event);
@@ -340,6 +381,7 @@ impl Running {
     }
 
     fn step(&self, driver: &mut Driver, event: Event) {
+        driver.dozes = false;
         let live = driver.project.live(&self.stack);
         let before = (driver.machine.drift_corrected, driver.machine.record.history.len());
         let last_before = driver.machine.record.history.last().map(|deployment| deployment.ended);
@@ -357,6 +399,9 @@ impl Running {
             driver.queue.push_back(effect);
         }
         driver.keep_turn();
+        if driver.rests() {
+            driver.enter_room(None);
+        }
         self.count(&driver.machine, before.0, last_before);
         let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, clock::now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {
@@ -401,6 +446,16 @@ impl Running {
     }
 }
 
+/// How it ended to become the one that acts.
+enum Prepared {
+    /// It is, and has room.
+    Ours(Box<Machine>, Option<OwnedSemaphorePermit>),
+    /// Another daemon is.
+    Theirs(String),
+    /// The source ends.
+    Ended,
+}
+
 /// What keeps an actor from acting.
 enum Waiting {
     /// Another daemon.
@@ -424,14 +479,4 @@ async fn changed(changes: &mut watch::Receiver<u64>, earliest: Instant) {
     let _ = changes.changed().await;
     changes.mark_changed();
     tokio::time::sleep_until(earliest).await;
-}
-
-/// Whether the cluster's address or the access data may be others now: something failed that trying again may cure.
-fn may_be_elsewhere(reply: &Event) -> bool {
-    let fault = match reply {
-        Event::Checked(_, reply) | Event::Saved(_, reply) | Event::Deleted(_, reply) => reply.as_ref().err(),
-        Event::Applied(_, reply) => reply.as_ref().err(),
-        _ => None,
-    };
-    fault.is_some_and(|fault| fault.transient)
 }

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::Store;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -33,6 +33,9 @@ pub struct Project {
     pub client: Client,
     /// The namespace.
     pub namespace: String,
+    /// Room for Stacks that begin with a commit: what is under way takes memory, and a thousand that begin together are no
+    /// sooner done than some after the others.
+    pub room: Arc<Semaphore>,
     store: Mutex<Store>,
     synced: watch::Sender<BTreeSet<&'static str>>,
     /// Last error of a watch that has not recovered.
@@ -46,6 +49,8 @@ pub struct Project {
     suspicion: Notify,
 }
 
+/// Stacks of a project that begin with a commit at the same time.
+const ROOM: usize = 64;
 /// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
 const PROVEN: Duration = Duration::from_secs(5);
 /// How often it is asked at most whether the namespace exists.
@@ -66,6 +71,7 @@ impl Project {
         let project = Arc::new(Self {
             client,
             namespace: namespace.into(),
+            room: Arc::new(Semaphore::new(ROOM)),
             store: Mutex::default(),
             synced: watch::Sender::default(),
             broken: Mutex::default(),
@@ -123,6 +129,11 @@ impl Project {
     /// The picture of one Stack.
     pub fn live(&self, stack: &StackName) -> Arc<Live> {
         self.lock().live(stack.as_str())
+    }
+
+    /// Nobody looks at a Stack for the moment: its picture is kept as text.
+    pub fn fold(&self, stack: &StackName) {
+        self.lock().fold(stack.as_str());
     }
 
     /// One object, as last seen.

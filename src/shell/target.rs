@@ -2,13 +2,18 @@
 
 use crate::shell::failure::{Failure, FailureKind};
 use k8s_openapi::api::core::v1::{Secret, Service};
+use kube::client::ClientBuilder;
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use kube::{Api, Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
+use tower::limit::ConcurrencyLimitLayer;
 
+/// Requests to one cluster at the same time. Each has a connection of its own, whose TLS takes time to set up and some 100 KiB
+/// for as long as it lives; thousands of Stacks that start together gain nothing from more.
+const REQUESTS: usize = 16;
 /// Server-side time-out of a watch is 290 s, so a reader that hears nothing for longer is dead.
 const READ_TIMEOUT: Duration = Duration::from_secs(295);
 
@@ -153,8 +158,9 @@ fn client(config: &mut Config) -> Result<Client, Failure> {
     config.reset_reader_on_write = true;
     // the machine retries, visibly and bounded; a second retry below it would multiply the waits
     config.default_retry = false;
-    Client::try_from(config.clone())
-        .map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))
+    let built = ClientBuilder::try_from(config.clone());
+    let built = built.map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))?;
+    Ok(built.with_layer(&ConcurrencyLimitLayer::new(REQUESTS)).build())
 }
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ impl Sim {
 
     pub fn take(&mut self, event: Event) {
         let live = live(self.seen.as_ref().unwrap_or(&self.objects), &self.cluster);
+        // what a machine gives up at rest must never be missed
+        self.machine.doze();
         for effect in self.machine.step(event, &live, self.now).0 {
             self.effects.push(effect.clone());
             self.log.push(describe(&effect));

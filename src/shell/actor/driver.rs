@@ -1,18 +1,35 @@
-//! What an actor drives: the machine, and what it asks for, one request after the other.
+//! Carrying out what a machine asks for: one request after the other, and the turns that changes of the platform wait for.
 
 use super::{Left, Setting};
 use crate::ident::{PassId, StackName};
 use crate::machine::{Effect, Event, Machine, State};
 use crate::report;
-use crate::shell::apply::{self, Hand};
+use crate::shell::apply::Hand;
 use crate::shell::metrics::OutcomeLabels;
 use crate::shell::project::Project;
-use crate::shell::{inspect, lease, record};
+use crate::shell::{apply, inspect, lease, record};
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio::time::Instant;
 
+/// Whether the cluster's address or the access data may be others now: something failed that trying again may cure.
+pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
+    let fault = match reply {
+        Event::Checked(_, reply) | Event::Saved(_, reply) | Event::Deleted(_, reply) => reply.as_ref().err(),
+        Event::Applied(_, reply) => reply.as_ref().err(),
+        _ => None,
+    };
+    fault.is_some_and(|fault| fault.transient)
+}
+
+/// How long a Stack may keep others of its project from beginning: those that wait for their pods need no room.
+const ROOM: Duration = Duration::from_secs(10);
+
+/// A machine, what it works on, and what it has asked for.
 pub(super) struct Driver {
     pub(super) machine: Machine,
     pub(super) project: Arc<Project>,
@@ -26,8 +43,13 @@ pub(super) struct Driver {
     pub(super) taken: Option<String>,
     /// The pass that waits for its turn, and the wait.
     pub(super) turn: Option<(PassId, Wait)>,
+    /// Whether it dozes, and when it wants to be woken then.
+    pub(super) dozes: bool,
+    due: Option<Timestamp>,
+    /// Room to work in, and until when it is kept at most.
+    room: Option<(OwnedSemaphorePermit, Instant)>,
     /// The turn, for as long as its pass takes.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The wait for a turn.
@@ -41,7 +63,51 @@ pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<O
 impl Driver {
     pub(super) fn new(machine: Machine, project: Arc<Project>) -> Self {
         let (queue, wish) = (VecDeque::new(), String::new());
-        Self { machine, project, queue, request: None, wish, taken: None, turn: None, permit: None }
+        Self {
+            machine,
+            project,
+            queue,
+            request: None,
+            wish,
+            taken: None,
+            turn: None,
+            dozes: false,
+            due: None,
+            room: None,
+            permit: None,
+        }
+    }
+
+    /// Takes room to work in, or leaves it.
+    pub(super) fn enter_room(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.room = permit.map(|permit| (permit, Instant::now() + ROOM));
+    }
+
+    /// When others need the room.
+    pub(super) fn leaves_room_at(&self) -> Option<Instant> {
+        self.room.as_ref().map(|(_, until)| *until)
+    }
+
+    /// When the machine wants to be woken.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        if self.dozes { self.due } else { self.machine.wake_at() }
+    }
+
+    /// Whether the machine is in no pass.
+    pub(super) fn rests(&self) -> bool {
+        matches!(self.machine.state, State::Resting(_))
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn may_doze(&self) -> bool {
+        self.rests() && !self.dozes && self.request.is_none() && self.queue.is_empty()
+    }
+
+    /// Gives up what the Stack does not need while it rests.
+    pub(super) fn doze(&mut self, stack: &StackName) {
+        (self.dozes, self.due) = (true, self.machine.wake_at());
+        self.machine.doze();
+        self.project.fold(stack);
     }
 
     pub(super) fn take_turn(&mut self, permit: Option<OwnedSemaphorePermit>) -> Event {

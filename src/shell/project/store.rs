@@ -1,5 +1,5 @@
 //! What the watches of a project have seen, by Stack: a look at one Stack costs what that Stack has, whatever else the
-//! project holds.
+//! project holds. Of Stacks that rest only the text is kept: as values in memory it takes ten times the room.
 
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::plan::{Live, Note, stack_of, uid};
@@ -7,6 +7,7 @@ use crate::shell::clock;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,14 +59,56 @@ pub enum Claim {
 /// One Stack.
 #[derive(Default)]
 struct Own {
-    live: Arc<Live>,
+    items: BTreeMap<ObjectKey, Item>,
+    /// Warnings about them, oldest first.
+    events: Vec<Arc<Note>>,
+    /// The picture, while somebody looks at it.
+    live: Option<Arc<Live>>,
     changes: watch::Sender<u64>,
+}
+
+/// An object, as it was seen.
+pub(super) struct Item {
+    stack: Option<Box<str>>,
+    uid: Box<str>,
+    version: u64,
+    /// As JSON; nothing while the picture has it.
+    text: Option<Box<[u8]>>,
+}
+
+impl Item {
+    /// What is kept of an object besides the object.
+    fn of(object: &Value) -> Self {
+        let (stack, uid) = (stack_of(object).map(Into::into), uid(object).into());
+        Self { stack, uid, version: version(object), text: None }
+    }
+
+    /// An object as text.
+    pub(super) fn text(object: &Value) -> Self {
+        Self { text: text(object), ..Self::of(object) }
+    }
+
+    fn value(&self) -> Option<Value> {
+        serde_json::from_slice(self.text.as_ref()?).ok()
+    }
+}
+
+fn text(object: &Value) -> Option<Box<[u8]>> {
+    // a JSON value can always be written
+    serde_json::to_vec(object).ok().map(Vec::into_boxed_slice)
 }
 
 impl Store {
     /// The picture of one Stack.
-    pub(super) fn live(&self, stack: &str) -> Arc<Live> {
-        self.stacks.get(stack).map(|own| Arc::clone(&own.live)).unwrap_or_default()
+    pub(super) fn live(&mut self, stack: &str) -> Arc<Live> {
+        self.stacks.get_mut(stack).map(|own| Arc::clone(own.open())).unwrap_or_default()
+    }
+
+    /// Nobody looks at a Stack for the moment.
+    pub(super) fn fold(&mut self, stack: &str) {
+        if let Some(own) = self.stacks.get_mut(stack) {
+            own.fold();
+        }
     }
 
     /// Changes whenever something of the Stack does.
@@ -75,7 +118,15 @@ impl Store {
 
     /// One object, as last seen.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<Value>> {
-        self.stacks.get(self.owners.get(key)?)?.live.objects.get(key).cloned()
+        let own = self.stacks.get(self.owners.get(key)?)?;
+        match &own.live {
+            Some(live) => live.objects.get(key).cloned(),
+            None => own.items.get(key)?.value().map(Arc::new),
+        }
+    }
+
+    fn item(&self, key: &ObjectKey) -> Option<&Item> {
+        self.stacks.get(self.owners.get(key)?)?.items.get(key)
     }
 
     /// All objects of a kind.
@@ -106,11 +157,14 @@ impl Store {
 
     /// Takes what a watch says: it tells all changes in their order, so only an own write may be newer.
     pub(super) fn seen(&mut self, key: &ObjectKey, object: Value) {
-        if let Some(known) = self.get(key) {
-            let echo = self.written.contains_key(key) && uid(&known) == uid(&object);
-            match version(&known).cmp(&version(&object)) {
-                std::cmp::Ordering::Greater if echo => return,
-                std::cmp::Ordering::Equal if uid(&known) == uid(&object) => {
+        self.take(key, Item::of(&object), Some(object));
+    }
+
+    fn take(&mut self, key: &ObjectKey, item: Item, object: Option<Value>) {
+        if let Some(known) = self.item(key).filter(|known| known.uid == item.uid) {
+            match known.version.cmp(&item.version) {
+                Ordering::Greater if self.written.contains_key(key) => return,
+                Ordering::Equal => {
                     self.written.remove(key);
                     return;
                 }
@@ -118,30 +172,31 @@ impl Store {
             }
         }
         self.written.remove(key);
-        self.put(key, object);
+        self.put(key, item, object);
     }
 
     /// Takes what a write returned: the watch will bring it later, and until then the picture would be old. Versions of one
     /// kind are ordered (KEP-5504).
     pub(super) fn learn(&mut self, key: &ObjectKey, object: Value) {
-        let newer = self.get(key).is_none_or(|known| uid(&known) != uid(&object) || version(&known) < version(&object));
+        let item = Item::of(&object);
+        let newer = self.item(key).is_none_or(|known| known.uid != item.uid || known.version < item.version);
         if newer {
             self.written.insert(key.clone(), Instant::now());
-            self.put(key, object);
+            self.put(key, item, Some(object));
         }
     }
 
     /// A new full list of `kind`: what is not in it is gone, and what is in it counts even if it is older than what was seen,
     /// for the store of an API server may have been put back to yesterday. Only an own write may be newer than the list.
-    pub(super) fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Value>) {
+    pub(super) fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Item>) {
         self.written.retain(|_, at| at.elapsed() < ECHO);
         let gone = self.owners.keys().filter(|key| key.kind == kind && !listed.contains_key(*key));
         let gone: Vec<_> = gone.filter(|key| !self.written.contains_key(*key)).cloned().collect();
         for key in &gone {
             self.remove(key);
         }
-        for (key, object) in listed {
-            self.seen(&key, object);
+        for (key, item) in listed {
+            self.take(&key, item, None);
         }
     }
 
@@ -150,11 +205,15 @@ impl Store {
         self.written.remove(key);
         let Some(stack) = self.owners.remove(key) else { return };
         let Some(own) = self.stacks.get_mut(&stack) else { return };
-        let live = Arc::make_mut(&mut own.live);
-        live.objects.remove(key);
-        live.events.retain(|note| note.about != *key);
+        own.items.remove(key);
+        own.events.retain(|note| note.about != *key);
+        if let Some(live) = &mut own.live {
+            let live = Arc::make_mut(live);
+            live.objects.remove(key);
+            live.events.clone_from(&own.events);
+        }
         own.tell();
-        if own.live.objects.is_empty() && own.changes.receiver_count() == 0 {
+        if own.items.is_empty() && own.changes.receiver_count() == 0 {
             self.stacks.remove(&stack);
         }
         for name in self.about.get(key).into_iter().flatten() {
@@ -165,14 +224,22 @@ impl Store {
         self.tidy();
     }
 
-    fn put(&mut self, key: &ObjectKey, object: Value) {
-        let Some(stack) = stack_of(&object).map(str::to_owned) else { return self.remove(key) };
+    /// `object` is the item as a value, unless the item has it as text.
+    fn put(&mut self, key: &ObjectKey, mut item: Item, object: Option<Value>) {
+        let Some(stack) = item.stack.clone() else { return self.remove(key) };
         if self.owners.get(key).is_some_and(|owner| **owner != *stack) {
             self.remove(key);
         }
         let new = !self.owners.contains_key(key);
         let (name, own) = self.own(&stack);
-        Arc::make_mut(&mut own.live).objects.insert(key.clone(), Arc::new(object));
+        if let Some(live) = &mut own.live {
+            let object = object.or_else(|| item.value()).unwrap_or_default();
+            Arc::make_mut(live).objects.insert(key.clone(), Arc::new(object));
+            item.text = None;
+        } else if item.text.is_none() {
+            item.text = object.as_ref().and_then(text);
+        }
+        own.items.insert(key.clone(), item);
         own.tell();
         if new {
             self.owners.insert(key.clone(), name);
@@ -223,17 +290,18 @@ impl Store {
         }
         let own = self.owners.get(&note.about).and_then(|stack| self.stacks.get_mut(stack));
         if let Some(own) = own {
-            Arc::make_mut(&mut own.live).events.retain(|known| !Arc::ptr_eq(known, &note));
+            own.events.retain(|known| !Arc::ptr_eq(known, &note));
+            own.show_events();
         }
     }
 
     /// Puts an event into the picture of a Stack, in the order of time.
     fn show(&mut self, stack: &str, note: &Arc<Note>) {
         let Some(own) = self.stacks.get_mut(stack) else { return };
-        let events = &mut Arc::make_mut(&mut own.live).events;
-        let place = events.partition_point(|known| known.at <= note.at);
-        events.insert(place, Arc::clone(note));
-        let oldest = (events.len() > MAX_NOTES).then(|| Arc::clone(&events[0]));
+        let place = own.events.partition_point(|known| known.at <= note.at);
+        own.events.insert(place, Arc::clone(note));
+        let oldest = (own.events.len() > MAX_NOTES).then(|| Arc::clone(&own.events[0]));
+        own.show_events();
         own.tell();
         if let Some(oldest) = oldest {
             let name = self.about.get(&oldest.about).and_then(|names| {
@@ -266,6 +334,32 @@ impl Store {
 }
 
 impl Own {
+    /// The picture, from the text if need be.
+    fn open(&mut self) -> &Arc<Live> {
+        let (items, events) = (&mut self.items, &self.events);
+        self.live.get_or_insert_with(|| {
+            let mut objects = BTreeMap::new();
+            for (key, item) in items {
+                objects.insert(key.clone(), Arc::new(item.value().unwrap_or_default()));
+                item.text = None;
+            }
+            Arc::new(Live { objects, events: events.clone() })
+        })
+    }
+
+    fn fold(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        for (key, item) in &mut self.items {
+            item.text = live.objects.get(key).and_then(|object| text(object));
+        }
+    }
+
+    fn show_events(&mut self) {
+        if let Some(live) = &mut self.live {
+            Arc::make_mut(live).events.clone_from(&self.events);
+        }
+    }
+
     fn tell(&self) {
         self.changes.send_modify(|version| *version += 1);
     }
@@ -302,7 +396,7 @@ mod tests {
         event
     }
 
-    fn versions(store: &Store, stack: &str) -> Vec<u64> {
+    fn versions(store: &mut Store, stack: &str) -> Vec<u64> {
         store.live(stack).objects.values().map(|object| version(object)).collect()
     }
 
@@ -318,13 +412,33 @@ mod tests {
         b.mark_unchanged();
         store.seen(&key("b-1"), pod("b", "b-1", "v", 2));
         assert!(!b.has_changed().unwrap(), "nothing is new");
-        assert_eq!(versions(&store, "a"), [1]);
+        assert_eq!(versions(&mut store, "a"), [1]);
         // an object that changes hands leaves one picture for the other
         store.seen(&key("a-1"), pod("b", "a-1", "u", 3));
-        assert_eq!((versions(&store, "a").len(), versions(&store, "b").len()), (0, 2));
+        assert_eq!((versions(&mut store, "a").len(), versions(&mut store, "b").len()), (0, 2));
         assert!(a.has_changed().unwrap() && b.has_changed().unwrap());
         store.remove(&key("b-1"));
-        assert_eq!(versions(&store, "b"), [3]);
+        assert_eq!(versions(&mut store, "b"), [3]);
+    }
+
+    #[test]
+    fn who_rests_is_kept_as_text() {
+        let mut store = Store::default();
+        store.seen(&key("p"), pod("a", "p", "u", 1));
+        store.note(event("e", "p", 1));
+        assert!(store.item(&key("p")).unwrap().text.is_some(), "nobody has looked yet");
+        let before = store.live("a");
+        assert!(store.item(&key("p")).unwrap().text.is_none());
+        store.fold("a");
+        assert_eq!(store.get(&key("p")).as_deref(), before.get(&key("p")));
+        store.seen(&key("q"), pod("a", "q", "v", 2));
+        store.note(event("f", "q", 2));
+        let after = store.live("a");
+        assert_eq!((after.objects.len(), after.events.len()), (2, 2));
+        assert_eq!(after.get(&key("p")), before.get(&key("p")));
+        store.fold("a");
+        store.remove(&key("p"));
+        assert_eq!((store.live("a").objects.len(), store.live("a").events.len()), (1, 1));
     }
 
     #[test]
@@ -378,18 +492,18 @@ mod tests {
         store.seen(&key("p"), pod("a", "p", "u", 5));
         store.learn(&key("p"), pod("a", "p", "u", 7));
         store.seen(&key("p"), pod("a", "p", "u", 6));
-        assert_eq!(versions(&store, "a"), [7], "the watch is behind the answer");
-        store.replace(Kind::Pod, [(key("p"), pod("a", "p", "u", 6))].into());
-        assert_eq!(versions(&store, "a"), [7], "a list was on its way");
+        assert_eq!(versions(&mut store, "a"), [7], "the watch is behind the answer");
+        store.replace(Kind::Pod, [(key("p"), Item::text(&pod("a", "p", "u", 6)))].into());
+        assert_eq!(versions(&mut store, "a"), [7], "a list was on its way");
         store.seen(&key("p"), pod("a", "p", "u", 7));
-        store.replace(Kind::Pod, [(key("p"), pod("a", "p", "u", 3))].into());
-        assert_eq!(versions(&store, "a"), [3], "the store was put back");
+        store.replace(Kind::Pod, [(key("p"), Item::text(&pod("a", "p", "u", 3)))].into());
+        assert_eq!(versions(&mut store, "a"), [3], "the store was put back");
         store.learn(&key("p"), pod("a", "p", "u", 2));
-        assert_eq!(versions(&store, "a"), [3], "an answer that comes late");
+        assert_eq!(versions(&mut store, "a"), [3], "an answer that comes late");
         store.seen(&key("p"), pod("a", "p", "other", 1));
-        assert_eq!(versions(&store, "a"), [1]);
+        assert_eq!(versions(&mut store, "a"), [1]);
         store.learn(&key("q"), pod("a", "q", "w", 9));
         store.replace(Kind::Pod, BTreeMap::new());
-        assert_eq!(versions(&store, "a"), [9], "made while the list was on its way");
+        assert_eq!(versions(&mut store, "a"), [9], "made while the list was on its way");
     }
 }

@@ -1,6 +1,7 @@
 //! The watches of a project, each for itself: one that fails says why, goes on trying, and says when it is well again.
 
 use super::slim::slim;
+use super::store::Item;
 use super::{Project, WATCHED};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::MANAGED_BY;
@@ -28,6 +29,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 /// which a connection fails.
 const QUIET: Duration = Duration::from_secs(15);
 
+/// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
+const PAGE: u32 = 100;
+
 /// Starts all watches.
 pub(super) fn start(project: &Arc<Project>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -44,7 +48,7 @@ impl Project {
             self.served(kind).await;
         }
         let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-        let config = watcher::Config::default().labels(&selector);
+        let config = watcher::Config::default().labels(&selector).page_size(PAGE);
         let mut stream = watch_stream(self.api(kind), config).backoff(waits()).boxed();
         let mut listed = BTreeMap::new();
         while let Some(event) = self.next(kind.plural(), &mut stream).await {
@@ -52,7 +56,7 @@ impl Project {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
                     let key = ObjectKey::new(kind, object.name_any());
-                    listed.extend(slim(kind, object).map(|object| (key, object)));
+                    listed.extend(slim(kind, object).map(|object| (key, Item::text(&object))));
                 }
                 Event::InitDone => {
                     self.lock().replace(kind, std::mem::take(&mut listed));
@@ -71,7 +75,7 @@ impl Project {
 
     async fn watch_events(self: Arc<Self>) {
         let events: Api<v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().fields("type=Warning");
+        let config = watcher::Config::default().fields("type=Warning").page_size(PAGE);
         let mut stream = watch_stream(events, config).backoff(waits()).boxed();
         while let Some(event) = self.next("events", &mut stream).await {
             match event {
