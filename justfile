@@ -46,6 +46,14 @@ cluster COMMAND="status":
 bench NAME N="100": _packages
     HKS_BENCH_STACKS={{ N }} cargo test -j{{ jobs }} --locked --release --test bench -- --ignored --nocapture {{ NAME }}
 
+# Long random histories of a Stack, optimised: N of them from SEED on; the invariants must hold after each event
+histories N="100000" SEED="1": _packages
+    HKS_HISTORIES={{ N }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --release --test histories
+
+# Puts faults back one at a time, and sees that the tests kill each; NAME chooses some
+mutants NAME="": _packages
+    HKS_MUTANT="{{ NAME }}" cargo test -j{{ jobs }} --locked --test mutants -- --ignored --nocapture
+
 # Write the expected files of the tests anew from what hks says now; then read the difference
 update-fixtures: _packages
     UPDATE=1 cargo test -j{{ jobs }} --locked --lib --test spec --test tidy

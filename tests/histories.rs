@@ -251,9 +251,6 @@ fn history(seed: u64) -> Result<(), (Vec<String>, String)> {
         for index in 0..EVENTS {
             let command = event(&mut numbers, index, &sim);
             commands.push(command.clone());
-            if std::env::var_os("HKS_TRACE").is_some() {
-                eprintln!("> {command}");
-            }
             sim.effects.clear();
             sim.now += jiff::SignedDuration::from_secs(1);
             sim.tables = sim
@@ -294,7 +291,7 @@ fn any_history_keeps_the_invariants() {
     });
     let _ = std::panic::take_hook();
     if let Some((seed, (commands, text))) = broken {
-        let script: String = commands.iter().map(|command| format!("> {command}\n")).collect();
-        panic!("HKS_SEED={seed} HKS_HISTORIES=1: {text}\n{script}");
+        let script = commands.join("\n> ");
+        panic!("HKS_SEED={seed} HKS_HISTORIES=1: {text}\n> {script}");
     }
 }

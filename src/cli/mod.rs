@@ -173,6 +173,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         listen: args.listen,
         public_url: None,
         data_dir: args.data_dir,
+        platform_changes_at_once: config::AT_ONCE,
         platform: args.platform.over(Platform::default())?,
         kubeconfig: None,
         sources: BTreeMap::from([("default".into(), source)]),

@@ -27,6 +27,9 @@ pub struct Config {
     /// Folder for mirrors of the repositories. It may be lost.
     #[serde(default = "defaults::data_dir")]
     pub data_dir: PathBuf,
+    /// How many Stacks another setting of the platform, or another hks, touches at the same time. Read at the start.
+    #[serde(default = "defaults::platform_changes_at_once")]
+    pub platform_changes_at_once: std::num::NonZeroU16,
     /// What the platform has set up.
     #[serde(flatten)]
     pub platform: Platform,
@@ -36,6 +39,9 @@ pub struct Config {
     /// The repositories, by name.
     pub sources: BTreeMap<String, Source>,
 }
+
+/// Five: a platform's mistake is seen before it has reached many.
+pub const AT_ONCE: std::num::NonZeroU16 = std::num::NonZeroU16::MIN.saturating_add(4);
 
 /// A repository and the project that it is deployed to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -308,6 +314,9 @@ mod defaults {
     }
     pub(super) fn listen() -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)
+    }
+    pub(super) fn platform_changes_at_once() -> std::num::NonZeroU16 {
+        super::AT_ONCE
     }
     pub(super) fn data_dir() -> PathBuf {
         "/var/lib/hks".into()

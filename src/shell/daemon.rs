@@ -23,9 +23,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Stacks that a change of the platform's settings, or of hks, touches at the same time.
-const AT_ONCE: usize = 5;
-
 /// How long the configuration must be left alone before it is read: a file that is being written is half a file.
 const SETTLES: Duration = Duration::from_millis(250);
 /// … and how long it is waited for at most.
@@ -71,7 +68,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         board: Arc::new(Board::default()),
         metrics: Arc::new(Metrics::default()),
         http: inspect::http_client().context("failed to set up HTTP")?,
-        turns: Arc::new(Semaphore::new(AT_ONCE)),
+        turns: Arc::new(Semaphore::new(config.platform_changes_at_once.get().into())),
     };
     tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
     let (ready, readiness) = watch::channel(false);

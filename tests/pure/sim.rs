@@ -282,6 +282,33 @@ impl Sim {
             ["pass", time] => self.pass(humantime::parse_duration(time).unwrap().try_into().unwrap()),
             ["crash"] => self.crash(),
             ["fetch"] => self.fetch(),
+            ["lost"] => {
+                self.perform(false);
+                self.crash();
+            }
+            ["rollback", revision, kind] => {
+                let to = Commit { revision: Revision::new(*revision), content: file(kind) };
+                self.wish(Want::RollBack { to: (*revision).into() }, Some(to));
+            }
+            ["wish", "retry"] => self.wish(Want::Retry { accept_data_loss: false }, None),
+            ["wish", "accept"] => self.wish(Want::Retry { accept_data_loss: true }, None),
+            ["wish", "suspend"] => self.wish(Want::Suspend { reason: "by hand".into() }, None),
+            ["wish", "resume"] => self.wish(Want::Resume, None),
+            ["wish", "destroy"] => self.wish(Want::Destroy { with_data: false }, None),
+            ["wish", "destroy-data"] => self.wish(Want::Destroy { with_data: true }, None),
+            ["again"] => {
+                if let Some((wish, to)) = self.wished.clone() {
+                    self.take(Event::Wish { wish, to: Ok(to) });
+                }
+            }
+
+            other => self.happens(other),
+        }
+    }
+
+    /// Something happens in the cluster or to the platform.
+    fn happens(&mut self, words: &[&str]) {
+        match words {
             ["touch"] => self.touch(),
             ["delete", name] => {
                 let (kind, name) = name.split_once('/').unwrap();
@@ -310,10 +337,6 @@ impl Sim {
             ["prompt"] => {
                 self.seen = None;
                 self.take(Event::Observed);
-            }
-            ["lost"] => {
-                self.perform(false);
-                self.crash();
             }
             ["ask", how] => self.silent = *how == "silent",
             ["refuse", how] => self.refuses = *how == "on",
@@ -358,21 +381,6 @@ impl Sim {
                 let secret = json!({"metadata": metadata, "data": {*key: Live::HIDDEN}});
                 self.objects.insert(ObjectKey::new(Kind::Secret, *name), secret);
                 self.take(Event::Observed);
-            }
-            ["rollback", revision, kind] => {
-                let to = Commit { revision: Revision::new(*revision), content: file(kind) };
-                self.wish(Want::RollBack { to: (*revision).into() }, Some(to));
-            }
-            ["wish", "retry"] => self.wish(Want::Retry { accept_data_loss: false }, None),
-            ["wish", "accept"] => self.wish(Want::Retry { accept_data_loss: true }, None),
-            ["wish", "suspend"] => self.wish(Want::Suspend { reason: "by hand".into() }, None),
-            ["wish", "resume"] => self.wish(Want::Resume, None),
-            ["wish", "destroy"] => self.wish(Want::Destroy { with_data: false }, None),
-            ["wish", "destroy-data"] => self.wish(Want::Destroy { with_data: true }, None),
-            ["again"] => {
-                if let Some((wish, to)) = self.wished.clone() {
-                    self.take(Event::Wish { wish, to: Ok(to) });
-                }
             }
             other => panic!("no command {other:?}"),
         }

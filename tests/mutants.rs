@@ -1,0 +1,96 @@
+//! Faults that were found once, put back one at a time by `tests/fixtures/mutants.txt`: the tests that need no cluster must fail for
+//! each. `just mutants` runs it; it takes half a minute for each.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The tests that are asked, the quickest first.
+const ASKED: [&str; 4] = ["scenario", "record", "spec", "histories"];
+
+struct Mutant {
+    name: String,
+    file: String,
+    from: String,
+    to: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn mutants() -> Vec<Mutant> {
+    let text = std::fs::read_to_string(root().join("tests/fixtures/mutants.txt")).unwrap();
+    let blocks = text.split("\n@ ").skip(1);
+    let read = |block: &str| {
+        let (name, rest) = block.split_once('\n')?;
+        let (file, rest) = rest.split_once("\n<<<\n")?;
+        let (from, rest) = rest.split_once("\n===\n")?;
+        let (to, _) = rest.split_once("\n>>>")?;
+        Some(Mutant { name: name.into(), file: file.into(), from: from.into(), to: to.into() })
+    };
+    blocks.map(|block| read(block).unwrap_or_else(|| panic!("not a mutant: {block}"))).collect()
+}
+
+#[test]
+fn every_mutant_has_its_place() {
+    let all = mutants();
+    assert!(all.len() >= 30, "{}", all.len());
+    let lost = all.iter().filter(|mutant| {
+        let text = std::fs::read_to_string(root().join(&mutant.file)).unwrap_or_default();
+        !text.contains(&mutant.from)
+    });
+    let lost: Vec<_> = lost.map(|mutant| mutant.name.as_str()).collect();
+    assert!(lost.is_empty(), "the code has changed; say anew how these faults are put back: {lost:#?}");
+}
+
+#[test]
+#[ignore = "half a minute for each mutant: just mutants"]
+fn every_mutant_is_killed() {
+    let work = root().join("target/mutants");
+    let tree = work.join("tree");
+    copy(&tree);
+    let wanted = std::env::var("HKS_MUTANT").unwrap_or_default();
+    let mut alive = vec![];
+    for mutant in mutants().into_iter().filter(|mutant| mutant.name.contains(&wanted)) {
+        let file = tree.join(&mutant.file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replacen(&mutant.from, &mutant.to, 1)).unwrap();
+        if let Some(by) = killer(&tree, &work.join("target")) {
+            eprintln!("killed by {by}: {}", mutant.name);
+        } else {
+            eprintln!("ALIVE: {}", mutant.name);
+            alive.push(mutant.name);
+        }
+        std::fs::write(&file, text).unwrap();
+    }
+    assert!(alive.is_empty(), "{alive:#?}");
+}
+
+/// The first test that fails; a mutant that does not compile is no mutant.
+fn killer(tree: &Path, target: &Path) -> Option<&'static str> {
+    let cargo = |args: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(["test", "-j2", "--offline", "--quiet"]).args(args).current_dir(tree);
+        command.env("CARGO_TARGET_DIR", target).env("RUSTFLAGS", "--cap-lints=allow").env("HKS_HISTORIES", "1500");
+        command.output().unwrap()
+    };
+    for test in ASKED {
+        let built = cargo(&["--test", test, "--no-run"]);
+        assert!(built.status.success(), "it does not compile: {}", String::from_utf8_lossy(&built.stderr));
+        if !cargo(&["--test", test]).status.success() {
+            return Some(test);
+        }
+    }
+    None
+}
+
+/// The sources as they stand, without what is built of them.
+fn copy(tree: &Path) {
+    std::fs::create_dir_all(tree).unwrap();
+    let parts = ["Cargo.toml", "Cargo.lock", "src", "tests", "schema", "examples", "charts", "README.md"];
+    let parts: Vec<PathBuf> = parts.iter().map(|part| root().join(part)).collect();
+    let done = Command::new("cp").arg("-r").args(&parts).arg(tree).status().unwrap();
+    assert!(done.success());
+}
