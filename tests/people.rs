@@ -126,7 +126,7 @@ fn another_autoscaler_is_left_alone() {
     world.start();
     world.settled("one", &first);
     world.kubectl(&["autoscale", "deployment", "one-job", "--min=3", "--max=4", "--cpu=90%"]);
-    let view = world.wait("one", "left alone", 180, |view| view["leftAlone"].to_string().contains("spec.replicas"));
+    let view = world.wait("one", "left alone", 270, |view| view["leftAlone"].to_string().contains("spec.replicas"));
     assert!(view["leftAlone"].to_string().contains("again and again"), "{view:#}");
     let replicas = || world.kubectl(&["get", "deployment", "one-job", "-o", "jsonpath={.spec.replicas}"]);
     assert!(until(60, || replicas() == "3"));
@@ -234,7 +234,7 @@ fn commits_that_change_nothing_here_restart_nothing() {
 fn a_restricted_project_takes_a_database() {
     let mut world = World::new("restricted");
     world.kubectl(&["label", "namespace", &world.namespace.clone(), "pod-security.kubernetes.io/enforce=restricted"]);
-    let user = "    security: {user: 65534}\n";
+    let user = "    security: {runAsUser: 65534, runAsNonRoot: true}\n";
     let small = "resources: {requests: {cpu: 20m, memory: 64Mi}, limits: {cpu: 300m, memory: 128Mi}}";
     let database =
         format!("databases:\n  main: {{engine: postgres, version: \"15\", storage: {{size: 64Mi}}, {small}}}\n");

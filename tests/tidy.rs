@@ -138,3 +138,12 @@ fn lints_are_expected_with_a_reason_and_never_just_allowed() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn every_state_is_in_the_table_that_people_read() {
+    let text = std::fs::read_to_string(root().join("docs/cli.md")).unwrap();
+    let row =
+        |state: &hks::report::StackState| format!("| {} {} | `{}` |", state.symbol(), state.title(), state.word());
+    let missing: Vec<_> = hks::report::StackState::ALL.iter().map(row).filter(|row| !text.contains(row)).collect();
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

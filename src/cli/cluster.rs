@@ -1,8 +1,9 @@
 //! What all commands that look at a cluster share, and `hks diff`.
 
 use super::args::{ClusterArgs, FileClusterArgs};
+use super::local::{self, Checked, Chosen};
 use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG};
-use super::{Ended, INVALID, local};
+use super::{Ended, INVALID};
 use crate::ident::{ObjectKey, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Plan, Step};
@@ -90,18 +91,26 @@ pub(super) async fn recorded(project: &Project, stack: &StackName) -> Result<Rec
     Ok(record::load(project, stack).await?)
 }
 
-/// The settings with which a daemon renders a Stack, or the defaults, and what was given on the command line in their place.
-pub(super) async fn platform(args: &FileClusterArgs, client: &Client, stack: &StackName) -> Result<Platform, Failure> {
-    let published = published::load(client, args.cluster.namespace(), Some(stack)).await?;
-    Ok(args.platform.over(published.map(|of| of.platform).unwrap_or_default())?)
+/// A file as the project's daemon would deploy it, with what was given on the command line in place of its settings.
+pub(super) async fn chosen(
+    args: &FileClusterArgs,
+    checked: Checked,
+    client: &Client,
+    out: Out,
+) -> Result<(Chosen, Platform), Failure> {
+    let namespace = args.cluster.namespace();
+    let published = published::load(client, namespace, Some(&checked.stack)).await?;
+    let branch = published.as_ref().map(|of| of.branch.clone()).filter(|branch| !branch.is_empty());
+    let platform = args.platform.over(published.map(|of| of.platform).unwrap_or_default())?;
+    Ok((checked.choose(&args.file, namespace, branch.as_deref(), out)?, platform))
 }
 
 /// Shows what would change.
 pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Ended {
     let namespace = args.cluster.namespace();
-    let Some(chosen) = local::choose(&args.file, namespace, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let Some(checked) = local::check(&args.file, out)? else { return Ok(ExitCode::from(INVALID)) };
     let (project, _watches) = args.cluster.watch().await?;
-    let platform = platform(args, &project.client, &chosen.stack).await?;
+    let (chosen, platform) = chosen(args, checked, &project.client, out).await?;
     let (_, manifest) = chosen.render(&platform, namespace)?;
     let known = recorded(&project, &manifest.stack).await?;
     let plan = plan::compare(&manifest, &project.live(&manifest.stack), &known.inventory);

@@ -24,9 +24,9 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// Deploys a file and waits for its end.
 pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
     let namespace = args.cluster.namespace();
-    let Some(chosen) = local::choose(&args.file, namespace, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let Some(checked) = local::check(&args.file, out)? else { return Ok(ExitCode::from(INVALID)) };
     let (project, _watches) = args.cluster.watch().await?;
-    let platform = cluster::platform(args, &project.client, &chosen.stack).await?;
+    let (chosen, platform) = cluster::chosen(args, checked, &project.client, out).await?;
     let (context, manifest) = chosen.render(&platform, namespace)?;
     let document = chosen.document;
     let (_keep, connection) = watch::channel(Some(project));

@@ -75,6 +75,7 @@ fn print(found: &Findings, out: Out) {
         for finding in findings {
             let (sign, style) = match finding.verdict {
                 Verdict::Ok => ("✓", GOOD),
+                Verdict::Warning if finding.unseen => ("?", BUSY),
                 Verdict::Warning => ("!", BUSY),
                 Verdict::Missing => ("✗", BAD),
             };

@@ -68,8 +68,6 @@ pub(super) struct Chosen {
     pub revision: Revision,
     /// The environment, in a file that has some.
     pub environment: Option<String>,
-    /// The Stack.
-    pub stack: StackName,
 }
 
 impl Chosen {
@@ -92,28 +90,44 @@ impl Chosen {
     }
 }
 
-/// Reads a file and chooses its environment, asking where several are meant for `project`; `None` if it is invalid, which has
-/// then been told.
-pub(super) fn choose(file: &FileChoice, project: &str, out: Out) -> Result<Option<Chosen>, Failure> {
+/// A file that is valid, before its environment is chosen.
+#[derive(Debug)]
+pub(super) struct Checked {
+    document: Document,
+    revision: Revision,
+    /// The Stack.
+    pub stack: StackName,
+}
+
+/// Reads a file; `None` if it is invalid, which has then been told.
+pub(super) fn check(file: &FileChoice, out: Out) -> Result<Option<Checked>, Failure> {
     let document = Document { tag: file.tag.clone(), ..files::document(&file.path, files::read(&file.path)?) };
-    // mistakes first: a file that can't be read has no environments to choose from
     if let Err(found) = spec::read(&document.source, &document.path, &document.files, Selection::Any) {
         tell(&document.source, &found, out);
         return Ok(None);
     }
-    let declared = spec::environments_of(&document.source);
-    let environment = match meant(&declared, file.environment.as_deref(), project)? {
-        Meant::File => None,
-        Meant::One(one) => Some(one),
-        Meant::Several(several) => Some(ask(&several, out)?),
-    };
-    if let (Some(Declared { name, tag: Some(pattern), .. }), None) = (&environment, &file.tag) {
-        let message = format!("environment {name} follows tags ({pattern}); say which one it is with --tag");
-        return Err(Failure::new(FailureKind::Usage, message));
-    }
     let revision = revision(&file.path, &document.source);
     let Some(stack) = spec::name_of(&document.source) else { return Err(Failure::last("the file names no Stack")) };
-    Ok(Some(Chosen { document, revision, environment: environment.map(|one| one.name), stack }))
+    Ok(Some(Checked { document, revision, stack }))
+}
+
+impl Checked {
+    /// Chooses the environment: the named one, or the only one that is meant for `project` and for the `branch` that the
+    /// project's daemon follows, if that is known. Several are asked for.
+    pub fn choose(self, file: &FileChoice, project: &str, branch: Option<&str>, out: Out) -> Result<Chosen, Failure> {
+        let declared = spec::environments_of(&self.document.source);
+        let environment = match meant(&declared, file.environment.as_deref(), project, branch)? {
+            Meant::File => None,
+            Meant::One(one) => Some(one),
+            Meant::Several(several) => Some(ask(&several, out)?),
+        };
+        if let (Some(Declared { name, tag: Some(pattern), .. }), None) = (&environment, &file.tag) {
+            let message = format!("environment {name} follows tags ({pattern}); say which one it is with --tag");
+            return Err(Failure::new(FailureKind::Usage, message));
+        }
+        let Self { document, revision, .. } = self;
+        Ok(Chosen { document, revision, environment: environment.map(|one| one.name) })
+    }
 }
 
 /// Which environment is meant.
@@ -127,8 +141,9 @@ enum Meant {
     Several(Vec<Declared>),
 }
 
-/// Which of the environments are meant for a project: the one that was named, or those that don't name another project.
-fn meant(declared: &[Declared], named: Option<&str>, project: &str) -> Result<Meant, Failure> {
+/// Which of the environments are meant for a project: the one that was named, or those that don't name another project, and
+/// of these the one that the daemon deploys there.
+fn meant(declared: &[Declared], named: Option<&str>, project: &str, branch: Option<&str>) -> Result<Meant, Failure> {
     let all = || declared.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
     let refuse = |message: String| Err(Failure::new(FailureKind::Usage, message));
     if declared.is_empty() {
@@ -142,6 +157,10 @@ fn meant(declared: &[Declared], named: Option<&str>, project: &str) -> Result<Me
     }
     let fits = |one: &&Declared| one.project.as_deref().is_none_or(|wanted| wanted == project);
     let fitting: Vec<_> = declared.iter().filter(fits).cloned().collect();
+    let followed: Vec<_> = fitting.iter().filter(|one| branch.is_some_and(|branch| one.follows(branch))).collect();
+    if let [one] = followed.as_slice() {
+        return Ok(Meant::One((*one).clone()));
+    }
     match fitting.as_slice() {
         [one] => Ok(Meant::One(one.clone())),
         [] => refuse(format!("no environment of the file is meant for project {project}; name one with -e: {}", all())),
@@ -210,7 +229,8 @@ pub(super) fn explain(path: &str, out: Out) -> Result<ExitCode> {
 /// Prints the objects of a file.
 pub(super) fn render(args: &FileArgs, out: Out) -> Result<ExitCode, Failure> {
     let platform = args.platform.over(Platform::default())?;
-    let Some(chosen) = choose(&args.file, &args.namespace, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let Some(checked) = check(&args.file, out)? else { return Ok(ExitCode::from(INVALID)) };
+    let chosen = checked.choose(&args.file, &args.namespace, None, out)?;
     let (_, manifest) = chosen.render(&platform, &args.namespace)?;
     let bodies: Vec<_> = manifest.objects.iter().map(|object| &object.body).collect();
     if out.json {
@@ -245,19 +265,21 @@ mod tests {
 
     #[test]
     fn an_environment_is_never_guessed() {
-        assert_eq!(name(meant(&declared(), None, "shop")), "2 fit");
-        assert_eq!(name(meant(&declared(), None, "blog")), "staging", "the others are meant for other projects");
-        assert_eq!(name(meant(&declared(), Some("other"), "shop")), "other");
+        assert_eq!(name(meant(&declared(), None, "shop", None)), "2 fit");
+        assert_eq!(name(meant(&declared(), None, "blog", None)), "staging", "the others are meant for other projects");
+        assert_eq!(name(meant(&declared(), None, "shop", Some("main"))), "staging", "what the daemon deploys there");
+        assert_eq!(name(meant(&declared(), None, "shop", Some("next"))), "2 fit");
+        assert_eq!(name(meant(&declared(), Some("other"), "shop", None)), "other");
         assert_eq!(
-            name(meant(&declared(), Some("test"), "shop")),
+            name(meant(&declared(), Some("test"), "shop", None)),
             "the file has no environment test; there are: other, production, staging"
         );
         let elsewhere = &declared()[..2];
-        let refusal = name(meant(elsewhere, None, "blog"));
+        let refusal = name(meant(elsewhere, None, "blog", None));
         assert_eq!(
             refusal,
             "no environment of the file is meant for project blog; name one with -e: other, production"
         );
-        assert_eq!(name(meant(&[], Some("test"), "shop")), "the file");
+        assert_eq!(name(meant(&[], Some("test"), "shop", None)), "the file");
     }
 }

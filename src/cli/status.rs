@@ -6,19 +6,21 @@ use super::output::{BAD, GOOD, Out, PLAIN, STRONG, harmless, style};
 use super::table::{Cell, plain, strong, table};
 use super::{Ended, INTERRUPTED};
 use crate::ident::StackName;
-use crate::machine::Machine;
+use crate::machine::{Effect, Event, Machine};
 use crate::manifest::Context;
+use crate::plan::{Live, Note};
 use crate::platform::Platform;
 use crate::record::Outcome;
-use crate::report::{AppView, DatabaseView, Readiness, Tone, View, shorten, span};
+use crate::report::{AppView, DatabaseView, Readiness, StackState, Tone, View, shorten, span};
 use crate::shell::failure::Failure;
 use crate::shell::files::{self, Told};
+use crate::shell::logs::Redactor;
 use crate::shell::project::Project;
-use crate::shell::published::{self, Published};
+use crate::shell::published::{self, Published, Sources};
 use crate::shell::{clock, inspect, lease, view};
 use anstyle::Style;
 use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, FuturesUnordered};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -28,6 +30,10 @@ use tokio::sync::watch;
 
 /// Deployments that `hks status` shows; `hks history` shows all.
 const LAST: usize = 5;
+/// Troubles whose log lines are fetched at most.
+const EXPLAINED: usize = 8;
+/// Records that are read at the same time.
+const PARALLEL: usize = 8;
 /// Characters of a sentence in a list.
 const SENTENCE: usize = 100;
 /// Ages are told anew after this while nothing changes.
@@ -58,7 +64,7 @@ pub(super) async fn status(name: Option<&str>, again: bool, cluster: &ClusterArg
     let (project, _watches) = cluster.watch().await?;
     let mut shown = String::new();
     loop {
-        let text = look(name, &project, cluster.namespace(), out).await?;
+        let text = Box::pin(look(name, &project, cluster.namespace(), out)).await?;
         // what has not changed but for ages is not worth another line in a log
         if text != shown {
             if again && !out.json && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
@@ -82,15 +88,22 @@ pub(super) async fn status(name: Option<&str>, again: bool, cluster: &ClusterArg
 }
 
 async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: Out) -> Result<String, Failure> {
+    let sources = published::all(&project.client, namespace).await?;
     if let Some(name) = name {
         let stack = cluster::stack(name, &project.client, namespace).await?;
-        let seen = see(project, &stack).await?;
+        let mut seen = see(project, &stack, &sources).await?;
+        seen.view.measure(&inspect::usage(project, &stack).await);
         return Ok(if out.json { serde_json::to_string_pretty(&seen.json())? } else { one(&seen, out, clock::now()) });
     }
-    let mut all = vec![];
-    for stack in stacks(&project.client, namespace).await? {
-        all.push(see(project, &stack).await?);
-    }
+    let stacks = stacks(&project.client, namespace).await?;
+    let all: Vec<_> = stream::iter(&stacks)
+        .map(|stack| async {
+            // one record that can't be read hides no other Stack
+            see(project, stack, &sources).await.unwrap_or_else(|failure| unreadable(project, stack, &failure))
+        })
+        .buffered(PARALLEL)
+        .collect()
+        .await;
     if out.json {
         return Ok(serde_json::to_string_pretty(&all.iter().map(Seen::json).collect::<Vec<_>>())?);
     }
@@ -101,26 +114,60 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
 }
 
 /// Composes the view of a Stack from its record, what the daemon has published, and what is live.
-async fn see(project: &Arc<Project>, stack: &StackName) -> Result<Seen, Failure> {
-    let (client, namespace) = (&project.client, project.namespace.as_str());
+async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Result<Seen, Failure> {
+    let namespace = project.namespace.as_str();
     let record = recorded(project, stack).await?;
-    let published = published::load(client, namespace, Some(stack)).await?;
-    let context = published.as_ref().map_or_else(
+    let holder = lease::seen(project, stack);
+    let published = published::chosen(sources, holder.as_deref());
+    let context = published.map_or_else(
         || Context::new(&Platform::default(), namespace, "", None),
         |published| published.context(namespace),
     );
     let live = project.live(stack);
     let machine = Machine::new(stack.clone(), context, record);
-    let mut view = view::recorded(&machine, namespace, &live, clock::now());
+    let looking = Box::pin(looked(machine.clone(), project, &live)).await;
+    let mut troubles = machine.unwell(&live, clock::now());
+    for trouble in &mut troubles {
+        trouble.cause = inspect::explain(project, trouble.cause.clone()).await;
+    }
+    let mut view = view::recorded(&machine, &looking, &troubles, (namespace, &live), clock::now());
+    if !view.activity.is_empty() {
+        // what the cluster says of pods may quote an app; who may not read the Secrets can't take them out of it
+        let redactor = Redactor::of(&project.client, namespace).await;
+        view.activity = redactor.map(|redactor| redactor.clean_words(view.activity)).unwrap_or_default();
+    }
     if published.is_none() {
         // where no daemon says what addresses look like, they are what is live
         view.urls = view::addresses(&live);
     }
-    let usage = inspect::usage(project, stack).await;
-    view.measure(&usage);
-    let holder = lease::holder_of(client, namespace, stack).await?;
-    let page = published.as_ref().and_then(|of| page(of, stack));
+    let page = published.and_then(|of| page(of, stack));
     Ok(Seen { view, holder, page })
+}
+
+/// The machine after it has looked at what is live: as long ago as something is not ready, and now, since a daemon would have
+/// looked meanwhile. Of what it asks for only causes are explained, which changes nothing.
+async fn looked(mut machine: Machine, project: &Project, live: &Live) -> Machine {
+    let now = clock::now();
+    for at in [view::unready_since(live).unwrap_or(now).min(now), now] {
+        let mut effects = machine.step(Event::Observed, live, at);
+        for _ in 0..EXPLAINED {
+            let ask = |effect| match effect {
+                Effect::Explain(id, cause) => Some((id, cause)),
+                _ => None,
+            };
+            let Some((id, cause)) = effects.0.into_iter().find_map(ask) else { break };
+            let explained = inspect::explain(project, cause).await;
+            effects = machine.step(Event::Explained(id, explained), live, at);
+        }
+    }
+    machine
+}
+
+/// A Stack whose record can't be read.
+fn unreadable(project: &Project, stack: &StackName, failure: &Failure) -> Seen {
+    let mut view = View::bare(stack, &project.namespace, StackState::Unreachable, clock::now());
+    view.activity.clone_from(&failure.message);
+    Seen { view, holder: lease::seen(project, stack), page: None }
 }
 
 fn page(published: &Published, stack: &StackName) -> Option<String> {
@@ -176,6 +223,12 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
     }
     for lacking in &view.lacking {
         line("lacks", &format!("key {} of secret {}", lacking.key, lacking.secret));
+    }
+    for awaited in &view.waits_for {
+        line("awaits", &harmless(awaited));
+    }
+    for lost in &view.lost {
+        line("lost", &format!("{BAD}{lost}{BAD:#}"));
     }
     if let Some(revision) = &view.applied_revision {
         let since = view.applied_since.map(|at| format!(" since {}", span(now.duration_since(at))));
@@ -290,9 +343,8 @@ pub(super) async fn history(name: &str, cluster: &ClusterArgs, out: Out) -> Ende
     let project = cluster::unwatched(client, cluster.namespace());
     let record = recorded(&project, &stack).await?;
     let now = clock::now();
-    let state = crate::report::StackState::Fresh;
     let history = record.history.into_iter().rev().collect();
-    let view = View { history, ..View::bare(&stack, cluster.namespace(), state, now) };
+    let view = View { history, ..View::bare(&stack, cluster.namespace(), StackState::Fresh, now) };
     if out.json {
         out.data(&view.history)?;
     } else if view.history.is_empty() {
@@ -310,7 +362,7 @@ pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended
     let live = project.live(&stack);
     let events = &live.events;
     if out.json {
-        let one = |note: &Arc<crate::plan::Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
+        let one = |note: &Arc<Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
         out.data(&events.iter().map(one).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -319,7 +371,7 @@ pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended
         return Ok(ExitCode::SUCCESS);
     }
     let now = clock::now();
-    let row = |note: &Arc<crate::plan::Note>| {
+    let row = |note: &Arc<Note>| {
         vec![
             plain(format!("{} ago", span(now.duration_since(note.at)))),
             strong(note.about.to_string()),

@@ -1,7 +1,7 @@
 //! What a commit means for a Stack. Only one that can be deployed, and differs from what is under way or at rest, changes
 //! anything; of the others only the revision moves, or their mistake is told.
 
-use super::pass::{Origin, Pass, Target, Toward};
+use super::pass::{Origin, Pass, Station, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
 use crate::ident::Revision;
 use crate::manifest::{Manifest, SECRET_SET_ANNOTATION};
@@ -324,6 +324,14 @@ impl Turn<'_> {
     /// Tells the commits of the pass under way that a newer one has come first.
     fn supersede(&mut self, by: &Commit) {
         let State::Passing(pass) = &mut self.machine.state else { return };
+        if pass.origin == Origin::Platform && pass.toward == Toward::Forward {
+            // the commit itself is in effect all the time
+            let known = self.machine.record.last_of(&pass.revision).cloned();
+            if let Some(known) = known.filter(|_| pass.station != Station::Queued) {
+                self.tell(News::ended(known));
+            }
+            return;
+        }
         let (revision, cause) = match &pass.toward {
             Toward::Forward if !matches!(pass.origin, Origin::Person(_)) => (pass.revision.clone(), None),
             Toward::Back { from, cause } if self.machine.failed_wish.is_none() => (from.clone(), Some(cause.clone())),

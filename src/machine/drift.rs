@@ -16,8 +16,8 @@ const FIGHT: usize = 10;
 const FIGHT_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 /// How long drift is then only reported.
 const FIGHT_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// Corrections of one field in [`SWING_WINDOW`] after which it is asked who sets it.
-const SWINGS: usize = 3;
+/// Corrections of one field in [`SWING_WINDOW`] after which it is asked who sets it, so that the third is the last at most.
+const SWINGS: usize = 2;
 /// An autoscaler looks every 15 s and waits up to five minutes before it scales down: three swings take longer than a minute.
 const SWING_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
@@ -100,9 +100,7 @@ impl Turn<'_> {
         let changed = plan.steps.iter().any(|step| step.action != Action::Keep && step.object.stage.lasts());
         if !changed {
             self.machine.drift_pause = None;
-            let over = self.machine.retiring.values().any(|until| *until <= self.now);
-            let stuck = !rollout::stuck(&baseline.objects, self.live).is_empty();
-            return if over || stuck {
+            return if !self.in_the_way().is_empty() {
                 self.heal(plan);
             };
         }
@@ -124,6 +122,15 @@ impl Turn<'_> {
         self.machine.corrections.push(self.now);
         self.count_swings(&plan);
         self.heal(plan);
+    }
+
+    /// What has to go at rest: old versions whose time is over, and pods that keep a StatefulSet from going on.
+    pub(super) fn in_the_way(&self) -> Vec<ObjectKey> {
+        let now = self.now;
+        let old = self.machine.retiring.iter().filter(|(_, until)| **until <= now).map(|(key, _)| key.clone());
+        let stuck = self.machine.baseline().map(|baseline| rollout::stuck(&baseline.objects, self.live));
+        let later = |key: &ObjectKey| self.machine.dismissed.get(key).is_some_and(|until| *until > now);
+        old.chain(stuck.into_iter().flatten()).filter(|key| !later(key)).collect()
     }
 
     fn heal(&mut self, plan: Plan) {
@@ -197,7 +204,14 @@ impl Turn<'_> {
         let until = |(key, seconds): &(ObjectKey, i64)| {
             (key.clone(), since.checked_add(SignedDuration::from_secs(*seconds)).unwrap_or(Timestamp::MAX))
         };
-        self.machine.retiring = plan.retire.iter().map(until).collect();
+        let now = self.now;
+        self.machine.dismissed.retain(|_, until| *until > now);
+        let dismissed = &self.machine.dismissed;
+        let not_before = |(key, until): (ObjectKey, Timestamp)| {
+            let until = dismissed.get(&key).map_or(until, |again| until.max(*again));
+            (key, until)
+        };
+        self.machine.retiring = plan.retire.iter().map(until).map(not_before).collect();
     }
 
     /// Only reports drift for a while.

@@ -101,8 +101,15 @@ impl Health {
         waiting.chain(well).chain(self.probe_at).min()
     }
 
+    /// A pass begins: answers to what was asked at rest are nobody's any more.
+    pub(super) fn forget_questions(&mut self) {
+        (self.explaining, self.probing) = (None, None);
+        self.unwell.values_mut().filter(|unwell| !unwell.shown).for_each(|unwell| unwell.told = false);
+    }
+
     /// A deployment has just watched everything become ready.
     pub(super) fn prove(&mut self) {
+        self.unwell.remove(ADDRESS);
         self.unwell.values_mut().for_each(|unwell| unwell.well = Some(Timestamp::UNIX_EPOCH));
         (self.failed_probes, self.probe_at) = (0, None);
     }
@@ -113,7 +120,10 @@ impl Turn<'_> {
     pub(super) fn look_at_health(&mut self) {
         let (now, live) = (self.now, self.live);
         let State::Resting(rest) = self.machine.state else { return };
-        let Some(baseline) = self.machine.kept().cloned().filter(|_| rest != Rest::Fresh) else { return };
+        let Some(baseline) = self.machine.kept().cloned().filter(|_| rest != Rest::Fresh) else {
+            self.machine.health = Health::default();
+            return;
+        };
         let mut seen = health(&baseline.objects, live);
         if let (Some(cause), Some(first)) =
             (super::drift::data_lost(&self.machine.stack, &self.machine.lost), self.machine.lost.first())
@@ -226,6 +236,25 @@ impl Turn<'_> {
                 }
             }
         }
+    }
+}
+
+impl super::Machine {
+    /// What is not well right now, for whoever looks once and can't wait to see whether it passes: what fails, and what has
+    /// been unavailable for a while already. The texts are those of containers and the kubelet.
+    pub fn unwell(&self, live: &Live, now: Timestamp) -> Vec<Trouble> {
+        let Some(baseline) = self.kept() else { return vec![] };
+        let since = |component: &str| {
+            let own = baseline.objects.iter().filter(|object| rollout::component(&object.body).0 == component);
+            own.filter_map(|object| rollout::unavailable_since(live.get(&object.key)?)).min()
+        };
+        let seen = health(&baseline.objects, live).into_iter();
+        let troubles = seen.filter_map(|(component, (cause, passing))| {
+            let since = since(&component);
+            let lasts = since.is_some_and(|since| now.duration_since(since) >= GRACE);
+            (!passing || lasts).then(|| Trouble { component, cause, since: since.unwrap_or(now) })
+        });
+        troubles.collect()
     }
 }
 

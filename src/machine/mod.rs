@@ -136,6 +136,8 @@ pub struct Machine {
     blockers: Vec<Until>,
     /// Old versions of blue/green apps, and when each goes.
     retiring: BTreeMap<ObjectKey, Timestamp>,
+    /// What was deleted at rest, and when it is looked for again: the watches may be late.
+    dismissed: BTreeMap<ObjectKey, Timestamp>,
     /// A wish that waits for a reply in flight.
     asked: Option<(Wish, Result<Option<Commit>, String>)>,
     /// The wish whose release did not work; what was there before it is being put back.
@@ -170,6 +172,7 @@ impl Machine {
             told: None,
             blockers: vec![],
             retiring: BTreeMap::new(),
+            dismissed: BTreeMap::new(),
             asked: None,
             failed_wish: None,
         };

@@ -14,10 +14,14 @@ use crate::rollout::{self, Cause, text};
 use crate::spec;
 use jiff::SignedDuration;
 
+/// How long the watches may take to see that something is gone.
+const DISMISSAL: SignedDuration = SignedDuration::from_secs(5);
+
 impl Turn<'_> {
     /// Begins a pass.
     pub(super) fn enter(&mut self, toward: Toward, target: Target) {
         let id = self.machine.next_id();
+        self.machine.health.forget_questions();
         let forward = toward == Toward::Forward;
         let stage = if forward { Stage::Preflight } else { Stage::Databases };
         let Target { manifest, revision, origin, content, document, mut plan, started } = target;
@@ -251,15 +255,17 @@ impl Turn<'_> {
 
     /// Drift is put back. What a controller would wait for for ever is taken out of its way.
     fn healed(&mut self) {
-        let (now, live, retiring) = (self.now, self.live, self.machine.retiring.clone());
+        let to_go = self.in_the_way();
+        let now = self.now;
         let Some(pass) = self.pass() else { return };
-        if pass.station != Station::Pruning {
-            let old = retiring.iter().filter(|(_, until)| **until <= now).map(|(key, _)| key.clone());
-            pass.gone = old.chain(rollout::stuck(&pass.manifest.objects, live)).collect();
-            if !pass.gone.is_empty() {
-                return self.go(Station::Pruning);
-            }
+        if pass.station == Station::Pruning {
+            let gone = pass.gone.clone();
+            self.machine.dismissed.extend(gone.into_iter().map(|key| (key, now + DISMISSAL)));
+        } else if !to_go.is_empty() {
+            pass.gone = to_go;
+            return self.go(Station::Pruning);
         }
+        let Some(pass) = self.pass() else { return };
         if pass.plan.steps.iter().any(|step| step.action != Action::Keep && !step.renews()) {
             self.machine.drift_corrected += 1;
         }

@@ -40,6 +40,10 @@ pub struct View {
     pub ending: Option<String>,
     /// What the newest commit still waits for.
     pub lacking: Vec<LackingView>,
+    /// What else it waits for, such as `Deployment/todo-web is resumed`.
+    pub waits_for: Vec<String>,
+    /// Data of the settled release that is gone.
+    pub lost: Vec<String>,
     /// What of the settled release is not well.
     pub troubles: Vec<TroubleView>,
     /// Who has suspended the Stack, when and why, if somebody has.
@@ -188,6 +192,8 @@ impl View {
             requested_by: None,
             ending: None,
             lacking: vec![],
+            waits_for: vec![],
+            lost: vec![],
             troubles: vec![],
             suspended: None,
             urls: vec![],
@@ -238,7 +244,11 @@ impl View {
             StackState::RollingBack => doing(format!("{failed}, and {runs} is being put back")),
             StackState::Correcting => doing("what somebody else changed is being put back".into()),
             StackState::Destroying => doing("everything of it is being deleted, since a person said so".into()),
-            StackState::Settled => format!("{runs} runs, and all of it is well"),
+            StackState::Settled => match self.not_ready().as_slice() {
+                [] => format!("{runs} runs, and all of it is well"),
+                [one] => format!("{runs} runs; {one} is not ready at the moment"),
+                [one, more @ ..] => format!("{runs} runs; {one} and {} more are not ready at the moment", more.len()),
+            },
             StackState::Degraded => {
                 let first = self.troubles.first();
                 let what = first.map_or_else(|| "something of it is not well".into(), |trouble| trouble.cause.clone());
@@ -264,6 +274,10 @@ impl View {
                     more(self.lacking.len()),
                     self.name
                 ),
+                None if !self.waits_for.is_empty() => {
+                    let first = self.waits_for.first().map(String::as_str).unwrap_or_default();
+                    format!("{newest} waits until {first}{}; nothing was touched", more(self.waits_for.len()))
+                }
                 None if self.applied_revision.is_none() => format!("{newest} can't be used; nothing was touched"),
                 None => format!("{newest} can't be used; {runs} goes on running, untouched"),
             },
@@ -283,10 +297,24 @@ impl View {
                 )
             }
             StackState::DataLost => {
-                doing("data of the settled release is gone, and nothing is made in its place".into())
+                let first = self.lost.first().map_or("data of the settled release", String::as_str);
+                format!(
+                    "{first}{} is gone, and nothing is made in its place. Restore it, or go on with an empty one: `hks retry {} \
+                     --accept-data-loss`",
+                    more(self.lost.len()),
+                    self.name
+                )
             }
             StackState::Standby | StackState::Unreachable => doing(self.state.title().into()),
         }
+    }
+
+    /// What should run and is not ready.
+    fn not_ready(&self) -> Vec<&str> {
+        let lacks = |readiness| matches!(readiness, Readiness::NotReady | Readiness::Missing);
+        let apps = self.apps.iter().filter(|app| lacks(app.readiness)).map(|app| app.name.as_str());
+        let servers = self.databases.iter().chain(&self.caches).filter(|server| lacks(server.readiness));
+        apps.chain(servers.map(|server| server.name.as_str())).collect()
     }
 
     /// Says what the pods of each app, database and cache use now, by name.
@@ -398,6 +426,35 @@ mod tests {
             "9d03e7b waits for key user of secret mail (and 1 more): run `hks secret set todo mail user`"
         );
         assert_eq!(told(&view(StackState::Invalid)), "9d03e7b can't be used; 4f1c2ab goes on running, untouched");
+    }
+
+    #[test]
+    fn what_is_settled_is_not_called_well_before_all_of_it_is_ready() {
+        let app = |name: &str, readiness| AppView {
+            name: name.into(),
+            readiness,
+            image: String::new(),
+            ready: 0,
+            replicas: 1,
+            limits: String::new(),
+            usage: None,
+        };
+        let of = |apps| told(&View { apps, ..view(StackState::Settled) });
+        assert_eq!(of(vec![app("web", Readiness::Parked)]), "4f1c2ab runs, and all of it is well");
+        assert_eq!(of(vec![app("web", Readiness::NotReady)]), "4f1c2ab runs; web is not ready at the moment");
+        let both = vec![app("web", Readiness::NotReady), app("api", Readiness::Missing)];
+        assert_eq!(of(both), "4f1c2ab runs; web and 1 more are not ready at the moment");
+    }
+
+    #[test]
+    fn what_else_is_waited_for_and_what_is_lost_is_named() {
+        let waits_for = vec!["Deployment/todo-web is resumed".to_owned()];
+        let waiting = View { waits_for, ..view(StackState::Invalid) };
+        assert_eq!(told(&waiting), "9d03e7b waits until Deployment/todo-web is resumed; nothing was touched");
+        let lost = vec!["PersistentVolumeClaim/data-todo-main-1".to_owned()];
+        let lost = told(&View { lost, ..view(StackState::DataLost) });
+        assert!(lost.starts_with("PersistentVolumeClaim/data-todo-main-1 is gone"), "{lost}");
+        assert!(lost.ends_with("`hks retry todo --accept-data-loss`"), "{lost}");
     }
 
     #[test]

@@ -246,6 +246,13 @@ fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
     pods.reduce(Progress::worse).unwrap_or(base).worse(no_pod(who, &key, current, live))
 }
 
+/// Since when a Deployment has been without enough pods, by its own condition.
+pub fn unavailable_since(object: &Value) -> Option<Timestamp> {
+    let mut conditions = object["status"]["conditions"].as_array()?.iter();
+    let available = conditions.find(|condition| condition["type"] == "Available" && condition["status"] == "False")?;
+    available["lastTransitionTime"].as_str()?.parse().ok()
+}
+
 /// Seconds between the creation of a StatefulSet and of its first pod, at most: what comes later may be another pod.
 const FIRST_POD: i64 = 30;
 

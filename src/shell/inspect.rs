@@ -2,7 +2,7 @@
 
 use crate::ident::{ObjectKey, StackName};
 use crate::machine::{Contents, Fault};
-use crate::manifest::{APP_LABEL, DATABASE_LABEL, PublicUrl, STACK_LABEL};
+use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, PublicUrl, STACK_LABEL};
 use crate::rollout::Cause;
 use crate::shell::apply::{MANAGER, describe_own, root};
 use crate::shell::project::Project;
@@ -185,7 +185,11 @@ pub async fn usage(project: &Project, stack: &StackName) -> BTreeMap<String, Str
     for pod in list["items"].as_array().into_iter().flatten() {
         let label = |name: &str| pod["metadata"]["labels"][name].as_str();
         let name = label(APP_LABEL).map(str::to_owned);
-        let Some(name) = name.or_else(|| label(DATABASE_LABEL).map(|name| format!("{stack}-{name}"))) else { continue };
+        let Some(name) =
+            name.or_else(|| label(DATABASE_LABEL).or(label(CACHE_LABEL)).map(|name| format!("{stack}-{name}")))
+        else {
+            continue;
+        };
         let (cpu, memory) = sums.entry(name).or_default();
         for container in pod["containers"].as_array().into_iter().flatten() {
             let amount = |what: &str| ParsedQuantity::try_from(container["usage"][what].as_str().unwrap_or("0"));

@@ -173,6 +173,12 @@ pub fn look(project: &Project, stack: &StackName, me: &str) -> Look {
     }
 }
 
+/// Who holds the Lease of a Stack, as the watch says.
+pub fn seen(project: &Project, stack: &StackName) -> Option<String> {
+    let lease = project.get(&ObjectKey::new(Kind::Lease, record::name(stack)))?;
+    Some(holder(&lease)).filter(|holder| !holder.is_empty())
+}
+
 /// Who holds the Lease of a Stack; nobody if it was given back or never taken.
 pub async fn holder_of(client: &Client, namespace: &str, stack: &StackName) -> Result<Option<String>, Failure> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(Kind::Lease));

@@ -2,6 +2,7 @@
 
 use crate::shell::failure::{Explain, Failure};
 use crate::shell::inspect;
+use crate::spec;
 use futures::io::AsyncBufRead;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, LogParams};
@@ -27,6 +28,11 @@ impl Redactor {
     /// `text` without them.
     pub fn clean(&self, text: String) -> String {
         inspect::redact(text, self.values.iter().cloned())
+    }
+
+    /// Words of the cluster without them, and without credentials that can be told by their form.
+    pub fn clean_words(&self, text: String) -> String {
+        spec::mask(&self.clean(text))
     }
 
     /// One line without them; of values that have several lines, each of them.

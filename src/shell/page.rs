@@ -3,7 +3,7 @@
 
 use crate::ident::Revision;
 use crate::record::Deployment;
-use crate::report::{AppView, DatabaseView, DriftView, Readiness, StackState, Tone, TroubleView, View, span};
+use crate::report::{AppView, DatabaseView, DriftView, Readiness, StackState, Tone, TroubleView, View, Why, span};
 use crate::shell::board::SourceView;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
@@ -268,12 +268,18 @@ fn commands(view: &View) -> Markup {
         one.outcome == crate::record::Outcome::Succeeded && Some(&one.revision) != view.applied_revision.as_ref()
     };
     let back = view.history.iter().find(worked).map_or("SHA", |one| one.revision.as_str());
-    let name = &view.name;
+    let (name, project) = (&view.name, &view.namespace);
     html! {
         h2 { "From a terminal" }
-        pre { code { "hks status " (name) } }
-        pre { code { "hks history " (name) } }
-        pre { code { "hks rollback " (name) " --to " (back) } }
+        pre { code { "hks status " (name) " -n " (project) " --watch" } }
+        pre { code { "hks history " (name) " -n " (project) } }
+        @for app in view.apps.iter().take(1) { pre { code { "hks logs " (app.name) " --stack " (name) " -n " (project) } } }
+        @match view.state {
+            StackState::Held(_) => pre { code { "hks retry " (name) " -n " (project) } },
+            StackState::Suspended(Why::Asked) => pre { code { "hks resume " (name) " -n " (project) } },
+            _ => {}
+        }
+        pre { code { "hks rollback " (name) " --to " (back) " -n " (project) } }
     }
 }
 

@@ -65,24 +65,52 @@ pub async fn publish(client: &Client, namespace: &str, sources: &Sources) -> Res
     written.explain(|| format!("failed to write ConfigMap {NAME}")).map(drop)
 }
 
-/// What was published for a Stack: that of the source whose daemon holds its Lease, or of the first one.
+/// All that was published in a project. Nothing, or nothing that may be read, is none.
 ///
 /// # Errors
-/// What the cluster said. Nothing published, or nothing that may be read, is none.
-pub async fn load(client: &Client, namespace: &str, stack: Option<&StackName>) -> Result<Option<Published>, Failure> {
+/// What the cluster said.
+pub async fn all(client: &Client, namespace: &str) -> Result<Sources, Failure> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let text = match maps.get_opt(NAME).await {
         Ok(found) => found.and_then(|map| map.data?.remove(KEY)),
         Err(Error::Api(status)) if status.code == 403 => None,
         Err(error) => return Err(Failure::of(&error, &format!("failed to read ConfigMap {NAME}"))),
     };
-    let Some(mut sources) = text.and_then(|text| serde_json::from_str::<Sources>(&text).ok()) else { return Ok(None) };
-    if sources.len() > 1
-        && let Some(stack) = stack
-        && let Some(holder) = lease::holder_of(client, namespace, stack).await?
-        && let Some(own) = holder.rsplit_once('/').and_then(|(_, source)| sources.remove(source))
-    {
-        return Ok(Some(own));
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+}
+
+/// What the source says that the holder of a Stack's Lease acts for; or the first one.
+pub fn chosen<'a>(sources: &'a Sources, holder: Option<&str>) -> Option<&'a Published> {
+    // a daemon's name for its Leases ends with that of the source
+    let own = holder.and_then(|holder| holder.rsplit_once('/')).and_then(|(_, source)| sources.get(source));
+    own.or_else(|| sources.values().next())
+}
+
+/// What was published for a Stack.
+///
+/// # Errors
+/// What the cluster said.
+pub async fn load(client: &Client, namespace: &str, stack: Option<&StackName>) -> Result<Option<Published>, Failure> {
+    let sources = all(client, namespace).await?;
+    let holder = match stack {
+        Some(stack) if sources.len() > 1 => lease::holder_of(client, namespace, stack).await?,
+        _ => None,
+    };
+    Ok(chosen(&sources, holder.as_deref()).cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_has_the_settings_of_the_source_whose_daemon_acts_for_it() {
+        let of = |branch: &str| Published { branch: branch.into(), ..Published::default() };
+        let sources = Sources::from([("a".into(), of("main")), ("b".into(), of("next"))]);
+        let branch = |holder| chosen(&sources, holder).map(|of| of.branch.as_str());
+        assert_eq!(branch(Some("host-1f/b")), Some("next"));
+        assert_eq!(branch(Some("apply-2e")), Some("main"), "a command line is no source");
+        assert_eq!(branch(None), Some("main"));
+        assert_eq!(chosen(&Sources::new(), Some("host-1f/b")), None);
     }
-    Ok(sources.into_values().next())
 }

@@ -1,8 +1,8 @@
 //! Composes the view of a Stack from its machine and its live picture.
 
 use crate::ident::{Kind, ObjectKey};
-use crate::machine::{Event, Machine, Rest, State, Toward, Trouble};
-use crate::manifest::{APP_LABEL, CACHE_LABEL, Manifest, Object, Stage};
+use crate::machine::{Machine, Rest, State, Toward, Trouble};
+use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
 use crate::plan::{Live, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
@@ -34,11 +34,18 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
         Ending::Unhealthy { cause } | Ending::Refused { cause } => Some(cause.to_string()),
         Ending::Open | Ending::Healthy => None,
     });
-    let lacking = machine.blockers().iter().filter_map(|until| match until {
-        Until::Set(of) => Some(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
-        Until::Gone(_) | Until::Resumed(_) => None,
-    });
-    view.lacking = lacking.collect();
+    for until in machine.blockers() {
+        match until {
+            Until::Set(of) => view.lacking.push(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
+            Until::Gone(key) => view.waits_for.push(format!("{key}, which is being deleted, is gone")),
+            Until::Resumed(key) => view.waits_for.push(format!(
+                "{key} is resumed (kubectl rollout resume {}/{})",
+                key.kind.to_string().to_lowercase(),
+                key.name
+            )),
+        }
+    }
+    view.lost = machine.lost.iter().map(ToString::to_string).collect();
     view.troubles = machine.troubles().iter().map(trouble).collect();
     view.suspended.clone_from(&record.suspended);
     view.drift_corrected = machine.drift_corrected;
@@ -55,22 +62,28 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
 }
 
 /// The view of a Stack as one sees it who is not its daemon: from its record and what is live. What was never recorded, such as a
-/// commit that is not begun yet, can't be in it.
-pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -> View {
+/// commit that is not begun yet, can't be in it. `looking` is the same machine after it has looked: drift and losses are its, and
+/// what it would do about them is not done here. `troubles` are what is not well, without secrets.
+pub fn recorded(
+    machine: &Machine,
+    looking: &Machine,
+    troubles: &[Trouble],
+    (namespace, live): (&str, &Live),
+    at: Timestamp,
+) -> View {
     let record = &machine.record;
     let settled_at = record.settled.as_ref().map(|release| release.at);
     let rejected = record.history.last().filter(|last| last.outcome == Outcome::Rejected);
     let rejected = rejected.filter(|last| settled_at.is_none_or(|at| last.ended > at));
-    // what a machine at rest finds when it looks: drift and troubles. What it would do about them is not done here
-    let mut looking = machine.clone();
-    let _ = looking.step(Event::Observed, live, at);
     let mut view = compose(machine, namespace, live, at);
-    let unwell = !looking.troubles().is_empty();
-    view.troubles = looking.troubles().iter().map(trouble).collect();
+    view.lost = looking.lost.iter().map(ToString::to_string).collect();
+    let unwell = !troubles.is_empty();
+    view.troubles = troubles.iter().map(trouble).collect();
     let drift = looking.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
     let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
         (Some(_), ..) => (StackState::Suspended(Why::Asked), None),
+        (None, Some(attempt), _) if attempt.failed.is_some() => (StackState::RollingBack, Some(&attempt.revision)),
         (None, Some(attempt), _) => (StackState::Deploying, Some(&attempt.revision)),
         (None, None, Some(held)) if !held.restored && held.ending == Ending::Open => {
             (StackState::RollingBack, Some(&held.revision))
@@ -86,7 +99,8 @@ pub fn recorded(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) 
     view.desired_revision = newest.or(record.settled.as_ref().map(|release| &release.revision)).cloned();
     match state {
         StackState::Held(_) | StackState::RollingBack => {
-            explain(&mut view, record.held.as_ref().map(|held| &held.cause));
+            let asked = record.attempt.as_ref().and_then(|attempt| attempt.failed.as_ref());
+            explain(&mut view, asked.or(record.held.as_ref().map(|held| &held.cause)));
         }
         StackState::Invalid => {
             let cause = rejected.and_then(|last| last.cause.as_ref());
@@ -153,6 +167,23 @@ fn under_way(view: &mut View, live: &Live) {
             view.activity = message;
         }
     }
+}
+
+/// Since when one would have seen what is not well now: since the first of the pods that are not ready became so.
+pub fn unready_since(live: &Live) -> Option<Timestamp> {
+    let since = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array()?;
+        let unready = conditions.iter().find(|c| c["type"] == "Ready" && c["status"] == "False")?;
+        unready["lastTransitionTime"].as_str()?.parse().ok()
+    };
+    // pods of jobs end, and those that are going are not ready either
+    let stays = |pod: &&Value| {
+        let metadata = &pod["metadata"];
+        let server =
+            [APP_LABEL, DATABASE_LABEL, CACHE_LABEL].iter().any(|label| metadata["labels"][*label].is_string());
+        server && metadata["deletionTimestamp"].is_null()
+    };
+    live.of(Kind::Pod).map(|(_, pod)| pod).filter(stays).filter_map(since).min()
 }
 
 /// Since when the scheduler finds no place for a pod.
@@ -320,7 +351,11 @@ mod tests {
         let stack = StackName::new("todo").unwrap_or_else(|| unreachable!("a name"));
         let context = Context::new(&Platform::default(), "shop", "main", None);
         let at = "1970-01-01T00:10:00Z".parse().unwrap_or_default();
-        recorded(&Machine::new(stack, context, record), "shop", live, at)
+        let machine = Machine::new(stack, context, record);
+        let mut looking = machine.clone();
+        let _ = looking.step(crate::machine::Event::Observed, live, at);
+        let troubles = machine.unwell(live, at);
+        recorded(&machine, &looking, &troubles, ("shop", live), at)
     }
 
     fn live(objects: impl IntoIterator<Item = (Kind, &'static str, Value)>) -> Live {
@@ -428,6 +463,21 @@ mod tests {
             "{}",
             view.sentence(now)
         );
+    }
+
+    #[test]
+    fn what_is_not_well_was_so_since_its_first_pod_was_not_ready() {
+        let pod = |at: &str, labels: Value| {
+            let conditions = json!([{ "type": "Ready", "status": "False", "lastTransitionTime": at }]);
+            json!({ "metadata": { "labels": labels }, "status": { "conditions": conditions } })
+        };
+        let picture = live([
+            (Kind::Pod, "a", pod("1970-01-01T00:05:00Z", json!({ "hks.hexabase.ai/app": "web" }))),
+            (Kind::Pod, "b", pod("1970-01-01T00:04:00Z", json!({ "hks.hexabase.ai/app": "web" }))),
+            (Kind::Pod, "c", pod("1970-01-01T00:01:00Z", json!({ "hks.hexabase.ai/job": "report" }))),
+        ]);
+        assert_eq!(unready_since(&picture), "1970-01-01T00:04:00Z".parse().ok());
+        assert_eq!(unready_since(&Live::default()), None);
     }
 
     #[test]

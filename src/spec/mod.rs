@@ -76,7 +76,12 @@ pub fn environments_of(source: &[u8]) -> Vec<Declared> {
     let word = |of: &serde_json::Value, key: &str| of[key].as_str().map(str::to_owned);
     let all = value["environments"].as_object().into_iter().flatten();
     let mut all: Vec<_> = all
-        .map(|(name, of)| Declared { name: name.clone(), project: word(of, "project"), tag: word(of, "tag") })
+        .map(|(name, of)| Declared {
+            name: name.clone(),
+            project: word(of, "project"),
+            branch: word(of, "branch"),
+            tag: word(of, "tag"),
+        })
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
@@ -89,8 +94,17 @@ pub struct Declared {
     pub name: String,
     /// The project that it is meant for, if it says so.
     pub project: Option<String>,
+    /// The pattern of branches that it is for, if it is.
+    pub branch: Option<String>,
     /// The pattern of tags that it follows, if it does.
     pub tag: Option<String>,
+}
+
+impl Declared {
+    /// Whether commits of this branch are meant for it.
+    pub fn follows(&self, branch: &str) -> bool {
+        self.branch.as_ref().is_some_and(|pattern| environment::fits(pattern, branch))
+    }
 }
 
 /// Which environment of a file is meant.

@@ -25,7 +25,7 @@ pub struct Sim {
     pub saved: Record,
     pub requests: VecDeque<Effect>,
     pub now: Timestamp,
-    tables: bool,
+    pub tables: bool,
     uid: u64,
     pub head: Option<Commit>,
     pub log: Vec<String>,
@@ -41,6 +41,12 @@ pub struct Sim {
     pub mutated: Option<String>,
     /// Databases do not answer.
     silent: bool,
+    /// The objects as the watches have seen them, if they are late.
+    pub seen: Option<BTreeMap<ObjectKey, Value>>,
+    /// What the machine has asked for and told.
+    pub effects: Vec<Effect>,
+    /// What hks has deleted: key and uid.
+    pub deleted: Vec<(ObjectKey, Value)>,
 }
 
 impl Sim {
@@ -65,14 +71,18 @@ impl Sim {
             refuses: false,
             mutated: None,
             silent: false,
+            seen: None,
+            effects: vec![],
+            deleted: vec![],
         }
     }
 
     pub fn take(&mut self, event: Event) {
-        let live = live(&self.objects, &self.cluster);
+        let live = live(self.seen.as_ref().unwrap_or(&self.objects), &self.cluster);
         // what a machine gives up at rest must never be missed
         self.machine.doze();
         for effect in self.machine.step(event, &live, self.now).0 {
+            self.effects.push(effect.clone());
             self.log.push(describe(&effect));
             if !matches!(effect, Effect::News(_)) {
                 self.requests.push_back(effect);
@@ -120,6 +130,9 @@ impl Sim {
                         body["spec"]["template"]["spec"]["containers"][0]["image"] = json!(mutated);
                         made.push((key.clone(), hks::plan::differences(&step.object.body, &body)));
                     }
+                    if let Some(seen) = &mut self.seen {
+                        seen.insert(key.clone(), body.clone());
+                    }
                     self.objects.insert(key, body);
                 }
                 Event::Applied(id, Ok(made))
@@ -134,7 +147,18 @@ impl Sim {
                 Event::Inspected(id, servers.into_iter().map(|server| (server, contents.clone())).collect())
             }
             Effect::Delete(id, keys) => {
-                self.objects.retain(|key, _| !keys.contains(key));
+                let uid = |object: &Value| object["metadata"]["uid"].clone();
+                let seen = self.seen.clone();
+                // with the uid that was seen, or not at all
+                let meant = |key: &ObjectKey, object: &Value| {
+                    seen.as_ref().is_none_or(|seen| seen.get(key).is_some_and(|seen| uid(seen) == uid(object)))
+                };
+                for key in &keys {
+                    if let Some(object) = self.objects.get(key).filter(|object| meant(key, object)) {
+                        self.deleted.push((key.clone(), uid(object)));
+                    }
+                }
+                self.objects.retain(|key, object| !keys.contains(key) || !meant(key, object));
                 Event::Deleted(id, Ok(()))
             }
             Effect::Explain(id, cause) => Event::Explained(id, cause.with_log("last words".into())),
@@ -176,7 +200,10 @@ impl Sim {
     /// Answers everything and looks again, until nothing moves.
     pub fn run(&mut self) {
         for _ in 0..200 {
-            while self.perform(true) {}
+            let begun = self.log.len();
+            while self.perform(true) {
+                assert!(self.log.len() < begun + 1_000, "it goes round in circles: {:#?}", &self.log[begun + 980..]);
+            }
             let before = self.log.len();
             self.take(Event::Observed);
             if self.requests.is_empty() && self.log.len() == before {
@@ -192,7 +219,12 @@ impl Sim {
         let mut wakes = 0;
         while let Some(at) = self.machine.wake_at().filter(|at| *at <= end) {
             wakes += 1;
-            assert!(wakes < 10_000, "it wakes again and again at {at}");
+            assert!(
+                wakes < 1_000,
+                "it wakes again and again at {at}, {}, after {:?}",
+                self.state(),
+                self.log.iter().rev().take(5).collect::<Vec<_>>()
+            );
             self.now = self.now.max(at);
             self.take(Event::Due);
             self.run();
@@ -256,6 +288,10 @@ impl Sim {
                 self.objects.remove(&ObjectKey::new(Kind::named(kind).unwrap(), name));
                 self.take(Event::Observed);
             }
+            ["database"] => {
+                self.cluster.database = String::new();
+                self.take(Event::Observed);
+            }
             ["database", how] => {
                 self.cluster.database = (*how).into();
                 self.take(Event::Observed);
@@ -268,6 +304,15 @@ impl Sim {
             }
             ["lose", "record"] => {
                 self.saved = Record::default();
+                self.crash();
+            }
+            ["late"] => self.seen = Some(self.objects.clone()),
+            ["prompt"] => {
+                self.seen = None;
+                self.take(Event::Observed);
+            }
+            ["lost"] => {
+                self.perform(false);
                 self.crash();
             }
             ["ask", how] => self.silent = *how == "silent",

@@ -29,6 +29,14 @@ pub fn file(kind: &str) -> Content {
     let text = match kind {
         "v1" => text(true, "1"),
         "v2" => text(true, "2"),
+        "cache" => format!(
+            "{}caches: {{queue: {{engine: redis, version: \"7\", persistence: {{size: 1Gi}}}}}}\n",
+            text(true, "2")
+        ),
+        "volume" => text(true, "2").replace("ports:", "volumes: {uploads: {mount: /data, size: 1Gi}}, ports:"),
+        "badvolume" => {
+            text(false, "missing").replace("ports:", "volumes: {uploads: {mount: /data, size: 1Gi}}, ports:")
+        }
         "v3" => text(true, "3"),
         "bad" | "badapp" => text(true, "missing"),
         "prod" => format!("{}environments: {{prod: {{branch: main, project: shop}}}}\n", text(true, "1")),

@@ -28,6 +28,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Finding> {
     }
     found.extend(kinds(patient).await);
     found.push(storage(patient).await);
+    found.extend(login(patient).await);
     let metrics = Seen::at(&patient.target, "/apis/metrics.k8s.io/v1beta1").await;
     found.push(measured(&metrics, patient.host.is_some()));
     found.extend(answered_at(&patient.target).await.map(|at| skew(at, clock::now())));
@@ -43,7 +44,7 @@ fn project(space: &Seen, name: &str) -> Finding {
         }
         Seen::Hidden(why) => {
             let says = format!("it can't be seen whether namespace {name} exists: {why}");
-            Finding::warning("project", says, format!("grant get on namespaces, resourceNames: [{name}]"))
+            Finding::unseen("project", says, format!("grant get on namespaces, resourceNames: [{name}]"))
         }
     }
 }
@@ -77,7 +78,7 @@ async fn kinds(patient: &Patient<'_>) -> Vec<Finding> {
         let path = if group == "v1" { "/api/v1".to_owned() } else { format!("/apis/{group}") };
         let served = Seen::at(&patient.target, &path).await;
         if let Seen::Hidden(why) = &served {
-            found.push(Finding::warning(
+            found.push(Finding::unseen(
                 "kinds",
                 format!("it can't be seen what of {group} is served: {why}"),
                 "kubectl api-resources",
@@ -112,6 +113,26 @@ fn unserved(kind: Kind, gateway: bool, vcluster: bool) -> Option<Finding> {
     gateway.then(|| Finding::missing("kinds", "a Gateway is configured, and HTTPRoute is not served", mend))
 }
 
+/// Whether the login to the registry of the platform's images is in the project.
+async fn login(patient: &Patient<'_>) -> Option<Finding> {
+    const ABOUT: &str = "registry";
+    let (name, project) = (patient.platform.images.pull_secret.as_ref()?, &patient.place.namespace);
+    let seen = Seen::at(&patient.target, &format!("/api/v1/namespaces/{project}/secrets/{name}")).await;
+    Some(match seen {
+        Seen::There(_) => Finding::ok(ABOUT, format!("the login {name} is there")),
+        Seen::Absent => Finding::missing(
+            ABOUT,
+            format!("there is no Secret {name} in {project}, and the platform's images need it"),
+            format!(
+                "kubectl -n {project} create secret docker-registry {name} --docker-server=… --docker-username=… --docker-password=…"
+            ),
+        ),
+        Seen::Hidden(why) => {
+            Finding::unseen(ABOUT, format!("the login {name} can't be seen: {why}"), "grant get on secrets")
+        }
+    })
+}
+
 /// Which class volumes get, and whether they can grow.
 async fn storage(patient: &Patient<'_>) -> Finding {
     const PATH: &str = "/apis/storage.k8s.io/v1/storageclasses";
@@ -120,10 +141,10 @@ async fn storage(patient: &Patient<'_>) -> Finding {
         Some(host) => Some(Seen::at(host, PATH).await),
         None => None,
     };
-    classes(&here, below.as_ref())
+    classes(&here, below.as_ref(), patient.platform.storage_class.as_deref())
 }
 
-fn classes(here: &Seen, below: Option<&Seen>) -> Finding {
+fn classes(here: &Seen, below: Option<&Seen>, wanted: Option<&str>) -> Finding {
     const ABOUT: &str = "storage";
     const SHOW: &str = "vcluster.yaml: sync.fromHost.storageClasses.enabled: true";
     let default = |seen: &Seen| {
@@ -134,6 +155,9 @@ fn classes(here: &Seen, below: Option<&Seen>) -> Finding {
     let grow = |name: &str| {
         format!("kubectl patch storageclass {name} -p '{{\"allowVolumeExpansion\": true}}', if its driver can")
     };
+    if let Some(wanted) = wanted {
+        return named(here, below, wanted);
+    }
     if let Some(class) = default(here) {
         let name = name(&class);
         return if grows(&class) {
@@ -144,7 +168,7 @@ fn classes(here: &Seen, below: Option<&Seen>) -> Finding {
     }
     match (here, below) {
         (Seen::Hidden(why), _) => {
-            Finding::warning(ABOUT, format!("classes can't be seen: {why}"), "grant list on storageclasses")
+            Finding::unseen(ABOUT, format!("classes can't be seen: {why}"), "grant list on storageclasses")
         }
         (_, Some(below)) => match default(below) {
             Some(class) if grows(&class) => Finding::warning(
@@ -161,11 +185,37 @@ fn classes(here: &Seen, below: Option<&Seen>) -> Finding {
                 format!("{}; {SHOW}", grow(&name(&class))),
             ),
             None if matches!(below, Seen::Hidden(_)) => {
-                Finding::warning(ABOUT, "the vCluster shows no class, and those of its host can't be seen", SHOW)
+                Finding::unseen(ABOUT, "the vCluster shows no class, and those of its host can't be seen", SHOW)
             }
             None => missing_class(),
         },
         (_, None) => missing_class(),
+    }
+}
+
+/// The class that the platform is configured with. A vCluster that shows none hands the name on as it is.
+fn named(here: &Seen, below: Option<&Seen>, wanted: &str) -> Finding {
+    const ABOUT: &str = "storage";
+    let seen = below.filter(|_| here.items().is_empty()).unwrap_or(here);
+    if let Seen::Hidden(why) = seen {
+        return Finding::unseen(ABOUT, format!("classes can't be seen: {why}"), "grant list on storageclasses");
+    }
+    let names: Vec<_> = seen.items().iter().filter_map(|class| class["metadata"]["name"].as_str()).collect();
+    let found = seen.items().iter().find(|class| class["metadata"]["name"] == wanted);
+    match found {
+        Some(class) if class["allowVolumeExpansion"] == true => {
+            Finding::ok(ABOUT, format!("volumes get class {wanted}, and can grow"))
+        }
+        Some(_) => Finding::warning(
+            ABOUT,
+            format!("volumes get class {wanted}, and can't grow later"),
+            format!("kubectl patch storageclass {wanted} -p '{{\"allowVolumeExpansion\": true}}', if its driver can"),
+        ),
+        None => Finding::missing(
+            ABOUT,
+            format!("there is no class {wanted}; there are: {}", names.join(", ")),
+            "set storageClass (HKS_STORAGE_CLASS) to one of them",
+        ),
     }
 }
 
@@ -222,13 +272,26 @@ mod tests {
 
     #[test]
     fn a_default_vcluster_shows_no_class_and_its_volumes_do_not_grow() {
-        assert_eq!(classes(&list(&[("fast", true)]), None).verdict, Verdict::Ok);
-        assert_eq!(classes(&list(&[("fast", false)]), None).verdict, Verdict::Warning);
-        assert_eq!(classes(&list(&[]), None).verdict, Verdict::Missing);
-        let default = classes(&list(&[]), Some(&list(&[("fast", true)])));
+        assert_eq!(classes(&list(&[("fast", true)]), None, None).verdict, Verdict::Ok);
+        assert_eq!(classes(&list(&[("fast", false)]), None, None).verdict, Verdict::Warning);
+        assert_eq!(classes(&list(&[]), None, None).verdict, Verdict::Missing);
+        let default = classes(&list(&[]), Some(&list(&[("fast", true)])), None);
         assert_eq!(default.mend.as_deref(), Some("vcluster.yaml: sync.fromHost.storageClasses.enabled: true"));
-        assert_eq!(classes(&list(&[]), Some(&list(&[]))).verdict, Verdict::Missing);
-        assert_eq!(classes(&list(&[]), Some(&Seen::Hidden("no".into()))).verdict, Verdict::Warning);
+        assert_eq!(classes(&list(&[]), Some(&list(&[])), None).verdict, Verdict::Missing);
+        assert_eq!(classes(&list(&[]), Some(&Seen::Hidden("no".into())), None).verdict, Verdict::Warning);
+    }
+
+    #[test]
+    fn a_configured_class_has_to_be_there() {
+        let both = list(&[("fast", true), ("slow", false)]);
+        assert_eq!(classes(&both, None, Some("fast")).verdict, Verdict::Ok);
+        assert_eq!(classes(&both, None, Some("slow")).verdict, Verdict::Warning);
+        assert_eq!(classes(&list(&[]), Some(&both), Some("fast")).verdict, Verdict::Ok, "its host has it");
+        let wrong = classes(&both, None, Some("huge"));
+        assert_eq!(
+            (wrong.verdict, wrong.says.as_str()),
+            (Verdict::Missing, "there is no class huge; there are: fast, slow")
+        );
     }
 
     #[test]

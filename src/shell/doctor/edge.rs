@@ -50,7 +50,7 @@ fn class(here: &Seen, below: Option<&Seen>, wanted: Option<&str>) -> Finding {
         _ => (here, true),
     };
     if let Seen::Hidden(why) = seen {
-        return Finding::warning(
+        return Finding::unseen(
             ABOUT,
             format!("classes can't be seen: {why}"),
             if shown { "grant list on ingressclasses" } else { SHOW },
@@ -104,7 +104,7 @@ fn listens(seen: &Seen, gateway: &platform::Gateway, vcluster: bool) -> Finding 
     let body = match seen {
         Seen::There(body) => body,
         Seen::Hidden(why) => {
-            return Finding::warning(ABOUT, format!("{name} can't be seen: {why}"), "grant get on gateways");
+            return Finding::unseen(ABOUT, format!("{name} can't be seen: {why}"), "grant get on gateways");
         }
         Seen::Absent => {
             let mend = if vcluster {

@@ -40,6 +40,8 @@ pub struct Finding {
     /// The line of vcluster.yaml, Helm value or command that mends it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
+    /// It could not be looked at, so nothing is known to be wrong.
+    pub unseen: bool,
 }
 
 impl Finding {
@@ -49,15 +51,19 @@ impl Finding {
     }
 
     fn ok(about: &'static str, says: impl Into<String>) -> Self {
-        Self { about, verdict: Verdict::Ok, says: says.into(), mend: None }
+        Self { about, verdict: Verdict::Ok, says: says.into(), mend: None, unseen: false }
     }
 
     fn warning(about: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { about, verdict: Verdict::Warning, says: says.into(), mend: Some(mend.into()) }
+        Self { about, verdict: Verdict::Warning, says: says.into(), mend: Some(mend.into()), unseen: false }
+    }
+
+    fn unseen(about: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { unseen: true, ..Self::warning(about, says, mend) }
     }
 
     fn missing(about: &'static str, says: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { about, verdict: Verdict::Missing, says: says.into(), mend: Some(mend.into()) }
+        Self { about, verdict: Verdict::Missing, says: says.into(), mend: Some(mend.into()), unseen: false }
     }
 }
 

@@ -27,7 +27,7 @@ const fn need(group: &'static str, resources: &'static [&'static str], verbs: &'
 }
 
 /// Every right in a project, in the order of the chart.
-pub(super) const NEEDED: [Need; 14] = [
+pub(super) const NEEDED: [Need; 15] = [
     need("", &["secrets", "configmaps", "persistentvolumeclaims", "services"], ALL),
     need("", &["pods"], ALL),
     Need { without: Some("causes are told without log lines"), ..need("", &["pods/log"], &["get"]) },
@@ -36,6 +36,10 @@ pub(super) const NEEDED: [Need; 14] = [
         ..need("", &["pods/exec"], &["get", "create"])
     },
     need("", &["events"], &["list", "watch"]),
+    Need {
+        without: Some("the project hears of nothing by Events of Kubernetes"),
+        ..need("events.k8s.io", &["events"], &["create", "patch"])
+    },
     need("apps", &["deployments", "statefulsets"], ALL),
     need("apps", &["replicasets"], &["list", "watch"]),
     need("autoscaling", &["horizontalpodautoscalers"], ALL),
@@ -65,7 +69,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Finding> {
         Ok(rules) => rules,
         Err(error) => {
             let says = format!("it can't be asked what is allowed: {}", crate::shell::apply::root(&error));
-            return vec![Finding::warning(ABOUT, says, "kubectl auth can-i --list")];
+            return vec![Finding::unseen(ABOUT, says, "kubectl auth can-i --list")];
         }
     };
     let gateway = patient.platform.gateway.is_some();
@@ -200,11 +204,26 @@ mod tests {
         assert!(grants(&rule("", "*/log", &["get"]), "", "pods/log", "get"));
     }
 
-    #[test]
     #[expect(clippy::disallowed_methods, reason = "a file of this repository")]
+    fn file(path: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_documentation_lists_what_is_needed() {
+        let mut table = "| group | resources | verbs | without |\n|---|---|---|---|\n".to_owned();
+        for Need { group, resources, verbs, without } in &NEEDED {
+            let group = if group.is_empty() { "core" } else { group };
+            let (resources, verbs) = (resources.join(", "), verbs.join(" "));
+            table.push_str(&format!("| {group} | {resources} | {verbs} | {} |\n", without.unwrap_or("nothing works")));
+        }
+        assert!(file("docs/doctor.md").contains(&table), "docs/doctor.md has to say:\n{table}");
+    }
+
+    #[test]
     fn the_chart_grants_exactly_what_is_needed() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/hks/templates/rbac.yaml");
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = file("charts/hks/templates/rbac.yaml");
         let role = text.split("rules:").nth(1).and_then(|rest| rest.split("---").next()).unwrap_or_default();
         let list = |line: &str| {
             let inner = line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(inner, _)| inner);

@@ -33,10 +33,10 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Finding> {
         Seen::There(secret) => match config(&secret) {
             Some(config) => synced(&config, patient.platform.gateway.is_some()),
             None => {
-                vec![Finding::warning(ABOUT, format!("Secret {name} holds no configuration"), "vcluster 0.20 or newer")]
+                vec![Finding::unseen(ABOUT, format!("Secret {name} holds no configuration"), "vcluster 0.20 or newer")]
             }
         },
-        Seen::Absent | Seen::Hidden(_) => vec![Finding::warning(
+        Seen::Absent | Seen::Hidden(_) => vec![Finding::unseen(
             ABOUT,
             "it can't be seen what the vCluster hands on to its host",
             format!(
