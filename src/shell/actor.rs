@@ -28,8 +28,9 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
 const TOGETHER: Duration = Duration::from_millis(20);
 
-/// How long a Stack must have been at rest before what it doesn't need for that is given up.
-const DOZE: Duration = Duration::from_millis(500);
+/// How long a Stack must have been at rest before what it doesn't need for that is given up: short, since it counts how many of
+/// those that start together have it at the same time.
+const DOZE: Duration = Duration::from_millis(100);
 
 /// Finds a Stack's file in the commit with this id.
 pub type Older = Arc<dyn Fn(&str) -> Result<Commit, String> + Send + Sync>;

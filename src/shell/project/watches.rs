@@ -30,7 +30,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 const QUIET: Duration = Duration::from_secs(15);
 
 /// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
-const PAGE: u32 = 100;
+const PAGE: u32 = 50;
 
 /// Starts all watches.
 pub(super) fn start(project: &Arc<Project>) -> JoinSet<()> {
