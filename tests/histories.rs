@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories of an ordinary run; a campaign takes more.
-const HISTORIES: u64 = 4_000;
+const HISTORIES: u64 = 500;
 /// Events of one history.
 const EVENTS: u64 = 40;
 

@@ -237,3 +237,27 @@ fn a_second_tag_on_the_same_commit_is_deployed() {
     tag(&world, "v1.0.1");
     assert!(until(60, || word(&world) == "v1.0.1 again"), "{:#}", world.view("one"));
 }
+
+/// P37, P47: a Stack that was renamed finds its old self behind its address, and is refused before anything is touched.
+#[test]
+fn a_renamed_stack_does_not_answer_beside_its_old_self() {
+    let mut world = World::new("renamed");
+    let host = format!("{}.{}", world.namespace, kit().domain.split(':').next().unwrap());
+    let text = |name: &str| {
+        support::sample(name, "1.0.0").replace("public: {paths", &format!("public: {{host: {host}, paths"))
+    };
+    let first = world.push_stack(&text("old"));
+    world.start();
+    world.settled("old", &first);
+    let second = world.push_stack(&text("new"));
+    let view = world.wait("new", "refused", 60, |view| view["state"] == "invalid" && view["desiredRevision"] == second);
+    let cause = view["cause"].as_str().unwrap();
+    assert!(cause.contains("already the address of Stack old"), "{view:#}");
+    assert!(world.try_kubectl(&["get", "deployment", "new-web"]).stdout.is_empty());
+    let destroyed = world.hks(&["destroy", "old", "--yes"]);
+    assert!(destroyed.status.success(), "{}", String::from_utf8_lossy(&destroyed.stderr));
+    assert!(until(60, || world.try_kubectl(&["get", "ingress", "old-public"]).stdout.is_empty()));
+    let asked = world.hks(&["retry", "new"]);
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    world.settled("new", &second);
+}
