@@ -1,6 +1,6 @@
 //! The way back: a pass toward the last settled release, and what happens where there is none to go back to.
 
-use super::pass::{Origin, Target, Toward, may_be_undone};
+use super::pass::{Target, Toward, may_be_undone};
 use super::{Baseline, Turn};
 use crate::ident::Revision;
 use crate::manifest::Manifest;
@@ -47,17 +47,7 @@ impl Turn<'_> {
     }
 
     fn begin_back(&mut self, toward: Toward, manifest: Arc<Manifest>, plan: Plan, started: Timestamp) {
-        let revision = manifest.revision.clone();
-        let target = Target {
-            manifest,
-            revision,
-            origin: Origin::Commit,
-            content: String::new(),
-            document: None,
-            plan,
-            started,
-        };
-        self.enter(toward, target);
+        self.enter(toward, Target::known(manifest, plan, started));
     }
 
     /// The settled release and the plan to it; `None` where it is not known, or can't be carried out.

@@ -1,6 +1,6 @@
 //! Drift: what somebody else changed is put back, unless somebody insists or the API server made it so.
 
-use super::pass::{Origin, Target, Toward};
+use super::pass::{Target, Toward};
 use super::{Effect, Made, Turn};
 use crate::ident::{ObjectKey, StackName};
 use crate::plan::{self, Action, Difference, Plan, Step};
@@ -135,17 +135,7 @@ impl Turn<'_> {
 
     fn heal(&mut self, plan: Plan) {
         let Some(manifest) = self.machine.kept().cloned() else { return };
-        let (revision, started) = (manifest.revision.clone(), self.now);
-        let target = Target {
-            manifest,
-            revision,
-            origin: Origin::Commit,
-            content: String::new(),
-            document: None,
-            plan,
-            started,
-        };
-        self.enter(Toward::Heal, target);
+        self.enter(Toward::Heal, Target::known(manifest, plan, self.now));
     }
 
     /// A field that is put back again and again has somebody who sets it: it is asked who.

@@ -145,6 +145,14 @@ pub(super) struct Target {
     pub started: Timestamp,
 }
 
+impl Target {
+    /// Something that is known already, and not a commit's file.
+    pub(super) fn known(manifest: Arc<Manifest>, plan: Plan, started: Timestamp) -> Self {
+        let (revision, origin, content) = (manifest.revision.clone(), Origin::Commit, String::new());
+        Self { manifest, revision, origin, content, document: None, plan, started }
+    }
+}
+
 impl Pass {
     /// When the pass next wants to look.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {

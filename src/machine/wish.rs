@@ -146,9 +146,7 @@ impl Turn<'_> {
         self.machine.record.suspended = None;
         let manifest = Arc::new(Manifest::empty(self.machine.stack.clone(), revision.clone()));
         let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
-        let (content, started) = (String::new(), self.now);
-        let target = Target { manifest, revision, origin: Origin::Commit, content, document: None, plan, started };
-        self.enter(Toward::Nothing { wish: wish.clone() }, target);
+        self.enter(Toward::Nothing { wish: wish.clone() }, Target::known(manifest, plan, self.now));
         true
     }
 }
