@@ -91,7 +91,8 @@ impl Turn<'_> {
         let data_goes = going
             .iter()
             .any(|refusal| plan.steps.iter().any(|step| step.object.key == refusal.key && step.object.holds_data()));
-        if !plan.lost.is_empty() || data_goes {
+        self.machine.frozen = !plan.lost.is_empty() || data_goes;
+        if self.machine.frozen {
             return;
         }
         let going: Vec<_> = going.into_iter().map(|refusal| refusal.key.clone()).collect();
