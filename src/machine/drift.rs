@@ -91,8 +91,10 @@ impl Turn<'_> {
         let data_goes = going
             .iter()
             .any(|refusal| plan.steps.iter().any(|step| step.object.key == refusal.key && step.object.holds_data()));
-        self.machine.frozen = !plan.lost.is_empty() || data_goes;
-        if self.machine.frozen {
+        if !plan.lost.is_empty() || data_goes {
+            // nothing is put back meanwhile, so there is nothing to wake for
+            self.machine.drift_pause = None;
+            self.machine.retiring.clear();
             return;
         }
         let going: Vec<_> = going.into_iter().map(|refusal| refusal.key.clone()).collect();

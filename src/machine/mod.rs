@@ -125,8 +125,6 @@ pub struct Machine {
     next_pass: PassId,
     /// Drift is not corrected before this: somebody fights over it.
     drift_pause: Option<Timestamp>,
-    /// Nothing is put back while data is lost or about to be.
-    frozen: bool,
     /// When the last corrections began.
     corrections: Vec<Timestamp>,
     /// Fields that somebody else sets again and again.
@@ -168,7 +166,6 @@ impl Machine {
             unproven: false,
             next_pass: PassId::default(),
             drift_pause: None,
-            frozen: false,
             corrections: vec![],
             insistence: Insistence::default(),
             health: health::Health::default(),
@@ -287,7 +284,7 @@ impl Machine {
             State::Resting(_) => {
                 let drift = self.drift_pause.into_iter().chain(self.retiring.values().copied());
                 // a time that nobody looks at would come again and again
-                let drift = drift.filter(|_| self.looks_for_drift() && !self.frozen);
+                let drift = drift.filter(|_| self.looks_for_drift());
                 drift.chain(self.health.wake_at()).min()
             }
         }
