@@ -234,6 +234,11 @@ impl Turn<'_> {
             // nobody has pushed what a wish wanted: that it failed is no status of a commit
             let refused = ends.last().map(|end| end.description.clone());
             self.tell(News::Answered { want: what, by, refused });
+            // the newest commit was told that something else is on its way
+            let head = self.machine.head.as_ref().and_then(|head| self.machine.record.last_of(&head.revision));
+            if let Some(known) = head.cloned() {
+                self.tell(News::ended(known));
+            }
         } else {
             if let Some(Wish { what, by, .. }) = wish {
                 self.tell(News::Answered { want: what, by, refused: None });
