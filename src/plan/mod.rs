@@ -297,6 +297,13 @@ pub fn is_paused(object: &Value) -> bool {
     object["spec"]["paused"] == true
 }
 
+/// The finalizers that keep an object from going, for people; empty if there are none.
+pub fn held_by(object: &Value) -> String {
+    let finalizers = object["metadata"]["finalizers"].as_array().into_iter().flatten();
+    let held: Vec<_> = finalizers.filter_map(Value::as_str).collect();
+    if held.is_empty() { String::new() } else { format!(", held by {}", held.join(", ")) }
+}
+
 /// Somebody has deleted it, and something keeps it from going.
 pub fn is_going(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
@@ -324,9 +331,7 @@ fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
     let refuse = |message| Some(Refusal { key: object.key.clone(), message, until: None });
     if is_going(current) {
         let until = Some(Until::Gone(object.key.clone()));
-        let finalizers = current["metadata"]["finalizers"].as_array().into_iter().flatten();
-        let held: Vec<_> = finalizers.filter_map(Value::as_str).collect();
-        let held = if held.is_empty() { String::new() } else { format!(", held by {}", held.join(", ")) };
+        let held = held_by(current);
         let message = if object.holds_data() {
             format!(
                 "it is being deleted{held}: its data goes when the last pod that uses it ends, and nothing is restarted \

@@ -10,7 +10,7 @@ pub use cause::{Cause, Resource};
 
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, Object};
-use crate::plan::{Live, is_going, is_paused, uid};
+use crate::plan::{Live, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -162,9 +162,7 @@ impl Who {
 impl Who {
     /// Somebody has deleted it. Of what holds data that is a failure: it ends with the last pod that uses it.
     fn going(&self, key: &ObjectKey, current: &Value) -> Progress {
-        let finalizers = current["metadata"]["finalizers"].as_array().into_iter().flatten();
-        let held: Vec<_> = finalizers.filter_map(Value::as_str).collect();
-        let held = if held.is_empty() { String::new() } else { format!(", held by {}", held.join(", ")) };
+        let held = held_by(current);
         if key.kind == Kind::PersistentVolumeClaim {
             let message =
                 format!("{key} is being deleted{held}: its data goes when the last pod that uses it ends; copy it now");
