@@ -38,14 +38,30 @@ pub struct Missing {
     pub message: String,
     /// The trouble is a registry that may recover: the image.
     pub pulling: Option<String>,
+    /// It runs again after a crash, and nothing else is known to be wrong.
+    pub crashed: Option<Crash>,
+}
+
+/// How the last run of a container ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crash {
+    /// The pod.
+    pub pod: String,
+    /// Its container.
+    pub container: String,
+    /// The exit code.
+    pub exit_code: i32,
 }
 
 impl Missing {
     /// What it is called once time is over.
     pub fn into_cause(self) -> Cause {
-        let Self { component, pod, message, pulling } = self;
+        let Self { component, pod, message, pulling, crashed } = self;
         if let Some(image) = pulling {
             return Cause::ImagePullTimeout { image, reason: message };
+        }
+        if let Some(Crash { pod, container, exit_code }) = crashed {
+            return Cause::CrashLoop { component, pod, container, exit_code, log: String::new() };
         }
         Cause::NotReady { component, pod, message, log: String::new() }
     }
@@ -157,9 +173,12 @@ impl Who {
         let missing = Missing { component: self.component.clone(), message: message.into(), ..Missing::default() };
         Progress::Progressing(missing)
     }
-}
 
-impl Who {
+    fn progressing_after(&self, crashed: Option<Crash>, message: impl Into<String>) -> Progress {
+        let component = self.component.clone();
+        Progress::Progressing(Missing { component, message: message.into(), crashed, ..Missing::default() })
+    }
+
     /// Somebody has deleted it. Of what holds data that is a failure: it ends with the last pod that uses it.
     fn going(&self, key: &ObjectKey, current: &Value) -> Progress {
         let held = held_by(current);
@@ -208,9 +227,10 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
     if recreates && counts[0] == 0 && live.owned_by(Kind::Pod, uid(set)).next().is_some() {
         return who.progressing("the old pods end first");
     }
-    let base = who.progressing(format!("{} of {wanted} pods ready", counts[1].min(counts[0])));
-    let pods = live.owned_by(Kind::Pod, uid(set));
-    let seen = pods.fold(None, |worst: Option<Progress>, (key, pod)| {
+    let pods = || live.owned_by(Kind::Pod, uid(set));
+    let message = format!("{} of {wanted} pods ready", counts[1].min(counts[0]));
+    let base = who.progressing_after(pods().find_map(|(key, pod)| pod::crashed(key, pod)), message);
+    let seen = pods().fold(None, |worst: Option<Progress>, (key, pod)| {
         let this = pod::starting(who, key, pod, live);
         Some(match worst {
             Some(worst) => worst.worse(this),
@@ -236,11 +256,12 @@ fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
     if updated && [&status["readyReplicas"], &status["availableReplicas"]].map(number) == [wanted; 2] {
         return Progress::Ready;
     }
-    let base = who.progressing("the server is not ready yet");
     let key = ObjectKey::new(Kind::StatefulSet, current["metadata"]["name"].as_str().unwrap_or_default());
-    let pods = live.owned_by(Kind::Pod, uid(current));
+    let pods = || live.owned_by(Kind::Pod, uid(current));
+    let crashed = pods().find_map(|(key, pod)| pod::crashed(key, pod));
+    let base = who.progressing_after(crashed, "the server is not ready yet");
     let pods =
-        pods.map(|(key, pod)| pod::starting(who, key, pod, live)).filter(|progress| *progress != Progress::Ready);
+        pods().map(|(key, pod)| pod::starting(who, key, pod, live)).filter(|progress| *progress != Progress::Ready);
     pods.reduce(Progress::worse).unwrap_or(base).worse(no_pod(who, &key, current, live))
 }
 

@@ -1,7 +1,7 @@
 //! What a pod that should start says: the table of troubles.
 
 use super::text::{self, Pull};
-use super::{Cause, Missing, Progress, Who, number};
+use super::{Cause, Crash, Missing, Progress, Who, number};
 use crate::ident::{Kind, ObjectKey};
 use crate::plan::{Live, uid};
 use serde_json::Value;
@@ -26,9 +26,23 @@ pub(super) fn starting(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> 
     if is_ready(pod) {
         return Progress::Ready;
     }
-    let unhealthy = live.events_of(uid(pod)).rev().find(|note| note.reason == "Unhealthy");
-    let message = unhealthy.map_or_else(|| phase(pod), |note| note.message.trim().to_owned());
-    progressing(who, key, message, None)
+    match live.events_of(uid(pod)).rev().find(|note| note.reason == "Unhealthy") {
+        Some(note) => progressing(who, key, note.message.trim().to_owned(), None),
+        None => {
+            let missing = Missing { crashed: crashed(key, pod), ..missing(who, key, phase(pod), None) };
+            Progress::Progressing(missing)
+        }
+    }
+}
+
+/// How a container of the pod ended that runs again: between two crashes nothing else shows them.
+pub(super) fn crashed(key: &ObjectKey, pod: &Value) -> Option<Crash> {
+    statuses(pod).find_map(|status| {
+        let end = &status["lastState"]["terminated"];
+        let exit_code = end["exitCode"].as_i64().filter(|code| *code != 0)?.try_into().unwrap_or(-1);
+        let container = status["name"].as_str().unwrap_or_default().into();
+        Some(Crash { pod: key.name.clone(), container, exit_code })
+    })
 }
 
 /// Progress of a pod that only proves that its image can be pulled: its command does not exist, so any state after the
@@ -107,8 +121,12 @@ pub(super) fn is_ending(pod: &Value) -> bool {
 }
 
 fn progressing(who: &Who, key: &ObjectKey, message: String, pulling: Option<String>) -> Progress {
+    Progress::Progressing(missing(who, key, message, pulling))
+}
+
+fn missing(who: &Who, key: &ObjectKey, message: String, pulling: Option<String>) -> Missing {
     let component = who.component.clone();
-    Progress::Progressing(Missing { component, pod: key.name.clone(), message, pulling })
+    Missing { component, pod: key.name.clone(), message, pulling, crashed: None }
 }
 
 fn phase(pod: &Value) -> String {
@@ -291,5 +309,24 @@ mod tests {
         assert!(matches!(busy, Progress::Progressing(_)), "{busy:?}");
         let missing = told("secret \"theirs\" not found");
         assert!(matches!(missing, Progress::Failed(Cause::Configuration { .. })), "{missing:?}");
+    }
+
+    #[test]
+    fn between_two_crashes_the_last_one_is_told() {
+        let ended = |code: i64| {
+            let last = json!({ "terminated": { "exitCode": code } });
+            let status = json!({ "name": "job", "state": { "running": {} }, "lastState": last });
+            let placed = json!({ "type": "PodScheduled", "status": "True" });
+            let status = json!({ "phase": "Running", "conditions": [placed], "containerStatuses": [status] });
+            let pod = json!({ "status": status });
+            let live = Live { objects: [].into(), events: vec![] };
+            let who = Who { component: "job".into(), database: false };
+            match starting(&who, &ObjectKey::new(Kind::Pod, "job-0"), &pod, &live) {
+                Progress::Progressing(missing) => missing.into_cause(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(matches!(ended(3), Cause::CrashLoop { exit_code: 3, .. }), "{:?}", ended(3));
+        assert!(matches!(ended(0), Cause::NotReady { .. }), "{:?}", ended(0));
     }
 }
