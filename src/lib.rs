@@ -14,7 +14,9 @@
 //! | `record` | – | what is kept in the cluster for each Stack |
 //! | `report` | compose | what forges and people are told |
 //! | `machine` | step | (Machine, Event, Live, now) → Effects: the one state machine |
-//! | `shell` | perform, run | the only async: one file for each external thing |
+//! | `config` | parse | the daemon's configuration: which repositories go where |
+//! | `view` | compose | (Machine, Live) → View: what page, API and command line show |
+//! | `shell` | perform, run | the only async: one room for each external thing |
 //! | `cli` | – | arguments → what to run |
 
 pub mod ident;
@@ -26,5 +28,7 @@ pub mod rollout;
 pub mod record;
 pub mod report;
 pub mod machine;
+pub mod config;
+pub mod view;
 pub mod shell;
 pub mod cli;

@@ -8,7 +8,7 @@ mod support;
 use futures::StreamExt as _;
 use hks::ident::{Kind, Revision};
 use hks::manifest::{Context, Object, render};
-use hks::shell::project::resource;
+use hks::shell::cluster::project::resource;
 use hks::spec;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};

@@ -7,10 +7,13 @@ use hks::plan::Difference;
 use hks::record::{Deployment, Outcome, Suspended};
 use hks::report::{AppView, DatabaseView, DriftView, Ended, Readiness, StackState, TroubleView, View, Why};
 use hks::rollout::Cause;
-use hks::shell::board::{Board, SourceView};
-use hks::shell::config::Hidden;
-use hks::shell::http::{Endpoint, Hooks, serve};
+use hks::shell::credential::Hidden;
 use hks::shell::metrics::{Metrics, OutcomeLabels};
+use hks::shell::web::board::{Board, SourceView};
+use hks::shell::web::{
+    endpoint::{Endpoint, Hooks},
+    http::serve,
+};
 use jiff::SignedDuration;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};

@@ -88,6 +88,80 @@ fn the_drawing_names_every_module_in_its_order() {
     assert_eq!(drawn, modules());
 }
 
+/// The children of a module in the order of their `mod` lines.
+fn children(text: &str) -> Vec<String> {
+    let lines = code(text).lines().filter_map(|line| {
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        line.strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned)
+    });
+    lines.collect()
+}
+
+/// Names that follow `prefix` in a text: one, or those of a braced list.
+fn named_after(text: &str, prefix: &str) -> Vec<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = vec![];
+    for rest in text.split(prefix).skip(1) {
+        match rest.strip_prefix('{').and_then(|rest| rest.split_once("};")) {
+            Some((list, _)) => found.extend(list.split(',').map(|item| word(item.trim()))),
+            None => found.push(word(rest)),
+        }
+    }
+    found
+}
+
+#[test]
+fn no_room_has_a_circle_and_the_shell_has_an_order() {
+    let source = root().join("src");
+    let mut wrong = vec![];
+    for path in rust_files(&source) {
+        let inside = path.strip_prefix(&source).unwrap().with_extension("");
+        let inside = if inside.ends_with("mod") { inside.parent().unwrap().to_owned() } else { inside };
+        let own = children(&std::fs::read_to_string(&path).unwrap());
+        if own.len() < 2 || inside.as_os_str() == "lib" {
+            continue;
+        }
+        let here = format!("crate::{}::", inside.to_string_lossy().replace('/', "::"));
+        let mut uses: Vec<(String, Vec<String>)> = vec![];
+        for child in &own {
+            let all = rust_files(&source).into_iter().filter(|file| {
+                let file = file.with_extension("");
+                let room = source.join(&inside).join(child);
+                file == room || file.starts_with(&room)
+            });
+            let used = all.flat_map(|file| {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let itself = file.with_extension("") == source.join(&inside).join(child);
+                let mut used = named_after(code(&text), &here);
+                if itself {
+                    used.extend(named_after(code(&text), "super::"));
+                }
+                used
+            });
+            uses.push((child.clone(), used.filter(|name| own.contains(name) && name != child).collect()));
+        }
+        if inside.starts_with("shell") {
+            for (place, (child, used)) in uses.iter().enumerate() {
+                let below = used.iter().filter(|name| own.iter().position(|other| other == *name) > Some(place));
+                wrong.extend(
+                    below.map(|name| format!("{}: {child} uses {name}, which stands below it", path.display())),
+                );
+            }
+        }
+        // what uses nothing that is left goes, again and again; a circle stays
+        while let Some(free) =
+            uses.iter().position(|(_, used)| !used.iter().any(|name| uses.iter().any(|(o, _)| o == name)))
+        {
+            uses.remove(free);
+        }
+        if !uses.is_empty() {
+            let names: Vec<_> = uses.iter().map(|(name, _)| name.as_str()).collect();
+            wrong.push(format!("{}: a circle among {}", path.display(), names.join(", ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn pure_modules_have_no_effects() {
     let order = modules();

@@ -6,11 +6,11 @@ use super::{Ended, INTERRUPTED, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local,
 use crate::machine::{Commit, Content};
 use crate::record::Outcome;
 use crate::report::{StackState, StatusState};
-use crate::shell::actor::{Actor, Setting};
-use crate::shell::board::Board;
-use crate::shell::failure::Failure;
-use crate::shell::inspect;
+use crate::shell::cluster::failure::Failure;
 use crate::shell::metrics::Metrics;
+use crate::shell::probe;
+use crate::shell::run::actor::{Actor, Setting};
+use crate::shell::web::board::Board;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
         probe: platform.probe_urls,
         board: Arc::clone(&board),
         metrics: Arc::new(Metrics::default()),
-        http: inspect::http_client().map_err(|error| Failure::last(format!("failed to set up HTTP: {error}")))?,
+        http: probe::http_client().map_err(|error| Failure::last(format!("failed to set up HTTP: {error}")))?,
         project: connection,
         turns: Arc::new(tokio::sync::Semaphore::new(1)),
         statuses,

@@ -3,8 +3,9 @@
 use super::args::ClusterArgs;
 use super::output::{BAD, GOOD, Out, harmless};
 use super::{Ended, UNHEALTHY};
-use crate::shell::failure::{Explain as _, Failure};
-use crate::shell::{clock, logs};
+use crate::shell::clock;
+use crate::shell::cluster::failure::{Explain as _, Failure};
+use crate::shell::cluster::logs;
 use futures::TryStreamExt as _;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;

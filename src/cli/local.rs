@@ -6,7 +6,7 @@ use super::output::{BAD, GOOD, Out, STRONG};
 use crate::ident::{Revision, StackName};
 use crate::manifest::{self, Context, Manifest};
 use crate::platform::Platform;
-use crate::shell::failure::{Failure, FailureKind};
+use crate::shell::cluster::failure::{Failure, FailureKind};
 use crate::shell::files;
 use crate::spec::{self, Declared, Diagnostic, Document, Selection};
 use anyhow::{Context as _, Result};

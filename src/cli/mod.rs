@@ -18,11 +18,11 @@ mod status;
 mod table;
 mod wish;
 
+use crate::config::{self, Config};
 use crate::platform::Platform;
 use crate::record::Want;
-use crate::shell::config::{self, Config};
-use crate::shell::daemon::{self, Origin};
-use crate::shell::failure::{Failure, FailureKind};
+use crate::shell::cluster::failure::{Failure, FailureKind};
+use crate::shell::run::daemon::{self, Origin};
 use args::{Cli, Command, Format, JobCommand, PlaceArgs, RunArgs, SecretCommand};
 use clap::{CommandFactory as _, Parser as _};
 use output::Out;

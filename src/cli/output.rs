@@ -1,7 +1,7 @@
 //! Printing: data to standard output, the rest to standard error, colours only on a terminal.
 
 use crate::report::Tone;
-use crate::shell::failure::Failure;
+use crate::shell::cluster::failure::Failure;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use std::io::IsTerminal;

@@ -1,6 +1,6 @@
 //! A Redis or Valkey server: password, Service, NetworkPolicy and, if its data is to last, a volume.
 
-use super::database::{policy, user};
+use super::confine::{policy, user};
 use super::names::{Names, of_class, with_login};
 use super::pod::{append, resources};
 use super::{CACHE_LABEL, Ingredient, Object, Recipe, Stage};

@@ -1,15 +1,14 @@
 //! A PostgreSQL database: credentials, volume, server, Service and NetworkPolicy.
 
+use super::confine::{policy, user};
 use super::names::{Names, annotate, of_class, with_login};
 use super::pod::resources;
 use super::pooler;
-use super::{
-    APP_LABEL, DATABASE_LABEL, Ingredient, JOB_LABEL, ON_DELETE_ANNOTATION, Object, Recipe, STACK_LABEL, Stage,
-};
+use super::{DATABASE_LABEL, Ingredient, ON_DELETE_ANNOTATION, Object, Recipe, Stage};
 use crate::ident::{Kind, ObjectKey};
 use crate::spec::{Database, DatabaseField, Reference};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Makes the app's role and gives it the database, at every start of the server: it can be repeated, so a server that
 /// was killed in the middle is completed, and a credentials Secret that was lost and made anew takes effect. It runs over the
@@ -119,31 +118,6 @@ impl Names<'_> {
     pub(super) fn credentials(&self, name: &str) -> String {
         format!("{}-credentials", self.object(name))
     }
-
-    /// Who uses something: the pods of apps and jobs that refer to it, as peers of a `NetworkPolicy`.
-    pub(super) fn clients(&self, uses: impl Fn(&Reference) -> bool) -> Vec<Value> {
-        let peer = |label: &str, users: BTreeSet<&str>| {
-            (!users.is_empty()).then(|| {
-                json!({ "podSelector": {
-                    "matchLabels": { STACK_LABEL: self.spec.name.as_str() },
-                    "matchExpressions": [{ "key": label, "operator": "In", "values": users }],
-                }})
-            })
-        };
-        let apps = self.spec.apps.iter().filter(|(_, app)| app.program.refers(&uses)).map(|(name, _)| name.as_str());
-        let jobs = self.spec.jobs.iter().filter(|(_, job)| job.program.refers(&uses)).map(|(name, _)| name.as_str());
-        [peer(APP_LABEL, apps.collect()), peer(JOB_LABEL, jobs.collect())].into_iter().flatten().collect()
-    }
-}
-
-/// Lets only `clients` reach the port of the pods.
-pub(super) fn policy(selector: &Value, port: &str, clients: &[Value]) -> Value {
-    let rules = if clients.is_empty() {
-        json!([])
-    } else {
-        json!([{ "from": clients, "ports": [{ "port": port, "protocol": "TCP" }] }])
-    };
-    json!({ "spec": { "podSelector": { "matchLabels": selector }, "policyTypes": ["Ingress"], "ingress": rules } })
 }
 
 /// The StatefulSet with the server.
@@ -203,14 +177,6 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
             "spec": with_login(pod, names.context),
         },
     }})
-}
-
-/// Runs everything of a pod as this user and group.
-pub(super) fn user(id: u32) -> Value {
-    json!({
-        "runAsUser": id, "runAsGroup": id, "fsGroup": id, "runAsNonRoot": true,
-        "seccompProfile": { "type": "RuntimeDefault" },
-    })
 }
 
 fn prepare(database: &Database) -> String {

@@ -3,6 +3,7 @@
 
 mod app;
 mod cache;
+mod confine;
 mod content;
 mod context;
 mod database;

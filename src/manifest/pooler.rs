@@ -1,6 +1,6 @@
 //! `PgBouncer` in front of a database.
 
-use super::database::{policy, user};
+use super::confine::{policy, user};
 use super::names::{Names, with_login};
 use super::{DATABASE_LABEL, Object, STACK_LABEL, Stage};
 use crate::ident::{Kind, ObjectKey};

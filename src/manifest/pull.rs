@@ -28,7 +28,7 @@ pub fn pull_pods<'a>(
                 "enableServiceLinks": false,
                 "terminationGracePeriodSeconds": 0,
                 // nobody: all that Pod Security `restricted` asks for, since the image never runs
-                "securityContext": super::database::user(65534),
+                "securityContext": super::confine::user(65534),
                 "imagePullSecrets": pull_secret.map(|name| json!([{ "name": name }])).unwrap_or(json!([])),
                 "containers": [{
                     "name": "pull",

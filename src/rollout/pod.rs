@@ -26,13 +26,12 @@ pub(super) fn starting(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> 
     if is_ready(pod) {
         return Progress::Ready;
     }
-    match live.events_of(uid(pod)).rev().find(|note| note.reason == "Unhealthy") {
-        Some(note) => progressing(who, key, note.message.trim().to_owned(), None),
-        None => {
-            let missing = Missing { crashed: crashed(key, pod), ..missing(who, key, phase(pod), None) };
-            Progress::Progressing(missing)
-        }
-    }
+    let unhealthy = live.events_of(uid(pod)).rev().find(|note| note.reason == "Unhealthy");
+    let (message, crashed) = match unhealthy {
+        Some(note) => (note.message.trim().to_owned(), None),
+        None => (phase(pod), crashed(key, pod)),
+    };
+    Progress::Progressing(Missing { crashed, ..missing(who, key, message, None) })
 }
 
 /// How a container of the pod ended that runs again: between two crashes nothing else shows them.

@@ -1,32 +1,14 @@
-//! The only async part: one file for each external thing.
+//! The only async part: one room for each external thing, and above them the daemon that runs. As in `lib.rs`, the order
+//! of the `mod` lines is the dependency rule; a test holds it on every floor.
 
-pub mod actor;
-pub mod apply;
-pub mod board;
 pub mod clock;
-pub mod config;
-pub mod connection;
-pub mod contact;
-pub mod daemon;
-pub mod doctor;
-pub mod failure;
 pub mod files;
+pub mod metrics;
+pub mod cluster;
+pub mod credential;
+pub mod probe;
 pub mod forge;
 pub mod git;
-pub mod http;
-pub mod inspect;
-pub mod introduction;
-pub mod lease;
-pub mod logs;
-pub mod metrics;
-pub mod page;
-pub mod project;
-pub mod published;
-pub mod record;
-pub mod secrets;
-pub mod source;
-pub mod statuses;
-pub mod supervise;
-pub mod target;
-pub mod view;
-pub mod webhook;
+pub mod doctor;
+pub mod web;
+pub mod run;

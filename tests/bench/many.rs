@@ -39,7 +39,7 @@ async fn bare(client: &Client, namespace: &str, count: usize) -> (Duration, Dura
     let began = Instant::now();
     let all = (0..count).flat_map(|number| objects(number, namespace));
     let made = futures::stream::iter(all).map(|(kind, object)| async move {
-        let resource = hks::shell::project::resource(kind);
+        let resource = hks::shell::cluster::project::resource(kind);
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         api.create(&PostParams::default(), &object).await.unwrap();
     });

@@ -10,7 +10,7 @@ fn http() -> &'static (tokio::runtime::Runtime, reqwest::Client) {
     HTTP.get_or_init(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        (runtime.expect("a runtime"), hks::shell::inspect::http_client().expect("a client"))
+        (runtime.expect("a runtime"), hks::shell::probe::http_client().expect("a client"))
     })
 }
 

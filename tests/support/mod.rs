@@ -12,8 +12,8 @@ mod ask;
 
 pub use ask::{Client, get_json, request};
 
-use hks::shell::connection::Place;
-use hks::shell::target::{Host, VCluster};
+use hks::shell::cluster::connection::Place;
+use hks::shell::cluster::target::{Host, VCluster};
 use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -9,9 +9,9 @@ mod vcluster;
 pub use outside::of_source;
 
 use crate::platform::Platform;
-use crate::shell::connection::Place;
-use crate::shell::failure::Failure;
-use crate::shell::target;
+use crate::shell::cluster::connection::Place;
+use crate::shell::cluster::failure::Failure;
+use crate::shell::cluster::target;
 use kube::{Client, Error};
 use serde::Serialize;
 use serde_json::Value;
@@ -86,7 +86,7 @@ impl Seen {
             Ok(value) => Seen::There(value),
             Err(Error::Api(status)) if status.code == 404 => Seen::Absent,
             Err(Error::Api(status)) => Seen::Hidden(status.message.clone()),
-            Err(error) => Seen::Hidden(crate::shell::apply::root(&error)),
+            Err(error) => Seen::Hidden(crate::shell::cluster::failure::root(&error)),
         }
     }
 

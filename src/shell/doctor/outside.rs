@@ -1,15 +1,15 @@
 //! What is outside of the cluster: registries, the forge, and the credentials for both.
 
 use super::Finding;
+use crate::config::{Config, Credential, Forge, ForgeKind, Source, is_loopback};
 use crate::platform::{Images, Platform};
-use crate::shell::config::{Config, Credential, Forge, ForgeKind, Source, is_loopback};
-use crate::shell::inspect;
+use crate::shell::{credential, probe};
 use std::path::Path;
 
 /// Whether the registries answer that the platform's images are taken from, unless they are the usual ones.
 pub(super) async fn of_platform(platform: &Platform) -> Vec<Finding> {
     const ABOUT: &str = "registry";
-    let Ok(http) = inspect::http_client() else { return vec![] };
+    let Ok(http) = probe::http_client() else { return vec![] };
     let mut found = vec![];
     for registry in registries(&platform.images) {
         let scheme = if is_loopback(&format!("http://{registry}")) { "http" } else { "https" };
@@ -18,7 +18,7 @@ pub(super) async fn of_platform(platform: &Platform) -> Vec<Finding> {
             Ok(_) => Finding::ok(ABOUT, format!("{registry} answers")),
             Err(error) => Finding::warning(
                 ABOUT,
-                format!("{registry} does not answer here: {}", crate::shell::apply::root(&error)),
+                format!("{registry} does not answer here: {}", crate::shell::cluster::failure::root(&error)),
                 "see that nodes reach it; correct images in the configuration (HKS_POSTGRES_IMAGE, …)",
             ),
         });
@@ -69,7 +69,7 @@ pub async fn of_source(config: &Config, name: &str, source: &Source) -> Vec<Find
 }
 
 async fn readable(source: &str, what: &str, credential: &Credential, kubeconfig: Option<&Path>) -> Finding {
-    match credential.read(kubeconfig).await {
+    match credential::read(credential, kubeconfig).await {
         Ok(_) => Finding::ok("credentials", format!("{source}: the {what} can be read")),
         Err(error) => Finding::missing("credentials", format!("{source}: the {what}: {error:#}"), place(credential)),
     }
@@ -91,11 +91,11 @@ fn place(credential: &Credential) -> String {
 
 async fn token(source: &str, forge: &Forge, kubeconfig: Option<&Path>) -> Finding {
     const ABOUT: &str = "forge";
-    let token = match forge.token.read(kubeconfig).await {
+    let token = match credential::read(&forge.token, kubeconfig).await {
         Ok(token) => token,
         Err(error) => return Finding::missing(ABOUT, format!("{source}: the token: {error:#}"), place(&forge.token)),
     };
-    let Ok(http) = inspect::http_client() else {
+    let Ok(http) = probe::http_client() else {
         return Finding::warning(ABOUT, format!("{source}: HTTP can't be set up"), "report this as a bug of hks");
     };
     let repository = &forge.repository;
@@ -108,7 +108,7 @@ async fn token(source: &str, forge: &Forge, kubeconfig: Option<&Path>) -> Findin
         source,
         repository,
         forge.kind,
-        answer.map(|answer| answer.status().as_u16()).map_err(|error| crate::shell::apply::root(&error)),
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| crate::shell::cluster::failure::root(&error)),
     )
 }
 

@@ -68,7 +68,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Finding> {
     let rules = match rules(&patient.target, namespace).await {
         Ok(rules) => rules,
         Err(error) => {
-            let says = format!("it can't be asked what is allowed: {}", crate::shell::apply::root(&error));
+            let says = format!("it can't be asked what is allowed: {}", crate::shell::cluster::failure::root(&error));
             return vec![Finding::unseen(ABOUT, says, "kubectl auth can-i --list")];
         }
     };

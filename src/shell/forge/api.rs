@@ -1,10 +1,10 @@
 //! The API of GitHub and Gitea, as far as commit statuses need it: what a request may be answered, and what it means.
 
 use super::{ForgeConfig, Known, MAX_PAUSE, Order, Said};
+use crate::config::{ForgeKind, is_loopback};
 use crate::ident::Revision;
 use crate::report::{StatusState, shorten};
 use crate::shell::clock;
-use crate::shell::config::{ForgeKind, is_loopback};
 use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};

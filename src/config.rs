@@ -1,0 +1,346 @@
+//! The daemon's configuration file: which repositories go where. It is YAML, and its JSON Schema is printed by
+//! `hks schema --config`.
+
+use crate::platform::{Gateway, Platform, gateway_name};
+use anyhow::{Context as _, Result, bail};
+use core::net::SocketAddr;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The configuration of `hks run`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Name of this installation, which stands in the context of commit statuses: `hks/<cluster>/deploy`.
+    #[serde(default = "defaults::cluster")]
+    pub cluster: String,
+    /// Address of the HTTP endpoint.
+    #[serde(default = "defaults::listen")]
+    pub listen: SocketAddr,
+    /// Where people reach the HTTP endpoint; commit statuses link to it. Without it they carry no link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// Folder for mirrors of the repositories. It may be lost.
+    #[serde(default = "defaults::data_dir")]
+    pub data_dir: PathBuf,
+    /// How many Stacks another setting of the platform, or another hks, touches at the same time. Read at the start.
+    #[serde(default = "defaults::platform_changes_at_once")]
+    pub platform_changes_at_once: std::num::NonZeroU16,
+    /// What the platform has set up.
+    #[serde(flatten)]
+    pub platform: Platform,
+    /// The kubeconfig of the host cluster; without one, `KUBECONFIG`, `~/.kube/config` or the pod's service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The repositories, by name.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// Five: a platform's mistake is seen before it has reached many.
+pub const AT_ONCE: std::num::NonZeroU16 = std::num::NonZeroU16::MIN.saturating_add(4);
+
+/// A repository and the project that it is deployed to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// The repository.
+    pub git: Git,
+    /// The cluster; without it, the host cluster itself.
+    #[serde(default)]
+    pub target: Target,
+    /// The project: a namespace of the target. It must exist.
+    pub namespace: String,
+    /// Generated hosts of this source end with this instead of the daemon's domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Public hosts of this source are attached to this Gateway instead of the daemon's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+    /// Where commit statuses go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forge: Option<Forge>,
+    /// Push webhooks of this repository. Without it there is no route for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+}
+
+/// Where a repository is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Git {
+    /// `https://…`, `http://…` (loopback only), `ssh://…`, `user@host:path`, `file://…` or a path.
+    pub url: String,
+    /// The branch that is followed.
+    #[serde(default = "defaults::branch")]
+    pub branch: String,
+    /// Follows the newest tag that fits this pattern instead of a branch, such as `v*`: the highest version among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Which files are Stacks, as a glob.
+    #[serde(default = "defaults::path")]
+    pub path: String,
+    /// Longest time between looks, such as `30s`.
+    #[serde(default = "defaults::poll", with = "duration")]
+    #[schemars(with = "String")]
+    pub poll: Duration,
+    /// User name for http(s) or ssh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Password or token for http(s).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Credential>,
+    /// Private key for ssh, in OpenSSH format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<Credential>,
+    /// Host keys that are trusted for ssh, as in `known_hosts`: `ssh-ed25519 AAAA…`. No other is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Target {
+    /// A vCluster in the host cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vcluster: Option<VCluster>,
+    /// A kubeconfig of its own instead of the daemon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+}
+
+/// A vCluster in the host cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VCluster {
+    /// Its name.
+    pub name: String,
+    /// Its namespace in the host cluster; by default `vcluster-<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// A forge that takes commit statuses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Forge {
+    /// Its kind.
+    pub kind: ForgeKind,
+    /// Such as `https://api.github.com`, `https://HOST/api/v3` or `https://HOST/api/v1` (Gitea).
+    pub api_url: String,
+    /// `owner/name`.
+    pub repository: String,
+    /// Token that may write commit statuses.
+    pub token: Credential,
+}
+
+/// Kind of a forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForgeKind {
+    /// GitHub, GitHub Enterprise.
+    Github,
+    /// Gitea, Forgejo.
+    Gitea,
+}
+
+/// Push webhooks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Webhook {
+    /// The secret that deliveries are signed with. Two are accepted while one is being replaced.
+    pub secret: Credential,
+    /// The secret before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_secret: Option<Credential>,
+}
+
+/// Where a secret value is; exactly one place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Credential {
+    /// A file. Credentials of a repository are read again at each look, others when their source starts.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A key of a Secret in the host cluster: `namespace/name/key`.
+    Secret(String),
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// With file, line and column.
+    pub fn parse(text: &str, file: &Path) -> Result<Self> {
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let config: Self = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| anyhow::anyhow!("failed to read {}: {error}", file.display()))?;
+        config.check().with_context(|| format!("failed to use {}", file.display()))?;
+        Ok(config)
+    }
+
+    /// The platform's settings as they are for one source.
+    pub fn platform_of(&self, source: &Source) -> Platform {
+        let mut platform = self.platform.clone();
+        if let Some(domain) = &source.domain {
+            platform.domain.clone_from(domain);
+        }
+        if source.gateway.is_some() {
+            platform.gateway.clone_from(&source.gateway);
+        }
+        platform
+    }
+
+    fn check(&self) -> Result<()> {
+        if !crate::ident::is_label(&self.cluster) {
+            bail!("cluster {:?} must consist of a-z, 0-9 and -", self.cluster);
+        }
+        for gateway in
+            self.platform.gateway.iter().chain(self.sources.values().filter_map(|source| source.gateway.as_ref()))
+        {
+            gateway_name(&gateway.name).map_err(anyhow::Error::msg)?;
+        }
+        for (name, source) in &self.sources {
+            if !crate::ident::is_label(name) {
+                bail!("source {name:?} must consist of a-z, 0-9 and -");
+            }
+            if !crate::ident::is_label(&source.namespace) {
+                bail!("source {name}: namespace {:?} is not a name of a namespace", source.namespace);
+            }
+            if globset::Glob::new(&source.git.path).is_err() {
+                bail!("source {name}: path {:?} is not a glob", source.git.path);
+            }
+            if source.git.tag.as_ref().is_some_and(|tag| globset::Glob::new(tag).is_err()) {
+                bail!("source {name}: tag {:?} is not a pattern", source.git.tag.as_deref().unwrap_or_default());
+            }
+            let url = &source.git.url;
+            if url.starts_with("http://") && source.git.password.is_some() && !is_loopback(url) {
+                bail!("source {name}: a password would travel in the clear to {url}; use https");
+            }
+            if let Some(forge) = &source.forge {
+                if forge.repository.split('/').filter(|part| !part.is_empty()).count() != 2 {
+                    bail!("source {name}: forge.repository {:?} must be owner/name", forge.repository);
+                }
+                if !forge.api_url.starts_with("https://") && !is_loopback(&forge.api_url) {
+                    bail!("source {name}: the token would travel in the clear to {}; use https", forge.api_url);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an address is one of this machine: nothing there travels in the clear.
+pub(crate) fn is_loopback(url: &str) -> bool {
+    let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned)).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<core::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The JSON Schema of the configuration.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+mod defaults {
+    use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    pub(super) fn cluster() -> String {
+        "default".into()
+    }
+    pub(super) fn listen() -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)
+    }
+    pub(super) fn platform_changes_at_once() -> std::num::NonZeroU16 {
+        super::AT_ONCE
+    }
+    pub(super) fn data_dir() -> PathBuf {
+        "/var/lib/hks".into()
+    }
+    pub(super) fn branch() -> String {
+        "main".into()
+    }
+    pub(super) fn path() -> String {
+        "**/hks.yaml".into()
+    }
+    pub(super) fn poll() -> Duration {
+        Duration::from_secs(30)
+    }
+}
+
+mod duration {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "sources: {shop: {git: {url: /srv/shop.git}, namespace: shop}}";
+
+    fn refusal(text: &str) -> String {
+        Config::parse(text, Path::new("hks-daemon.yaml")).err().map(|error| format!("{error:#}")).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_least_is_a_repository_and_a_namespace() -> Result<()> {
+        let config = Config::parse(LEAST, Path::new("c.yaml"))?;
+        assert_eq!(config.sources["shop"].git.poll, Duration::from_secs(30));
+        assert_eq!(config.sources["shop"].git.branch, "main");
+        Ok(())
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        let text = refusal("cluster: x\nsource: {}\n");
+        assert!(text.contains("hks-daemon.yaml") && text.contains("source"), "{text}");
+        assert!(text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn settings_of_the_platform_stand_beside_the_sources() -> Result<()> {
+        let text = format!(
+            "domain: apps.example\nscheme: https\nprobeUrls: false\ningressTls: {{minVersion: \"1.2\", options: {{\"1.3\": tls13@file}}}}\n\
+             images: {{redis: r/redis}}\n{}",
+            LEAST.replace("namespace: shop", "namespace: shop, domain: shop.example")
+        );
+        let config = Config::parse(&text, Path::new("c.yaml"))?;
+        assert_eq!((config.platform.domain.as_str(), config.platform.probe_urls), ("apps.example", false));
+        assert_eq!(config.platform.images.redis, "r/redis");
+        let shop = config.platform_of(&config.sources["shop"]);
+        assert_eq!((shop.domain.as_str(), shop.ingress_tls.options.len()), ("shop.example", 1));
+        let text = refusal("ingressTls: {minVersion: \"1.1\"}\nsources: {}\n");
+        assert!(text.contains("1.1"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn credentials_do_not_travel_in_the_clear() {
+        let text =
+            refusal("sources: {s: {namespace: s, git: {url: http://git.example/x, username: u, password: {env: P}}}}");
+        assert!(text.contains("in the clear"), "{text}");
+        assert!(
+            is_loopback("http://127.0.0.1:3000/x") && is_loopback("http://[::1]/") && is_loopback("http://localhost/")
+        );
+        assert!(!is_loopback("http://127.evil.example/") && !is_loopback("http://localhost.evil.example/"));
+    }
+}

@@ -1,0 +1,314 @@
+//! Writing to the API server: dry run, create, server-side apply, delete. Every write is gated: an object of a Stack goes
+//! into the Stack's project, carries the Stack's label, and is of a kind that hks knows.
+
+use crate::ident::{Kind, ObjectKey, StackName};
+use crate::machine::{Fault, Made};
+use crate::manifest::{MANAGED_BY, STACK_LABEL, holds_data};
+use crate::plan::{self, Action, Difference, Step};
+use crate::rollout;
+use crate::shell::cluster::failure::{describe, describe_own};
+use crate::shell::cluster::lease;
+use crate::shell::cluster::project::{Claim, MANAGER, Project};
+use crate::shell::cluster::secrets;
+use futures::future::join_all;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
+use kube::{Error, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+/// Requests of one Stack at the same time.
+const PARALLEL: usize = 8;
+
+/// Who writes: one daemon for one Stack of a project, for as long as it holds the Stack's Lease.
+#[derive(Clone, Copy)]
+pub struct Hand<'a> {
+    /// Where.
+    pub project: &'a Project,
+    /// For whom.
+    pub stack: &'a StackName,
+    /// The name of this daemon on the Lease.
+    pub me: &'a str,
+}
+
+impl Hand<'_> {
+    /// Sees that this daemon still acts for the Stack: before each few requests that write, since it may have slept since.
+    async fn prove(&self) -> Result<(), Fault> {
+        lease::prove(self.project, self.stack, self.me).await
+    }
+}
+
+/// Dry-runs the steps, and sees that nothing that is to be created exists unmanaged.
+pub async fn check(project: &Project, stack: &StackName, steps: &[Step]) -> Result<(), Fault> {
+    each(steps, None, |step| check_one(project, stack, step)).await
+}
+
+async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
+    // a Pod is only created if its image is new, and a dry run would say nothing about the pull
+    if step.object.key.kind == Kind::Pod {
+        return Ok(());
+    }
+    let taken = addresses(&step.object.body).into_iter().find_map(|address| {
+        let others = [Kind::Ingress, Kind::HTTPRoute].into_iter().flat_map(|kind| project.all(kind));
+        let mut others = others.filter(|other| plan::stack_of(other) != Some(stack.as_str()));
+        let other = others.find(|other| addresses(other).contains(&address))?;
+        Some((address, plan::stack_of(&other).unwrap_or_default().to_owned()))
+    });
+    if let Some(((host, path), other)) = taken {
+        let message = format!(
+            "{host}{path} is already the address of Stack {other} in this project; take it out there first, or run: hks \
+             destroy {other}"
+        );
+        return Err(Fault {
+            transient: false,
+            object: step.object.key.to_string(),
+            component: (String::new(), false),
+            message,
+        });
+    }
+    preview(project, stack, step).await.map(drop)
+}
+
+/// Hosts and paths that an Ingress or route answers for.
+fn addresses(object: &Value) -> BTreeSet<(String, String)> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or("/").to_owned();
+    let spec = &object["spec"];
+    let routes = list(&spec["hostnames"]).into_iter().flat_map(|host| {
+        let matches = list(&spec["rules"]).into_iter().flat_map(|rule| list(&rule["matches"])).collect::<Vec<_>>();
+        matches.into_iter().map(move |found| (text(&host), text(&found["path"]["value"]))).collect::<Vec<_>>()
+    });
+    let rules = list(&spec["rules"]).into_iter().filter(|rule| rule["host"].is_string()).flat_map(|rule| {
+        let host = text(&rule["host"]);
+        list(&rule["http"]["paths"])
+            .into_iter()
+            .map(move |path| (host.clone(), text(&path["path"])))
+            .collect::<Vec<_>>()
+    });
+    match object["kind"].as_str() {
+        Some("Ingress") => rules.collect(),
+        Some("HTTPRoute") => routes.collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// What the API server would make of a step.
+pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Result<Value, Fault> {
+    let api = project.api(step.object.key.kind);
+    if step.action == Action::Create {
+        not_taken(project, stack, step).await?;
+    }
+    let params = PatchParams { dry_run: true, ..params() };
+    let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body(project, step)?)).await;
+    let object = patched.map_err(|error| fault(step, &error))?;
+    serde_json::to_value(object).map_err(|error| fault(step, &Error::SerdeError(error)))
+}
+
+/// Creates and changes objects. What a write returns is learned at once, and where it is not what was asked for, that is told.
+pub async fn apply(hand: Hand<'_>, steps: &[Step]) -> Result<Vec<Made>, Fault> {
+    let made = Mutex::new(vec![]);
+    let note = |step: &Step, differently: Vec<Difference>| {
+        if !differently.is_empty() {
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.push((step.object.key.clone(), differently));
+        }
+    };
+    each(
+        steps,
+        Some(hand),
+        |step| async move { apply_one(hand, step).await.map(|differently| note(step, differently)) },
+    )
+    .await?;
+    Ok(made.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Writes one object; returns the fields that came out differently from what was asked for.
+async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault> {
+    let Hand { project, stack, .. } = hand;
+    let key = &step.object.key;
+    let (kind, name) = (key.kind, key.name.as_str());
+    let api = project.api(kind);
+    let mut body = body(project, step)?;
+    let failed = |error: Error| fault(step, &error);
+    let known = project.get(key).filter(|seen| plan::stack_of(seen) == Some(stack.as_str()));
+    if known.is_none() {
+        not_taken(project, stack, step).await?;
+    }
+    if !step.object.recipe.is_empty() {
+        let written = secrets::ensure(&api, step, &body).await.map_err(failed)?;
+        project.learn(kind, written);
+        return Ok(vec![]);
+    }
+    // A Service that is first seen by PATCH is deleted and made again by a vCluster's syncer. A Pod can't be changed.
+    if step.action == Action::Create && matches!(kind, Kind::Service | Kind::Pod) {
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        match api.create(&params, &object(&body)?).await {
+            Ok(written) => project.learn(kind, written),
+            // an answer that was lost, or a picture that was old; but not another Stack that was faster
+            Err(Error::Api(status)) if status.reason == "AlreadyExists" => is_ours(&api, stack, step).await?,
+            Err(error) => return Err(failed(error)),
+        }
+        if kind == Kind::Pod {
+            return Ok(vec![]);
+        }
+    }
+    // what was seen is changed, and not what somebody has put in its place
+    if let Some(known) = known {
+        body["metadata"]["uid"] = plan::uid(&known).into();
+    }
+    let mut written = api.patch(name, &params(), &Patch::Apply(&body)).await.map_err(failed)?;
+    if step.strip {
+        let exact = exact_service(&body, &written);
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        written = api.patch(name, &params, &Patch::Merge(&exact)).await.map_err(failed)?;
+    }
+    let came_out = serde_json::to_value(&written).map_err(|error| failed(Error::SerdeError(error)))?;
+    project.learn(kind, written);
+    Ok(plan::differences(&step.object.body, &came_out))
+}
+
+/// Deletes objects in the background: of the Stack's own only, each only with the uid that the picture has, and data only
+/// as it was when that was decided.
+pub async fn delete(hand: Hand<'_>, keys: &[ObjectKey]) -> Result<(), Fault> {
+    for some in keys.chunks(PARALLEL) {
+        hand.prove().await?;
+        let deleted = join_all(some.iter().map(|key| delete_one(hand, key))).await;
+        deleted.into_iter().collect::<Result<(), Fault>>()?;
+    }
+    Ok(())
+}
+
+async fn delete_one(hand: Hand<'_>, key: &ObjectKey) -> Result<(), Fault> {
+    let Some(seen) = hand.project.get(key) else { return Ok(()) };
+    if plan::stack_of(&seen) != Some(hand.stack.as_str()) {
+        return Ok(());
+    }
+    let uid = plan::uid(&seen);
+    let version = seen["metadata"]["resourceVersion"].as_str().filter(|_| holds_data(key, &seen));
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: version.map(str::to_owned) };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let api = hand.project.api(key.kind);
+    match api.delete(&key.name, &params).await {
+        Ok(_) => Ok(()),
+        Err(Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(Error::Api(status)) if status.code == 409 => {
+            let found = api.get_metadata_opt(&key.name).await.map_err(|error| describe_own(&error, key.to_string()))?;
+            // another object by this name is not ours to delete
+            let itself = found.is_some_and(|found| found.metadata.uid.as_deref() == Some(uid));
+            if itself { Err(describe_own(&Error::Api(status), key.to_string())) } else { Ok(()) }
+        }
+        Err(error) => Err(describe_own(&error, key.to_string())),
+    }
+}
+
+/// Runs one request for each step, some at a time, each time after a hand that writes was proven; of several failures the one
+/// that trying again won't cure is told.
+async fn each<'a, Fut>(
+    steps: &'a [Step],
+    hand: Option<Hand<'_>>,
+    request: impl Fn(&'a Step) -> Fut,
+) -> Result<(), Fault>
+where
+    Fut: Future<Output = Result<(), Fault>>,
+{
+    let mut faults = vec![];
+    for some in steps.chunks(PARALLEL) {
+        if let Some(hand) = hand
+            && let Err(fault) = hand.prove().await
+        {
+            faults.push(fault);
+            break;
+        }
+        faults.extend(join_all(some.iter().map(&request)).await.into_iter().filter_map(Result::err));
+    }
+    faults.sort_by_key(|fault| fault.transient);
+    faults.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn params() -> PatchParams {
+    PatchParams {
+        force: true,
+        field_manager: Some(MANAGER.into()),
+        field_validation: Some(ValidationDirective::Strict),
+        dry_run: false,
+    }
+}
+
+/// The object with its namespace. This is the final gate: whatever a renderer might do wrong ends here.
+fn body(project: &Project, step: &Step) -> Result<Value, Fault> {
+    let mut body = step.object.body.clone();
+    let key = &step.object.key;
+    let labels = &body["metadata"]["labels"];
+    let ours = labels[MANAGED_BY.0] == MANAGED_BY.1 && labels[STACK_LABEL].is_string();
+    let itself = body["kind"] == key.kind.to_string() && body["metadata"]["name"] == key.name;
+    if !ours || !itself || body["metadata"].get("namespace").is_some() {
+        let message = "not an object that a Stack may write".to_owned();
+        return Err(Fault { transient: false, object: key.to_string(), component: (String::new(), false), message });
+    }
+    body["metadata"]["namespace"] = json!(project.namespace);
+    Ok(body)
+}
+
+fn object(body: &Value) -> Result<DynamicObject, Fault> {
+    serde_json::from_value(body.clone()).map_err(|error| Fault {
+        transient: false,
+        object: body["metadata"]["name"].to_string(),
+        component: (String::new(), false),
+        message: error.to_string(),
+    })
+}
+
+/// Sees that what is to be made is nobody else's: not of another Stack that is about to make it, and not in the cluster.
+async fn not_taken(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
+    match project.claim(stack, &step.object.key) {
+        Claim::Looked => Ok(()),
+        Claim::Free => {
+            let looked = is_ours(&project.api(step.object.key.kind), stack, step).await;
+            looked.inspect_err(|_| project.unclaim(&step.object.key))
+        }
+        Claim::Taken(other) => Err(taken(step, &format!("Stack {other}"))),
+    }
+}
+
+/// Sees that an object, if it exists, belongs to the Stack.
+async fn is_ours(api: &Api<DynamicObject>, stack: &StackName, step: &Step) -> Result<(), Fault> {
+    let found = api.get_metadata_opt(&step.object.key.name).await.map_err(|error| fault(step, &error))?;
+    let Some(found) = found else { return Ok(()) };
+    let label = |name: &str| found.labels().get(name).map(String::as_str);
+    if label(MANAGED_BY.0) != Some(MANAGED_BY.1) {
+        return Err(taken(step, "somebody else"));
+    }
+    match label(STACK_LABEL) {
+        Some(owner) if owner == stack.as_str() => Ok(()),
+        owner => Err(taken(step, &owner.map_or("somebody else".into(), |owner| format!("Stack {owner}")))),
+    }
+}
+
+fn taken(step: &Step, by: &str) -> Fault {
+    let message =
+        format!("it exists already and does not belong to this Stack but to {by}; rename it in hks.yaml or delete it");
+    let object = step.object.key.to_string();
+    Fault { transient: false, object, component: rollout::component(&step.object.body), message }
+}
+
+/// A merge patch that leaves exactly the wanted ports and selector.
+fn exact_service(wanted: &Value, live: &DynamicObject) -> Value {
+    let mut selector = serde_json::Map::new();
+    for key in live.data["spec"]["selector"].as_object().into_iter().flat_map(|map| map.keys()) {
+        selector.insert(key.clone(), wanted["spec"]["selector"][key.as_str()].clone());
+    }
+    json!({ "spec": { "ports": wanted["spec"]["ports"], "selector": selector } })
+}
+
+fn fault(step: &Step, error: &Error) -> Fault {
+    let mut fault = describe(error, step.object.key.to_string(), rollout::component(&step.object.body));
+    let unknown =
+        matches!(error, Error::Api(status) if status.code == 404 && !status.message.starts_with("namespaces"));
+    if unknown && step.object.key.kind == Kind::HTTPRoute {
+        fault.message =
+            "the cluster has no Gateway API; install its CRDs (in a vCluster: sync.toHost.gatewayApi.httpRoutes), \
+             or take `gateway` out of the configuration"
+                .into();
+    }
+    fault
+}

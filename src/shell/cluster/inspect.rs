@@ -1,0 +1,236 @@
+//! Asking what runs: the tables of a database, the last log lines of a pod, what a pod uses.
+
+use crate::ident::{ObjectKey, StackName};
+use crate::machine::{Contents, Fault};
+use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, STACK_LABEL};
+use crate::rollout::Cause;
+use crate::shell::cluster::failure::{describe_own, root};
+use crate::shell::cluster::project::MANAGER;
+use crate::shell::cluster::project::Project;
+use crate::spec;
+use base64::Engine as _;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::{AttachParams, ListParams, LogParams};
+use kube_quantity::ParsedQuantity;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// Prints `empty`, or `tables` if anybody has made a table, view or sequence. What belongs to an extension does not count.
+/// Every name is qualified: the database belongs to the app, which may put functions of its own into the search path.
+const ANY_TABLE: &str = "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+    WHERE n.nspname OPERATOR(pg_catalog.<>) ALL ('{pg_catalog,information_schema}'::pg_catalog.name[]) \
+    AND NOT n.nspname OPERATOR(pg_catalog.~) '^pg_toast' \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) c.oid \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e')) THEN 'tables' ELSE 'empty' END";
+/// Runs psql in the database's own name, which the file chooses.
+const ASK: &str =
+    r#"PGOPTIONS='-c search_path=pg_catalog' exec psql -XAtq -v ON_ERROR_STOP=1 -U postgres -d "$HKS_NAME" -c "$0""#;
+/// Bytes of an answer that are read at most: who can write into the database can make it answer with more.
+const MOST_ANSWERED: u64 = 4096;
+/// Longest wait for an answer of a database.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a measurement: a page must not hang on it.
+const METRICS_PATIENCE: Duration = Duration::from_secs(1);
+/// Log lines that explain a failure.
+const LOG_LINES: i64 = 10;
+/// Bytes of log that are read at most.
+const LOG_BYTES: i64 = 16 * 1024;
+
+/// What is in each of the databases (by StatefulSet). One that can't be asked is not known, whatever the reason.
+pub async fn contents(project: &Project, servers: &[String]) -> BTreeMap<String, Contents> {
+    let asked = servers.iter().map(async |server| {
+        let answer = tokio::time::timeout(PATIENCE, ask(project, server)).await;
+        let contents = match answer {
+            Ok(Ok(text)) if text.trim() == "empty" => Contents::Empty,
+            Ok(Ok(text)) if text.trim() == "tables" => Contents::Tables,
+            Ok(Ok(text)) => Contents::Unknown(format!("{server} answers {:?}", text.trim())),
+            Ok(Err(why)) => Contents::Unknown(format!("{server}: {why}")),
+            Err(_) => Contents::Unknown(format!("{server} does not answer")),
+        };
+        (server.clone(), contents)
+    });
+    futures::future::join_all(asked).await.into_iter().collect()
+}
+
+async fn ask(project: &Project, server: &str) -> Result<String, String> {
+    let pods: Api<Pod> = Api::namespaced(project.client.clone(), &project.namespace);
+    let params = AttachParams::default().container("postgres").stdout(true).stderr(true);
+    let command = ["sh", "-c", ASK, ANY_TABLE];
+    let mut process = pods.exec(&format!("{server}-0"), command, &params).await.map_err(|error| root(&error))?;
+    let status = process.take_status();
+    let (output, errors) = (process.stdout(), process.stderr());
+    let (answer, complaint) = tokio::join!(text_of(output), text_of(errors));
+    let status = match status {
+        Some(status) => status.await,
+        None => None,
+    };
+    // what psql says beside its answer, such as a warning about collations, does not matter
+    let worked = status.is_some_and(|status| status.status.as_deref() == Some("Success"));
+    if worked { Ok(answer) } else { Err(complaint.lines().next().unwrap_or("psql failed").to_owned()) }
+}
+
+async fn text_of(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    let mut bytes = vec![];
+    if let Some(stream) = stream {
+        // what was read until it broke off is judged by the exit code
+        let _ = stream.take(MOST_ANSWERED).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A cause with the log lines that explain it, and without values of the project's Secrets. If the Secrets can't be read they
+/// can't be taken out, and what may hold one is left out.
+pub async fn explain(project: &Project, cause: Cause) -> Cause {
+    let log = match cause.log_source() {
+        Some((pod, previous)) => lines(project, pod, previous).await,
+        None => String::new(),
+    };
+    let secrets = secret_values(project).await;
+    let cause = cause.with_log(log);
+    cause.map_texts(|text| match &secrets {
+        Some(secrets) => spec::mask(&redact(text.to_owned(), secrets.iter().cloned())),
+        None => String::new(),
+    })
+}
+
+/// The last log lines of a pod without values of the project's Secrets.
+pub async fn log(project: &Project, pod: &str, previous: bool) -> String {
+    let text = lines(project, pod, previous).await;
+    let Some(secrets) = secret_values(project).await else { return String::new() };
+    redact(text, secrets.into_iter())
+}
+
+async fn lines(project: &Project, pod: &str, previous: bool) -> String {
+    let pods: Api<Pod> = Api::namespaced(project.client.clone(), &project.namespace);
+    let params = |previous| LogParams {
+        previous,
+        tail_lines: Some(LOG_LINES),
+        limit_bytes: Some(LOG_BYTES),
+        ..LogParams::default()
+    };
+    match pods.logs(pod, &params(previous)).await {
+        Ok(text) => text,
+        Err(_) if previous => pods.logs(pod, &params(false)).await.unwrap_or_default(),
+        Err(_) => String::new(),
+    }
+}
+
+/// Values of the Secrets of the project, `None` if they can't be had.
+async fn secret_values(project: &Project) -> Option<Vec<Vec<u8>>> {
+    let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
+    let secrets = secrets.list(&ListParams::default()).await.ok()?;
+    Some(hidden_values(secrets))
+}
+
+/// The values of Secrets that no output may hold.
+pub fn hidden_values(secrets: impl IntoIterator<Item = Secret>) -> Vec<Vec<u8>> {
+    let data = secrets.into_iter().flat_map(|secret| secret.data.unwrap_or_default());
+    // these keys of a database's credentials are no secrets, and a log without host names explains little
+    let secret = data.filter(|(key, _)| !matches!(key.as_str(), "host" | "port" | "name" | "user" | "pooler-host"));
+    secret.map(|(_, value)| value.0).collect()
+}
+
+/// The field manager that last set a field of an object, such as `kube-controller-manager`; `None` if nobody owns it or it
+/// can't be told. Format: Kubernetes API, `FieldsV1`.
+pub async fn manager_of(project: &Project, key: &ObjectKey, field: &str) -> Option<String> {
+    let object = project.api(key.kind).get_metadata(&key.name).await.ok()?;
+    let path: Vec<_> = field.split('.').map(|part| part.split('[').next().unwrap_or(part)).collect();
+    let owns = |fields: &Value| {
+        // list items are named by their keys; who owns anything of the list that far is named
+        let mut at = fields;
+        for part in &path {
+            match at.get(format!("f:{part}")) {
+                Some(below) => at = below,
+                None => return at.as_object().is_some_and(|map| map.keys().any(|key| key.starts_with("k:"))),
+            }
+        }
+        true
+    };
+    let mut entries = object.metadata.managed_fields.unwrap_or_default();
+    entries.retain(|entry| entry.manager.as_deref() != Some(MANAGER));
+    entries.retain(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)));
+    entries.sort_by(|a, b| a.time.cmp(&b.time));
+    entries.pop().and_then(|entry| entry.manager)
+}
+
+/// Takes secret values out of a text, plain and in base64. Very short values would take out half of the text and are
+/// no secrets.
+pub fn redact(mut text: String, values: impl Iterator<Item = Vec<u8>>) -> String {
+    let mut values: Vec<_> = values.filter_map(|value| String::from_utf8(value).ok()).collect();
+    values.retain(|value| value.trim().len() >= 6);
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    for value in values {
+        text = text.replace(value.trim(), "***");
+        text = text.replace(&base64::engine::general_purpose::STANDARD.encode(&value), "***");
+    }
+    text
+}
+
+/// What the pods of a Stack use now, by app name and by StatefulSet; nothing where no metrics server answers in time.
+pub async fn usage(project: &Project, stack: &StackName) -> BTreeMap<String, String> {
+    let path = format!(
+        "/apis/metrics.k8s.io/v1beta1/namespaces/{}/pods?labelSelector={}%3D{stack}",
+        project.namespace,
+        STACK_LABEL.replace('/', "%2F"),
+    );
+    let Ok(request) = http::Request::get(path).body(vec![]) else { return BTreeMap::new() };
+    let asked = tokio::time::timeout(METRICS_PATIENCE, project.client.request::<Value>(request)).await;
+    let Ok(Ok(list)) = asked else { return BTreeMap::new() };
+    let mut sums: BTreeMap<String, (ParsedQuantity, ParsedQuantity)> = BTreeMap::new();
+    for pod in list["items"].as_array().into_iter().flatten() {
+        let label = |name: &str| pod["metadata"]["labels"][name].as_str();
+        let name = label(APP_LABEL).map(str::to_owned);
+        let Some(name) =
+            name.or_else(|| label(DATABASE_LABEL).or(label(CACHE_LABEL)).map(|name| format!("{stack}-{name}")))
+        else {
+            continue;
+        };
+        let (cpu, memory) = sums.entry(name).or_default();
+        for container in pod["containers"].as_array().into_iter().flatten() {
+            let amount = |what: &str| ParsedQuantity::try_from(container["usage"][what].as_str().unwrap_or("0"));
+            *cpu += amount("cpu").unwrap_or_default();
+            *memory += amount("memory").unwrap_or_default();
+        }
+    }
+    let words = |(cpu, memory): (ParsedQuantity, ParsedQuantity)| {
+        let milli = cpu.to_bytes_f64().unwrap_or_default() * 1000.0;
+        let mebi = memory.to_bytes_f64().unwrap_or_default() / f64::from(1 << 20);
+        format!("{milli:.0}m cpu, {mebi:.0}Mi memory")
+    };
+    sums.into_iter().map(|(name, sum)| (name, words(sum))).collect()
+}
+
+/// Sees that the project's namespace exists: a misspelt one would otherwise only show as missing objects.
+pub async fn namespace_exists(project: &Project) -> Result<(), Fault> {
+    let spaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(project.client.clone());
+    let name = &project.namespace;
+    let object = format!("Namespace/{name}");
+    match spaces.get_metadata_opt(name).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Fault {
+            transient: true,
+            message: format!("namespace {name} does not exist; create it, and the deployment begins by itself"),
+            object,
+            component: (String::new(), false),
+        }),
+        // a service account may well be confined to its namespace
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+        Err(error) => Err(describe_own(&error, object)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_of_logs() {
+        let values = [b"s3cret-value".to_vec(), b"ab".to_vec(), b"s3cret".to_vec()];
+        let text = "url=postgres://app:s3cret-value@db ab czNjcmV0LXZhbHVl s3cret".to_owned();
+        assert_eq!(redact(text, values.into_iter()), "url=postgres://app:***@db ab *** ***");
+    }
+}

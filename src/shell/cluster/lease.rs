@@ -1,0 +1,294 @@
+//! One daemon acts for a Stack at a time. A second one, started by mistake, says so and waits.
+//!
+//! The usual lease is renewed every few seconds; with hundreds of Stacks that is most of an idle daemon's traffic. This
+//! one is written only when somebody asks: a second daemon leaves its name as a challenge, and the holder, which
+//! watches the Lease anyway, answers by taking the challenge away. A holder that does not answer within `PATIENCE` is gone, and
+//! the challenger takes over, guarded by the resource version it saw.
+
+use crate::ident::{Kind, ObjectKey, StackName};
+use crate::machine::Fault;
+use crate::manifest::{MANAGED_BY, STACK_LABEL};
+use crate::shell::clock;
+use crate::shell::cluster::failure::describe_own;
+use crate::shell::cluster::failure::{Explain, Failure};
+use crate::shell::cluster::project::MANAGER;
+use crate::shell::cluster::project::{Project, resource};
+use crate::shell::cluster::record;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Client, Error, ResourceExt};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Which source of the configuration a Stack comes from, so that it is known before the repository answers.
+const SOURCE: &str = "hks.hexabase.ai/source";
+/// Where a challenger leaves its name.
+const CHALLENGE: &str = "hks.hexabase.ai/challenge";
+/// How long a holder may take to answer. A vCluster that is busy delays its watches by some seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a challenger that was answered waits before it asks again.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// How an attempt to become the holder ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// This daemon acts.
+    Ours,
+    /// Another one does: its name.
+    Theirs(String),
+}
+
+/// Becomes the holder, if nobody else is, or if the holder does not answer.
+///
+/// `me` is the name of this daemon and, behind a slash, of the source. An earlier Lease of the same name is taken as it is.
+///
+/// # Errors
+/// What the API server says, or that it says nothing.
+pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<Lead, Fault> {
+    let at = (Instant::now(), clock::now());
+    let lead = become_holder(project, stack, me).await?;
+    match lead {
+        Lead::Ours => project.proven(stack, at),
+        Lead::Theirs(_) => project.unproven(stack),
+    }
+    Ok(lead)
+}
+
+/// Proves that this daemon still holds the Lease, before anything is written: whoever was asleep may have been replaced
+/// meanwhile, and must then write nothing. A proof holds for some seconds; a challenge is answered with it.
+///
+/// # Errors
+/// That another daemon acts, or that it can't be told.
+pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(), Fault> {
+    if project.is_proven(stack) {
+        return Ok(());
+    }
+    let (api, name) = (project.api(Kind::Lease), record::name(stack));
+    let object = || format!("Lease/{name}");
+    let lost =
+        |message: String| Fault { transient: true, object: object(), component: (String::new(), false), message };
+    let at = (Instant::now(), clock::now());
+    let found = api.get_opt(&name).await.map_err(|error| describe_own(&error, object()))?;
+    let Some(found) = found else {
+        return Err(lost("its Lease is gone; it is made anew before anything is written".into()));
+    };
+    let holder = holder(&found.data);
+    if holder != me {
+        return Err(lost(format!("another daemon acts for this Stack now: {holder}")));
+    }
+    if challenge(&found).is_some() {
+        let answered = api.patch(&name, &merge(), &Patch::Merge(&answer_to(&found))).await;
+        project.learn(Kind::Lease, answered.map_err(|error| describe_own(&error, object()))?);
+    }
+    project.proven(stack, at);
+    Ok(())
+}
+
+/// The Stacks of a source for which a daemon has acted before.
+pub fn of_source(project: &Project, source: &str) -> Vec<StackName> {
+    let own = |lease: &&Value| lease["metadata"]["annotations"][SOURCE] == source;
+    let stack = |lease: &Value| StackName::new(lease["metadata"]["name"].as_str()?.strip_prefix("hks-")?);
+    project.all(Kind::Lease).iter().map(|lease| &**lease).filter(own).filter_map(stack).collect()
+}
+
+async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result<Lead, Fault> {
+    let api = project.api(Kind::Lease);
+    let name = record::name(stack);
+    let failed = |error: Error| describe_own(&error, format!("Lease/{name}"));
+    let Some(found) = api.get_opt(&name).await.map_err(failed)? else {
+        return create(&api, project, stack, me).await.map_err(failed);
+    };
+    let holder = holder(&found.data);
+    if holder == me && challenge(&found).is_none() {
+        project.learn(Kind::Lease, found);
+        return Ok(Lead::Ours);
+    }
+    if holder == me || holder.is_empty() {
+        return take(project, &api, &found, me).await.map_err(failed);
+    }
+    let asked = json!({ "metadata": {
+        "resourceVersion": found.resource_version(),
+        "annotations": { CHALLENGE: me },
+    }});
+    match api.patch(&name, &merge(), &Patch::Merge(&asked)).await {
+        Ok(_) => {}
+        Err(Error::Api(status)) if status.code == 409 => return Ok(Lead::Theirs(holder)),
+        Err(error) => return Err(failed(error)),
+    }
+    let mut changes = project.subscribe(stack);
+    let answered = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let seen = project.get(&ObjectKey::new(Kind::Lease, name.as_str()));
+            // the picture may be older than the challenge; only an answer after it counts
+            let annotations = seen.as_ref().map(|lease| &lease["metadata"]["annotations"][CHALLENGE]);
+            let newer = seen.as_ref().is_some_and(|lease| version(lease) > found_version(&found));
+            if newer && annotations.is_none_or(Value::is_null) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .await;
+    let found = api.get(&name).await.map_err(failed)?;
+    if answered.is_ok() && challenge(&found).as_deref() != Some(me) {
+        return Ok(Lead::Theirs(self::holder(&found.data)));
+    }
+    take(project, &api, &found, me).await.map_err(failed)
+}
+
+/// Waits until it is worth trying again: the Lease changed hands, or some time has passed.
+pub async fn wait(project: &Project, stack: &StackName, holder: &str) {
+    let mut changes: watch::Receiver<u64> = project.subscribe(stack);
+    let key = ObjectKey::new(Kind::Lease, record::name(stack));
+    let given_up = async {
+        loop {
+            let now = project.get(&key).map(|lease| self::holder(&lease));
+            if now.as_deref() != Some(holder) || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(AGAIN, given_up).await;
+}
+
+/// What the watch says of the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// This daemon holds it.
+    Ours,
+    /// … and somebody asks whether it still does.
+    Asked,
+    /// Somebody else holds it, or it is gone.
+    Lost,
+}
+
+/// What the watch says of the Lease. One that is gone, with its namespace perhaps, is no longer held.
+pub fn look(project: &Project, stack: &StackName, me: &str) -> Look {
+    match project.get(&ObjectKey::new(Kind::Lease, record::name(stack))) {
+        Some(lease) if holder(&lease) != me => Look::Lost,
+        Some(lease) if lease["metadata"]["annotations"][CHALLENGE].is_string() => Look::Asked,
+        Some(_) => Look::Ours,
+        None => Look::Lost,
+    }
+}
+
+/// Who holds the Lease of a Stack, as the watch says.
+pub fn seen(project: &Project, stack: &StackName) -> Option<String> {
+    let lease = project.get(&ObjectKey::new(Kind::Lease, record::name(stack)))?;
+    Some(holder(&lease)).filter(|holder| !holder.is_empty())
+}
+
+/// Who holds the Lease of a Stack; nobody if it was given back or never taken.
+pub async fn holder_of(client: &Client, namespace: &str, stack: &StackName) -> Result<Option<String>, Failure> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(Kind::Lease));
+    let name = record::name(stack);
+    let found = api.get_opt(&name).await.explain(|| format!("failed to read Lease {name}"))?;
+    Ok(found.map(|lease| holder(&lease.data)).filter(|holder| !holder.is_empty()))
+}
+
+/// Answers a challenge: takes it away and renews.
+///
+/// # Errors
+/// Another daemon acts meanwhile, or the cluster does not answer.
+pub async fn answer(project: &Project, stack: &StackName, me: &str) -> Result<(), Fault> {
+    project.unproven(stack);
+    prove(project, stack, me).await
+}
+
+/// The answer counts only for the Lease that was seen: one that was taken over meanwhile has another version.
+fn answer_to(found: &DynamicObject) -> Value {
+    json!({
+        "metadata": { "resourceVersion": found.resource_version(), "annotations": { CHALLENGE: null } },
+        "spec": { "renewTime": time() },
+    })
+}
+
+/// Gives the Lease back, so that the next daemon need not wait.
+pub async fn release(project: &Project, stack: &StackName, me: &str) {
+    project.unproven(stack);
+    if look(project, stack, me) == Look::Ours {
+        let patch = json!({ "spec": { "holderIdentity": "" } });
+        let _ = project.api(Kind::Lease).patch(&record::name(stack), &merge(), &Patch::Merge(&patch)).await;
+    }
+}
+
+async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, me: &str) -> Result<Lead, Error> {
+    let name = record::name(stack);
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": name,
+            "namespace": project.namespace,
+            "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
+            "annotations": { SOURCE: source_of(me) },
+        },
+        "spec": { "holderIdentity": me, "acquireTime": time(), "renewTime": time(), "leaseTransitions": 0 },
+    });
+    let lease: DynamicObject = serde_json::from_value(lease).map_err(Error::SerdeError)?;
+    let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+    match api.create(&params, &lease).await {
+        Ok(created) => {
+            project.learn(Kind::Lease, created);
+            Ok(Lead::Ours)
+        }
+        Err(Error::Api(status)) if status.reason == "AlreadyExists" => {
+            Ok(Lead::Theirs(holder(&api.get(&name).await?.data)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the Lease over, unless somebody was faster.
+async fn take(project: &Project, api: &Api<DynamicObject>, found: &DynamicObject, me: &str) -> Result<Lead, Error> {
+    let holder = holder(&found.data);
+    let transitions = found.data["spec"]["leaseTransitions"].as_i64().unwrap_or(0) + i64::from(holder != me);
+    let patch = json!({
+        "metadata": {
+            "resourceVersion": found.resource_version(),
+            "annotations": { CHALLENGE: null, SOURCE: source_of(me) },
+        },
+        "spec": { "holderIdentity": me, "acquireTime": time(), "renewTime": time(), "leaseTransitions": transitions },
+    });
+    match api.patch(&found.name_any(), &merge(), &Patch::Merge(&patch)).await {
+        Ok(taken) => {
+            project.learn(Kind::Lease, taken);
+            Ok(Lead::Ours)
+        }
+        Err(Error::Api(status)) if status.code == 409 => Ok(Lead::Theirs(holder)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The source in the name of a daemon.
+fn source_of(me: &str) -> &str {
+    me.rsplit_once('/').map_or("", |(_, source)| source)
+}
+
+fn merge() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
+}
+
+/// A `MicroTime`: RFC 3339 with six digits of fraction.
+fn time() -> String {
+    clock::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+fn holder(lease: &Value) -> String {
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+fn challenge(lease: &DynamicObject) -> Option<String> {
+    lease.annotations().get(CHALLENGE).cloned()
+}
+
+fn version(lease: &Value) -> u64 {
+    lease["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+fn found_version(lease: &DynamicObject) -> u64 {
+    lease.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+}

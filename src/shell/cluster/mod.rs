@@ -1,0 +1,14 @@
+//! Clusters: how one is reached, what of a project is seen, and what is written there.
+
+pub mod failure;
+pub mod target;
+pub mod project;
+pub mod connection;
+pub mod contact;
+pub mod record;
+pub mod lease;
+pub mod secrets;
+pub mod apply;
+pub mod inspect;
+pub mod logs;
+pub mod published;

@@ -1,0 +1,209 @@
+//! One project as its watches see it: a store of objects that hks manages there, shared by all Stacks of the project.
+//!
+//! Everything is watched and nothing is polled or read object by object. Only objects that carry the label of a Stack are
+//! kept, and of them only what somebody reads.
+
+mod slim;
+mod store;
+mod watches;
+
+pub use store::Claim;
+
+use crate::ident::{Kind, ObjectKey, StackName};
+use crate::machine::Fault;
+use crate::plan::Live;
+use crate::shell::clock;
+use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use slim::slim;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use store::Store;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// The field manager of all that hks writes.
+pub const MANAGER: &str = "hks";
+
+/// A namespace of a cluster, with a live picture of what hks manages in it.
+pub struct Project {
+    /// The connection.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+    /// Room for Stacks that begin with a commit: what is under way takes memory, and a thousand that begin together are no
+    /// sooner done than some after the others.
+    pub room: Arc<Semaphore>,
+    store: Mutex<Store>,
+    synced: watch::Sender<BTreeSet<&'static str>>,
+    /// Last error of a watch that has not recovered.
+    broken: Mutex<BTreeMap<&'static str, String>>,
+    /// When it was last seen that this daemon holds the Lease of each Stack, by both clocks: the one goes on while a machine
+    /// is set to another time, the other while it sleeps.
+    proofs: Mutex<BTreeMap<StackName, (Instant, Timestamp)>>,
+    /// What was last answered to whether the namespace exists, and when.
+    presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
+    /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
+    suspicion: Notify,
+}
+
+/// Stacks of a project that begin with a commit at the same time.
+const ROOM: usize = 64;
+/// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
+const PROVEN: Duration = Duration::from_secs(5);
+/// How often it is asked at most whether the namespace exists.
+const PRESENCE: Duration = Duration::from_secs(2);
+
+/// What is watched besides events.
+const WATCHED: [Kind; 16] = Kind::ALL;
+
+/// The API resource of a kind.
+pub fn resource(kind: Kind) -> ApiResource {
+    let version = GroupVersionKind::gvk(kind.group(), kind.version(), &kind.to_string());
+    ApiResource::from_gvk_with_plural(&version, kind.plural())
+}
+
+impl Project {
+    /// Starts watching. The watches end when the returned set is dropped.
+    pub fn open(client: Client, namespace: &str) -> (Arc<Self>, JoinSet<()>) {
+        let project = Arc::new(Self {
+            client,
+            namespace: namespace.into(),
+            room: Arc::new(Semaphore::new(ROOM)),
+            store: Mutex::default(),
+            synced: watch::Sender::default(),
+            broken: Mutex::default(),
+            proofs: Mutex::default(),
+            presence: tokio::sync::Mutex::default(),
+            suspicion: Notify::new(),
+        });
+        let tasks = watches::start(&project);
+        (project, tasks)
+    }
+
+    /// The API of `kind` in this project: there is no way to name another namespace.
+    pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
+    }
+
+    /// Whether every watch has delivered its first list.
+    pub fn is_ready(&self) -> bool {
+        self.synced.borrow().len() == WATCHED.len() + 1
+    }
+
+    /// Waits until every watch has delivered its first list.
+    pub async fn ready(&self) {
+        let all = WATCHED.len() + 1;
+        // the sender lives as long as self
+        let _ = self.synced.subscribe().wait_for(|done| done.len() == all).await;
+    }
+
+    /// Why the project can't be seen at the moment, if so.
+    pub fn trouble(&self) -> Option<String> {
+        self.troubles().iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
+    }
+
+    /// The cluster did not answer, or not as it should: its address and the access data are looked at again.
+    pub fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
+    /// Waits until the cluster does not answer, or does not know this daemon.
+    pub async fn suspected(&self) {
+        self.suspicion.notified().await;
+    }
+
+    /// Waits until there is another reason than `text`, or none, why the project can't be seen.
+    pub async fn trouble_other_than(&self, text: &str) {
+        let mut changes = self.synced.subscribe();
+        while self.trouble().is_none_or(|trouble| trouble == text) && changes.changed().await.is_ok() {}
+    }
+
+    /// A receiver that changes whenever something of the Stack does.
+    pub fn subscribe(&self, stack: &StackName) -> watch::Receiver<u64> {
+        self.lock().subscribe(stack)
+    }
+
+    /// The picture of one Stack.
+    pub fn live(&self, stack: &StackName) -> Arc<Live> {
+        self.lock().live(stack.as_str())
+    }
+
+    /// Nobody looks at a Stack for the moment: its picture is kept as text.
+    pub fn fold(&self, stack: &StackName) {
+        self.lock().fold(stack.as_str());
+    }
+
+    /// One object, as last seen.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Value>> {
+        self.lock().get(key)
+    }
+
+    /// All objects of a kind, of whatever Stack.
+    pub fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
+        self.lock().all(kind)
+    }
+
+    /// Takes an object that a write returned: the watch will bring it later, and until then the picture would be old.
+    pub fn learn(&self, kind: Kind, object: DynamicObject) {
+        let key = ObjectKey::new(kind, object.name_any());
+        if let Some(object) = slim(kind, object) {
+            self.lock().learn(&key, object);
+        }
+    }
+
+    /// Claims a name for a Stack that is about to make an object.
+    pub fn claim(&self, stack: &StackName, key: &ObjectKey) -> Claim {
+        self.lock().claim(stack, key)
+    }
+
+    /// Takes a claim back.
+    pub fn unclaim(&self, key: &ObjectKey) {
+        self.lock().unclaim(key);
+    }
+
+    /// Whether it was seen a moment ago that this daemon holds the Lease of a Stack.
+    pub fn is_proven(&self, stack: &StackName) -> bool {
+        let proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.get(stack).is_some_and(|(monotonic, wall)| {
+            let elapsed = clock::now().duration_since(*wall);
+            monotonic.elapsed() < PROVEN && !elapsed.is_negative() && elapsed.unsigned_abs() < PROVEN
+        })
+    }
+
+    /// It was seen that this daemon holds the Lease of a Stack; the request for that was sent `at`.
+    pub fn proven(&self, stack: &StackName, at: (Instant, Timestamp)) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), at);
+    }
+
+    /// It is no longer known whether this daemon holds the Lease of a Stack.
+    pub fn unproven(&self, stack: &StackName) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+    }
+
+    /// The answer to whether the namespace exists: asked once for all Stacks that want to know at the same time.
+    pub async fn presence(&self, ask: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
+        let mut last = self.presence.lock().await;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < PRESENCE
+        {
+            return answer.clone();
+        }
+        let answer = ask.await;
+        *last = Some((Instant::now(), answer.clone()));
+        answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,265 @@
+//! The watches of a project, each for itself: one that fails says why, goes on trying, and says when it is well again.
+
+use super::slim::slim;
+use super::store::Item;
+use super::{Project, WATCHED};
+use crate::ident::{Kind, ObjectKey};
+use crate::manifest::MANAGED_BY;
+use crate::shell::clock;
+use crate::shell::cluster::failure::root;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1;
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_stream};
+use kube::{Api, ResourceExt};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long until a cluster is asked again for an extension that it lacks; extensions come rarely.
+const UNSERVED: Duration = Duration::from_mins(5);
+/// … and until one is asked again that did not answer.
+const UNANSWERED: Duration = Duration::from_secs(5);
+/// First and longest wait between tries of a watch.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// A watch that has not failed for so long is there again, though nothing may have come: the longest wait, and the time in
+/// which a connection fails.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
+const PAGE: u32 = 50;
+
+/// Starts all watches.
+pub(super) fn start(project: &Arc<Project>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for kind in WATCHED {
+        tasks.spawn(Arc::clone(project).watch(kind));
+    }
+    tasks.spawn(Arc::clone(project).watch_events());
+    tasks
+}
+
+impl Project {
+    async fn watch(self: Arc<Self>, kind: Kind) {
+        if kind == Kind::HTTPRoute {
+            self.served(kind).await;
+        }
+        let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
+        let config = watcher::Config::default().labels(&selector).page_size(PAGE);
+        let mut stream = watch_stream(self.api(kind), config).backoff(waits()).boxed();
+        let mut listed = BTreeMap::new();
+        while let Some(event) = self.next(kind.plural(), &mut stream).await {
+            match event {
+                Event::Init => listed.clear(),
+                Event::InitApply(object) => {
+                    let key = ObjectKey::new(kind, object.name_any());
+                    listed.extend(slim(kind, object).map(|object| (key, Item::text(&object))));
+                }
+                Event::InitDone => {
+                    self.lock().replace(kind, std::mem::take(&mut listed));
+                    self.listed(kind.plural());
+                }
+                Event::Apply(object) => {
+                    let key = ObjectKey::new(kind, object.name_any());
+                    if let Some(object) = slim(kind, object) {
+                        self.lock().seen(&key, object);
+                    }
+                }
+                Event::Delete(object) => self.lock().remove(&ObjectKey::new(kind, object.name_any())),
+            }
+        }
+    }
+
+    async fn watch_events(self: Arc<Self>) {
+        let events: Api<v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let config = watcher::Config::default().fields("type=Warning").page_size(PAGE);
+        let mut stream = watch_stream(events, config).backoff(waits()).boxed();
+        while let Some(event) = self.next("events", &mut stream).await {
+            match event {
+                Event::Apply(event) | Event::InitApply(event) => self.lock().note(event),
+                Event::InitDone => self.listed("events"),
+                Event::Init => {}
+                Event::Delete(event) => self.lock().forget(&event.name_any()),
+            }
+        }
+    }
+
+    /// The next event of a watch. Its errors are told here, and that they are over.
+    async fn next<K>(
+        &self,
+        what: &'static str,
+        stream: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
+    ) -> Option<Event<K>> {
+        let mut over = None;
+        loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = tokio::time::sleep_until(over.unwrap_or_else(Instant::now)), if over.is_some() => {
+                    self.recovered(what);
+                    over = None;
+                    continue;
+                }
+            };
+            match event? {
+                Ok(Event::Init) => return Some(Event::Init),
+                Ok(event) => {
+                    self.recovered(what);
+                    return Some(event);
+                }
+                // who may not see an extension has none of it
+                Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
+                    if what == Kind::HTTPRoute.plural() && status.code == 403 =>
+                {
+                    self.listed(what);
+                }
+                Err(error) => {
+                    self.broken(what, &explain(what, &self.namespace, &error));
+                    if unknown(&error) {
+                        self.suspect();
+                    }
+                    // the first list says itself when it is there
+                    let listed = !matches!(error, watcher::Error::InitialListFailed(_));
+                    over = listed.then(|| Instant::now() + QUIET);
+                }
+            }
+        }
+    }
+
+    /// Waits until the cluster knows `kind`, which is an extension. Until then there is none of it.
+    async fn served(&self, kind: Kind) {
+        loop {
+            match self.client.list_api_group_resources(kind.api_version()).await {
+                Ok(known) if known.resources.iter().any(|resource| resource.name == kind.plural()) => return,
+                Ok(_) => self.listed(kind.plural()),
+                Err(kube::Error::Api(status)) if status.code == 404 => self.listed(kind.plural()),
+                Err(error) => {
+                    self.broken(kind.plural(), &root(&error));
+                    tokio::time::sleep(UNANSWERED).await;
+                    continue;
+                }
+            }
+            tokio::time::sleep(UNSERVED).await;
+        }
+    }
+
+    fn listed(&self, what: &'static str) {
+        self.recovered(what);
+        self.synced.send_modify(|done| {
+            done.insert(what);
+        });
+    }
+
+    fn recovered(&self, what: &'static str) {
+        let mut troubles = self.troubles();
+        let last = troubles.remove(what).is_some() && troubles.is_empty();
+        drop(troubles);
+        if last {
+            tracing::info!(namespace = %self.namespace, "the project can be seen again");
+            self.lock().tell_all();
+        }
+    }
+
+    fn broken(&self, what: &'static str, text: &str) {
+        let mut troubles = self.troubles();
+        let first = troubles.is_empty();
+        let before = troubles.insert(what, text.to_owned());
+        drop(troubles);
+        if first {
+            tracing::warn!(namespace = %self.namespace, what, error = %text, "watch interrupted");
+        } else {
+            tracing::debug!(namespace = %self.namespace, what, error = %text, "watch interrupted");
+        }
+        if before.is_none() {
+            self.lock().tell_all();
+        }
+        if before.is_none_or(|before| before != text) {
+            // who waits for the first lists wants to know why
+            self.synced.send_modify(|_| {});
+        }
+    }
+}
+
+/// What an error means, and what is to be done about it.
+fn explain(what: &str, namespace: &str, error: &watcher::Error) -> String {
+    let (verb, api) = match error {
+        watcher::Error::InitialListFailed(error) => ("list", error),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => ("watch", error),
+        other => return root(other),
+    };
+    match api {
+        kube::Error::Api(status) if status.code == 403 => format!(
+            "hks may not {verb} {what} in namespace {namespace}; grant it get, list and watch of {what}, as the chart does"
+        ),
+        kube::Error::Api(status) if status.code == 401 => {
+            "the cluster does not know hks (401); renew the access data of the target".into()
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        other => format!("the cluster does not answer: {}", root(other)),
+    }
+}
+
+/// Whether another address or other access data may help.
+fn unknown(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => match error {
+            kube::Error::Api(status) => status.code == 401,
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+/// The waits between tries of a watch: short, since all that a daemon knows hangs on it.
+fn waits() -> ResetTimerBackoff<Waits> {
+    ResetTimerBackoff::new(Waits(0), QUIET)
+}
+
+struct Waits(u32);
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = (BACKOFF.0 * 2_u32.saturating_pow(self.0)).min(BACKOFF.1);
+        self.0 = (self.0 + 1).min(16);
+        // up to half is added, so that many watches that lost the same API server don't come back in step
+        let share = clock::now().subsec_nanosecond().unsigned_abs() % 1000;
+        Some(wait + wait.mul_f64(f64::from(share) / 2000.0))
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn a_missing_right_is_named() {
+        let status =
+            Status::failure("horizontalpodautoscalers.autoscaling is forbidden: …", "Forbidden").with_code(403);
+        let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        let text = explain("horizontalpodautoscalers", "shop", &error);
+        assert!(text.starts_with("hks may not list horizontalpodautoscalers in namespace shop; grant it "), "{text}");
+        assert!(!unknown(&error));
+    }
+
+    #[test]
+    fn waits_grow_and_begin_anew() {
+        let mut waits = Waits(0);
+        let all: Vec<_> = waits.by_ref().take(20).collect();
+        assert!(all[0] < Duration::from_millis(400) && all[19] >= BACKOFF.1 && all[19] <= BACKOFF.1.mul_f64(1.5));
+        waits.reset();
+        assert!(waits.next().is_some_and(|wait| wait < Duration::from_millis(400)));
+    }
+}

@@ -1,0 +1,122 @@
+//! The record of a Stack in its ConfigMap: read when an actor starts, written when the machine says so, and the Events by
+//! which the project hears of it.
+
+use crate::ident::{Kind, ObjectKey, StackName};
+use crate::machine::Fault;
+use crate::manifest::{MANAGED_BY, STACK_LABEL};
+use crate::record::{Record, Stored, WISH_ANNOTATION, Wish};
+use crate::report::Note;
+use crate::shell::cluster::failure::describe_own;
+use crate::shell::cluster::project::MANAGER;
+use crate::shell::cluster::project::Project;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Error;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use serde_json::{Value, json};
+
+/// Key of the record in the ConfigMap.
+pub const KEY: &str = "record.json";
+/// Key of the compressed release beside it.
+pub const RELEASE_KEY: &str = "release.json.zst";
+
+/// Name of the objects in which hks keeps its own state of a Stack.
+pub fn name(stack: &StackName) -> String {
+    format!("hks-{stack}")
+}
+
+/// Reads the record; a Stack that was never deployed has an empty one.
+pub async fn load(project: &Project, stack: &StackName) -> Result<Record, Fault> {
+    let name = name(stack);
+    let found = project.api(Kind::ConfigMap).get_opt(&name).await;
+    let found = found.map_err(|error| describe_own(&error, format!("ConfigMap/{name}")))?;
+    let Some(map) = found else { return Ok(Record::default()) };
+    // to go on with an empty record would forget what a rollback needs
+    read(&map.data).map_err(|message| failed(stack, message))
+}
+
+/// The record in a ConfigMap; an empty one if there is none in it.
+///
+/// # Errors
+/// It can't be read, in words.
+pub fn read(map: &Value) -> Result<Record, String> {
+    let Some(text) = map["data"][KEY].as_str() else { return Ok(Record::default()) };
+    let release = map["binaryData"][RELEASE_KEY].as_str().and_then(|text| STANDARD.decode(text).ok());
+    Record::decode(text, release.as_deref())
+}
+
+/// Writes the record. A wish that it has answered is taken away with it.
+pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Result<(), Fault> {
+    let name = name(stack);
+    let described = |error: Error| describe_own(&error, format!("ConfigMap/{name}"));
+    let Stored { json: text, release } = record.encode().map_err(|message| failed(stack, message))?;
+    let mut body = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": project.namespace,
+            "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
+        },
+        "data": { KEY: text },
+    });
+    if let Some(release) = release {
+        body["binaryData"] = json!({ RELEASE_KEY: STANDARD.encode(release.bytes()) });
+    }
+    let params = PatchParams::apply(MANAGER).force();
+    let api = project.api(Kind::ConfigMap);
+    let mut written = api.patch(&name, &params, &Patch::Apply(&body)).await.map_err(described)?;
+    // server-side apply takes away only what it has applied itself, and the wish is a person's
+    if answered(&written, record) {
+        let away = json!({ "metadata": {
+            "resourceVersion": written.metadata.resource_version,
+            "annotations": { WISH_ANNOTATION: null },
+        }});
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        match api.patch(&name, &params, &Patch::Merge(&away)).await {
+            Ok(map) => written = map,
+            // a newer wish has come meanwhile; the id of this one is in the record
+            Err(Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(described(error)),
+        }
+    }
+    project.learn(Kind::ConfigMap, written);
+    Ok(())
+}
+
+fn answered(map: &DynamicObject, record: &Record) -> bool {
+    let wish = map.metadata.annotations.as_ref().and_then(|annotations| annotations.get(WISH_ANNOTATION));
+    wish.is_some_and(|text| Wish::decode(text).map_or(true, |wish| record.has_answered(&wish)))
+}
+
+/// Tells the project by a Kubernetes Event about the Stack's record. Whoever may not write Events is not heard; nothing depends
+/// on it.
+pub async fn announce(project: &Project, stack: &StackName, note: &Note) {
+    let map = project.get(&ObjectKey::new(Kind::ConfigMap, name(stack)));
+    let reference = ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("ConfigMap".into()),
+        name: Some(name(stack)),
+        namespace: Some(project.namespace.clone()),
+        uid: map.as_ref().map(|map| crate::plan::uid(map).to_owned()),
+        ..ObjectReference::default()
+    };
+    let recorder = Recorder::new(project.client.clone(), Reporter { controller: MANAGER.into(), instance: None });
+    let event = Event {
+        type_: if note.warning { EventType::Warning } else { EventType::Normal },
+        reason: note.reason.into(),
+        note: Some(note.text.clone()),
+        action: note.reason.into(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, &reference).await {
+        tracing::debug!(%stack, %error, "failed to write an Event");
+    }
+}
+
+fn failed(stack: &StackName, message: String) -> Fault {
+    let (object, component) = (format!("ConfigMap/{}", name(stack)), (String::new(), false));
+    Fault { transient: false, object, component, message }
+}

@@ -1,0 +1,488 @@
+//! One Stack's actor: feeds its machine with events and carries out what it asks for, one request after the other, while it
+//! goes on listening.
+
+mod driver;
+
+use crate::ident::{Kind, ObjectKey, Revision, StackName};
+use crate::machine::{Commit, Effect, Event, Fault, Machine};
+use crate::manifest::Context;
+use crate::record::{WISH_ANNOTATION, Want, Wish};
+use crate::report::{self, MAX_DESCRIPTION, News, StackState, Status, StatusState, View, shorten};
+use crate::shell::clock;
+use crate::shell::cluster::inspect;
+use crate::shell::cluster::lease;
+use crate::shell::cluster::lease::{Lead, Look};
+use crate::shell::cluster::project::Project;
+use crate::shell::cluster::record;
+use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
+use crate::shell::run::supervise;
+use crate::shell::web::board::{Board, Usage};
+use crate::view;
+use driver::{Driver, may_be_elsewhere, wait_for_turn};
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// First and longest wait between tries to reach a cluster that does not answer.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// A Stack that can't be seen for so long tells its commit.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// How long a Stack must have been at rest before what it doesn't need for that is given up: short, since it counts how many of
+/// those that start together have it at the same time.
+const DOZE: Duration = Duration::from_millis(100);
+
+/// Finds a Stack's file in the commit with this id.
+pub type Older = Arc<dyn Fn(&str) -> Result<Commit, String> + Send + Sync>;
+
+/// What an actor is given.
+#[derive(Clone)]
+pub struct Setting {
+    /// Name of the source.
+    pub source: String,
+    /// Name of this daemon, for the Lease.
+    pub me: String,
+    /// Whether a commit that failed before is tried again: a person insists.
+    pub retry: bool,
+    /// What rendering needs to know.
+    pub context: Context,
+    /// Whether public addresses are probed before a deployment settles.
+    pub probe: bool,
+    /// Where views go.
+    pub board: Arc<Board>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Asks public addresses.
+    pub http: reqwest::Client,
+    /// The connection; `None` while there is none.
+    pub project: watch::Receiver<Option<Arc<Project>>>,
+    /// Turns for changes of the platform: a few Stacks at a time.
+    pub turns: Arc<Semaphore>,
+    /// Where commit statuses go.
+    pub statuses: mpsc::UnboundedSender<(StackName, Status)>,
+    /// Finds the Stack's file in an older commit, for rollbacks that a person asks for.
+    pub older: Older,
+}
+
+/// A running actor.
+pub struct Actor {
+    inbox: watch::Sender<Option<Commit>>,
+    task: JoinHandle<()>,
+}
+
+impl Actor {
+    /// Starts the actor of `stack`.
+    pub fn start(stack: StackName, setting: Setting) -> Self {
+        let (inbox, commits) = watch::channel(None);
+        let task = tokio::spawn(Running { stack, setting, commits, head: None, told: None }.supervised());
+        Self { inbox, task }
+    }
+
+    /// Tells it of a commit. This never waits, so an actor that can't reach its cluster holds up no other; of several
+    /// commits only the newest counts.
+    pub fn commit(&self, commit: Commit) {
+        self.inbox.send_replace(Some(commit));
+    }
+
+    /// Ends it after the request in flight and gives the Lease back.
+    pub async fn stop(self) {
+        drop(self.inbox);
+        let _ = self.task.await;
+    }
+}
+
+struct Running {
+    stack: StackName,
+    setting: Setting,
+    commits: watch::Receiver<Option<Commit>>,
+    head: Option<Commit>,
+    /// The commit that was told that the cluster can't be seen.
+    told: Option<Revision>,
+}
+
+/// Waits for a newer commit; `None` when the source ends.
+async fn next(commits: &mut watch::Receiver<Option<Commit>>) -> Option<Commit> {
+    loop {
+        commits.changed().await.ok()?;
+        if let Some(commit) = commits.borrow_and_update().clone() {
+            return Some(commit);
+        }
+    }
+}
+
+/// Waits for a newer commit, and for room to begin with it; `None` when the source ends. It may be given up at any time: the
+/// commit then comes again.
+async fn next_with_room(
+    commits: &mut watch::Receiver<Option<Commit>>,
+    room: &Arc<Semaphore>,
+) -> Option<(Commit, OwnedSemaphorePermit)> {
+    loop {
+        commits.changed().await.ok()?;
+        commits.mark_changed();
+        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        if let Some(commit) = commits.borrow_and_update().clone() {
+            return Some((commit, permit));
+        }
+    }
+}
+
+/// Why the actor left a connection.
+enum Left {
+    /// The daemon or the source ends.
+    Ended,
+    /// The connection was replaced, or the Lease lost.
+    Again,
+}
+
+impl Running {
+    /// Runs until the source ends; what panics begins anew from the record.
+    async fn supervised(mut self) {
+        let mut panics = 0;
+        while let Err(text) = supervise::caught(Box::pin(self.run())).await {
+            panics += 1;
+            let wait = supervise::wait(panics);
+            tracing::error!(stack = %self.stack, panic = %text, "hks has a mistake; this stack begins anew in {wait:?}");
+            self.show(
+                StackState::Unreachable,
+                &format!("hks stumbled over this Stack ({text}); it begins anew, please report this"),
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn run(&mut self) {
+        loop {
+            let Some(project) = Box::pin(self.connected()).await else { return };
+            if let Left::Ended = self.act(&project).await {
+                Box::pin(lease::release(&project, &self.stack, &self.setting.me)).await;
+                return;
+            }
+        }
+    }
+
+    /// Waits for a connection whose watches are in, taking commits meanwhile.
+    async fn connected(&mut self) -> Option<Arc<Project>> {
+        let mut silent = Box::pin(tokio::time::sleep(SILENCE));
+        loop {
+            let project = self.setting.project.borrow_and_update().clone();
+            let text = match &project {
+                None => "connecting to the cluster".to_owned(),
+                Some(project) => project.trouble().unwrap_or_else(|| "looking at what is deployed".into()),
+            };
+            self.show(StackState::Unreachable, &text);
+            let seen = async {
+                match &project {
+                    Some(project) => tokio::select! {
+                        () = project.ready() => true,
+                        () = project.trouble_other_than(&text) => false,
+                    },
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ready = seen => if ready { return project },
+                changed = self.setting.project.changed() => changed.ok()?,
+                commit = next(&mut self.commits) => self.head = Some(commit?),
+                () = &mut silent, if !silent.is_elapsed() => {}
+            }
+            if silent.is_elapsed() {
+                self.tell_silence(&text);
+            }
+        }
+    }
+
+    /// Tells the newest commit, once, that it waits for the cluster.
+    fn tell_silence(&mut self, text: &str) {
+        let Some(revision) = self.head.as_ref().map(|commit| commit.revision.clone()) else { return };
+        if self.told.as_ref() == Some(&revision) {
+            return;
+        }
+        self.told = Some(revision.clone());
+        let description = shorten(&format!("waiting for the cluster: {text}"), MAX_DESCRIPTION);
+        let _ = self
+            .setting
+            .statuses
+            .send((self.stack.clone(), Status { revision, state: StatusState::Pending, description }));
+    }
+
+    /// Becomes the one that acts, then acts until something ends it.
+    async fn act(&mut self, project: &Arc<Project>) -> Left {
+        let mut tries = 0;
+        let since = Instant::now();
+        let (machine, room) = loop {
+            // what is done rarely must not take room in each of thousands of actors that rest
+            let waiting = match Box::pin(self.prepare(project)).await {
+                Ok(Prepared::Ours(machine, room)) => break (machine, room),
+                Ok(Prepared::Ended) => return Left::Ended,
+                Ok(Prepared::Theirs(holder)) => {
+                    self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
+                    tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
+                    tries = 0;
+                    Waiting::For(holder)
+                }
+                Err(fault) => {
+                    project.suspect();
+                    self.show(StackState::Unreachable, &fault.message);
+                    tracing::warn!(stack = %self.stack, error = %fault.message, "failed to begin; trying again");
+                    if since.elapsed() > SILENCE {
+                        self.tell_silence(&fault.message);
+                    }
+                    tries += 1;
+                    Waiting::Until((RETRY.0 * 2_u32.saturating_pow(tries - 1)).min(RETRY.1))
+                }
+            };
+            tokio::select! {
+                () = Box::pin(waiting.over(project, &self.stack)) => {}
+                _ = self.setting.project.changed() => return Left::Again,
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => self.head = Some(commit),
+                    None => return Left::Ended,
+                },
+            }
+        };
+        self.drive(project, *machine, room).await
+    }
+
+    /// The Lease, then room to begin, then the record: only its holder may read what it will act on.
+    async fn prepare(&mut self, project: &Project) -> Result<Prepared, Fault> {
+        project.presence(inspect::namespace_exists(project)).await?;
+        if let Lead::Theirs(holder) = lease::acquire(project, &self.stack, &self.setting.me).await? {
+            return Ok(Prepared::Theirs(holder));
+        }
+        let room = loop {
+            tokio::select! {
+                room = Arc::clone(&project.room).acquire_owned() => break room.ok(),
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => self.head = Some(commit),
+                    None => return Ok(Prepared::Ended),
+                },
+            }
+        };
+        let mut record = record::load(project, &self.stack).await?;
+        if self.setting.retry {
+            record.held = None;
+        }
+        let machine = Machine::new(self.stack.clone(), self.setting.context.clone(), record);
+        Ok(Prepared::Ours(Box::new(machine), room))
+    }
+
+    async fn drive(&mut self, project: &Arc<Project>, machine: Machine, room: Option<OwnedSemaphorePermit>) -> Left {
+        let mut changes = project.subscribe(&self.stack);
+        let mut driver = Driver::new(machine, Arc::clone(project));
+        driver.enter_room(room);
+        self.measure(project);
+        if let Some(wish) = self.wished(project, &mut driver) {
+            self.step(&mut driver, wish);
+        }
+        if let Some(commit) = self.head.clone() {
+            self.step(&mut driver, Event::Commit(commit));
+        }
+        self.step(&mut driver, Event::Observed);
+        let mut looked = Instant::now();
+        // it may have changed hands while there was no room
+        changes.mark_changed();
+        let left = loop {
+            driver.request(&self.stack, &self.setting);
+            let leave = driver.leaves_room_at();
+            let due = driver.wake_at().map_or(Duration::MAX, clock::until);
+            let event = tokio::select! {
+                commit = next_with_room(&mut self.commits, &project.room) => match commit {
+                    Some((commit, permit)) => {
+                        driver.enter_room(Some(permit));
+                        self.head = Some(commit.clone());
+                        Event::Commit(commit)
+                    }
+                    None => break Left::Ended,
+                },
+                () = tokio::time::sleep_until(leave.unwrap_or_else(Instant::now)), if leave.is_some() => {
+                    driver.enter_room(None);
+                    continue;
+                }
+                reply = async { driver.request.as_mut()?.await }, if driver.request.is_some() => {
+                    driver.request = None;
+                    let Some(reply) = reply else { continue };
+                    if may_be_elsewhere(&reply) {
+                        project.suspect();
+                    }
+                    reply
+                },
+                () = changed(&mut changes, looked + TOGETHER) => {
+                    changes.mark_unchanged();
+                    looked = Instant::now();
+                    match lease::look(project, &self.stack, &self.setting.me) {
+                        Look::Ours => {}
+                        Look::Lost => break Left::Again,
+                        Look::Asked => if let Err(fault) = Box::pin(lease::answer(project, &self.stack, &self.setting.me)).await {
+                            tracing::warn!(stack = %self.stack, error = %fault.message, "failed to answer another daemon");
+                        },
+                    }
+                    match self.wished(project, &mut driver) {
+                        Some(event) => event,
+                        None => Event::Observed,
+                    }
+                },
+                _ = self.setting.project.changed() => break Left::Again,
+                turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
+                () = tokio::time::sleep(DOZE), if driver.may_doze() => {
+                    driver.doze(&self.stack);
+                    continue;
+                }
+                () = tokio::time::sleep(due) => Event::Due,
+            };
+            self.step(&mut driver, event);
+        };
+        Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;
+        left
+    }
+
+    /// Tells the board how the Stack is measured.
+    fn measure(&self, project: &Arc<Project>) {
+        let (measured, stack) = (Arc::downgrade(project), self.stack.clone());
+        let meter = move || {
+            let (project, stack) = (measured.upgrade(), stack.clone());
+            Box::pin(async move {
+                match project {
+                    Some(project) => inspect::usage(&project, &stack).await,
+                    None => Usage::default(),
+                }
+            }) as BoxFuture<'static, Usage>
+        };
+        self.setting.board.measure_by(&self.setting.source, &self.stack, Arc::new(meter));
+    }
+
+    /// What a person asked for by annotating the record. A wish that was answered stays there only until the record is
+    /// kept again.
+    fn wished(&self, project: &Project, driver: &mut Driver) -> Option<Event> {
+        let map = project.get(&ObjectKey::new(Kind::ConfigMap, record::name(&self.stack)));
+        let text = map.as_ref().and_then(|map| map["metadata"]["annotations"][WISH_ANNOTATION].as_str());
+        let text = text.unwrap_or_default();
+        let unfinished = driver.machine.unfinished_wish().cloned();
+        let wish = match unfinished {
+            Some(wish) => wish,
+            None if text == driver.wish => return None,
+            None => {
+                text.clone_into(&mut driver.wish);
+                if text.is_empty() {
+                    return None;
+                }
+                Wish::decode(text)
+                    .inspect_err(|error| tracing::warn!(stack = %self.stack, %error, "failed to read a wish"))
+                    .ok()?
+            }
+        };
+        if driver.taken.as_ref() == Some(&wish.id) {
+            return None;
+        }
+        driver.taken = Some(wish.id.clone());
+        let to = match &wish.what {
+            Want::RollBack { to } => (self.setting.older)(to).map(Some),
+            _ => Ok(None),
+        };
+        Some(Event::Wish { wish, to })
+    }
+
+    fn step(&self, driver: &mut Driver, event: Event) {
+        driver.dozes = false;
+        let live = driver.project.live(&self.stack);
+        let before = (driver.machine.drift_corrected, driver.machine.record.history.len());
+        let last_before = driver.machine.record.history.last().map(|deployment| deployment.ended);
+        tracing::trace!(stack = %self.stack, ?event, "event");
+        let effects = driver.machine.step(event, &live, clock::now());
+        for effect in effects.0 {
+            match &effect {
+                Effect::News(news) => self.tell(news),
+                Effect::Queue(id) => {
+                    driver.turn = Some((*id, Box::pin(Arc::clone(&self.setting.turns).acquire_owned())));
+                    continue;
+                }
+                _ => {}
+            }
+            driver.queue.push_back(effect);
+        }
+        driver.keep_turn();
+        if driver.rests() {
+            driver.enter_room(None);
+        }
+        self.count(&driver.machine, before.0, last_before);
+        let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, clock::now());
+        if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {
+            view.activity = trouble;
+        }
+        self.setting.board.publish(&self.setting.source, &self.stack, view);
+    }
+
+    /// Tells the forge, where the news are about a commit.
+    fn tell(&self, news: &News) {
+        if let Some(status) = report::status(news) {
+            let _ = self.setting.statuses.send((self.stack.clone(), status));
+        }
+    }
+
+    /// Counts and logs what has just ended.
+    fn count(&self, machine: &Machine, corrected: u64, last: Option<jiff::Timestamp>) {
+        let (source, stack) = (self.setting.source.clone(), self.stack.to_string());
+        let metrics = &self.setting.metrics;
+        if machine.drift_corrected > corrected {
+            tracing::info!(%stack, "drift corrected");
+            metrics.drift_corrected.get_or_create(&StackLabels { source: source.clone(), stack: stack.clone() }).inc();
+        }
+        let Some(ended) = machine.record.history.last().filter(|deployment| Some(deployment.ended) != last) else {
+            return;
+        };
+        let labels = |result| ResultLabels { source: source.clone(), stack: stack.clone(), result };
+        metrics.deployments.get_or_create(&labels(ended.label())).inc();
+        metrics.duration.observe(ended.ended.duration_since(ended.started).as_secs_f64());
+        if let (crate::record::Outcome::RolledBack, Some(cause)) = (ended.outcome, &ended.cause) {
+            metrics.rollbacks.get_or_create(&labels(cause.label())).inc();
+        }
+        tracing::info!(%stack, revision = %ended.revision.short(), outcome = ended.label(), "{}", ended.description);
+    }
+
+    /// Shows a Stack that has no machine at the moment.
+    fn show(&self, state: StackState, activity: &str) {
+        let mut view = View::bare(&self.stack, &self.setting.context.namespace, state, clock::now());
+        view.activity = activity.into();
+        view.desired_revision = self.head.as_ref().map(|commit| commit.revision.clone());
+        self.setting.board.publish(&self.setting.source, &self.stack, view);
+    }
+}
+
+/// How it ended to become the one that acts.
+enum Prepared {
+    /// It is, and has room.
+    Ours(Box<Machine>, Option<OwnedSemaphorePermit>),
+    /// Another daemon is.
+    Theirs(String),
+    /// The source ends.
+    Ended,
+}
+
+/// What keeps an actor from acting.
+enum Waiting {
+    /// Another daemon.
+    For(String),
+    /// A cluster that does not answer as it should.
+    Until(Duration),
+}
+
+impl Waiting {
+    async fn over(self, project: &Project, stack: &StackName) {
+        match self {
+            Waiting::For(holder) => lease::wait(project, stack, &holder).await,
+            Waiting::Until(wait) => tokio::time::sleep(wait).await,
+        }
+    }
+}
+
+/// Waits for a change of the picture, and then until `earliest`: what changes again meanwhile is one look.
+async fn changed(changes: &mut watch::Receiver<u64>, earliest: Instant) {
+    // the sender lives as long as the project, which the caller holds
+    let _ = changes.changed().await;
+    changes.mark_changed();
+    tokio::time::sleep_until(earliest).await;
+}

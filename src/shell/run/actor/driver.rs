@@ -1,0 +1,214 @@
+//! Carrying out what a machine asks for: one request after the other, and the turns that changes of the platform wait for.
+
+use super::{Left, Setting};
+use crate::ident::{PassId, StackName};
+use crate::machine::{Effect, Event, Machine, State};
+use crate::report;
+use crate::shell::cluster::apply;
+use crate::shell::cluster::apply::Hand;
+use crate::shell::cluster::inspect;
+use crate::shell::cluster::lease;
+use crate::shell::cluster::project::Project;
+use crate::shell::cluster::record;
+use crate::shell::metrics::OutcomeLabels;
+use crate::shell::probe;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio::time::Instant;
+
+/// Whether the cluster's address or the access data may be others now: something failed that trying again may cure.
+pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
+    let fault = match reply {
+        Event::Checked(_, reply) | Event::Saved(_, reply) | Event::Deleted(_, reply) => reply.as_ref().err(),
+        Event::Applied(_, reply) => reply.as_ref().err(),
+        _ => None,
+    };
+    fault.is_some_and(|fault| fault.transient)
+}
+
+/// How long a Stack may keep others of its project from beginning: those that wait for their pods need no room.
+const ROOM: Duration = Duration::from_secs(10);
+
+/// A machine, what it works on, and what it has asked for.
+pub(super) struct Driver {
+    pub(super) machine: Machine,
+    pub(super) project: Arc<Project>,
+    /// What is to be asked, in order.
+    pub(super) queue: VecDeque<Effect>,
+    /// What is being asked.
+    pub(super) request: Option<BoxFuture<'static, Option<Event>>>,
+    /// The annotation with a wish, as last seen.
+    pub(super) wish: String,
+    /// Id of the last wish that the machine was given.
+    pub(super) taken: Option<String>,
+    /// The pass that waits for its turn, and the wait.
+    pub(super) turn: Option<(PassId, Wait)>,
+    /// Whether it dozes, and when it wants to be woken then.
+    pub(super) dozes: bool,
+    due: Option<Timestamp>,
+    /// Room to work in, and until when it is kept at most.
+    room: Option<(OwnedSemaphorePermit, Instant)>,
+    /// The turn, for as long as its pass takes.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The wait for a turn.
+pub(super) type Wait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
+
+pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<OwnedSemaphorePermit> {
+    let (_, wait) = turn.as_mut()?;
+    wait.await.ok()
+}
+
+impl Driver {
+    pub(super) fn new(machine: Machine, project: Arc<Project>) -> Self {
+        let (queue, wish) = (VecDeque::new(), String::new());
+        Self {
+            machine,
+            project,
+            queue,
+            request: None,
+            wish,
+            taken: None,
+            turn: None,
+            dozes: false,
+            due: None,
+            room: None,
+            permit: None,
+        }
+    }
+
+    /// Takes room to work in, or leaves it.
+    pub(super) fn enter_room(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.room = permit.map(|permit| (permit, Instant::now() + ROOM));
+    }
+
+    /// When others need the room.
+    pub(super) fn leaves_room_at(&self) -> Option<Instant> {
+        self.room.as_ref().map(|(_, until)| *until)
+    }
+
+    /// When the machine wants to be woken.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        if self.dozes { self.due } else { self.machine.wake_at() }
+    }
+
+    /// Whether the machine is in no pass.
+    pub(super) fn rests(&self) -> bool {
+        matches!(self.machine.state, State::Resting(_))
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn may_doze(&self) -> bool {
+        self.rests() && !self.dozes && self.request.is_none() && self.queue.is_empty()
+    }
+
+    /// Gives up what the Stack does not need while it rests.
+    pub(super) fn doze(&mut self, stack: &StackName) {
+        (self.dozes, self.due) = (true, self.machine.wake_at());
+        self.machine.doze();
+        self.project.fold(stack);
+    }
+
+    pub(super) fn take_turn(&mut self, permit: Option<OwnedSemaphorePermit>) -> Event {
+        self.permit = permit;
+        self.turn.take().map_or(Event::Observed, |(id, _)| Event::Turn(id))
+    }
+
+    /// Whoever is done, or was overtaken, gives the turn to the next.
+    pub(super) fn keep_turn(&mut self) {
+        let passing = match &self.machine.state {
+            State::Passing(pass) => Some(pass.id),
+            State::Resting(_) => None,
+        };
+        if self.turn.as_ref().is_some_and(|(id, _)| Some(*id) != passing) {
+            self.turn = None;
+        }
+        if passing.is_none() {
+            self.permit = None;
+        }
+    }
+
+    /// Sends the next request, if none is under way.
+    pub(super) fn request(&mut self, stack: &StackName, setting: &Setting) {
+        if self.request.is_none()
+            && let Some(effect) = self.queue.pop_front()
+        {
+            let (project, stack, setting) = (Arc::clone(&self.project), stack.clone(), setting.clone());
+            self.request = Some(Box::pin(async move { perform(&project, &stack, &setting, effect).await }));
+        }
+    }
+
+    /// A write in flight is never cancelled. What waits behind it is still done if the source ends, for this daemon still acts;
+    /// it is not if another one does.
+    pub(super) async fn finish(mut self, left: &Left, stack: &StackName, setting: &Setting) {
+        while let Some(request) = self.request.take() {
+            request.await;
+            if let Left::Ended = left {
+                self.request(stack, setting);
+            }
+        }
+    }
+}
+
+/// The seam: carries out one effect and says how it went.
+async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect: Effect) -> Option<Event> {
+    let count = |result| setting.metrics.requests.get_or_create(&OutcomeLabels { result }).inc();
+    let hand = Hand { project, stack, me: &setting.me };
+    Some(match effect {
+        Effect::Check(id, steps) => {
+            count("check");
+            Event::Checked(id, apply::check(project, stack, &steps).await)
+        }
+        Effect::Save(id, kept) => {
+            count("save");
+            Event::Saved(
+                id,
+                match lease::prove(project, stack, &setting.me).await {
+                    Ok(()) => record::save(project, stack, &kept).await,
+                    Err(fault) => Err(fault),
+                },
+            )
+        }
+        Effect::Apply(id, steps) => {
+            count("apply");
+            for step in &steps {
+                tracing::debug!(%stack, object = %step.object.key, action = ?step.action, "apply");
+            }
+            Event::Applied(id, apply::apply(hand, &steps).await)
+        }
+        Effect::Delete(id, keys) => {
+            count("delete");
+            Event::Deleted(id, apply::delete(hand, &keys).await)
+        }
+        Effect::Inspect(id, servers) => {
+            count("inspect");
+            Event::Inspected(id, inspect::contents(project, &servers).await)
+        }
+        Effect::Explain(id, cause) => {
+            count("explain");
+            Event::Explained(id, inspect::explain(project, cause).await)
+        }
+        Effect::Who(key, field) => {
+            count("who");
+            let by = inspect::manager_of(project, &key, &field).await;
+            Event::Managed(key, field, by)
+        }
+        Effect::Probe(id, urls) => {
+            let live = if setting.probe { probe::probe(&setting.http, &urls).await } else { Ok(()) };
+            Event::Probed(id, live)
+        }
+        // the driver waits for it
+        Effect::Queue(_) => return None,
+        Effect::News(news) => {
+            if let Some(note) = report::note(&news) {
+                record::announce(project, stack, &note).await;
+            }
+            return None;
+        }
+    })
+}

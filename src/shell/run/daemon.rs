@@ -1,0 +1,387 @@
+//! The daemon: all sources of a configuration, followed until it is told to stop; the configuration is read again when it
+//! changes.
+
+use crate::config::{Config, Source, Webhook};
+use crate::shell::cluster::connection::{self, Place};
+use crate::shell::cluster::project::Project;
+use crate::shell::credential;
+use crate::shell::credential::Hidden;
+use crate::shell::metrics::Metrics;
+use crate::shell::probe;
+use crate::shell::run::introduction;
+use crate::shell::run::source::{self, Running, Shared};
+use crate::shell::web::board::Board;
+use crate::shell::web::endpoint::{Endpoint, Hooks};
+use crate::shell::web::http;
+use anyhow::{Context as _, Result, bail};
+use notify::{RecursiveMode, Watcher};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// How long the configuration must be left alone before it is read: a file that is being written is half a file.
+const SETTLES: Duration = Duration::from_millis(250);
+/// … and how long it is waited for at most.
+const UNSETTLED: Duration = Duration::from_secs(5);
+/// How long what is in flight may take when the daemon ends; a pod that is deleted is killed after 30 s.
+const FAREWELL: Duration = Duration::from_secs(20);
+/// First and longest wait between tries to read a webhook's secret, which may be made after the start.
+const SECRET: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A file, followed for changes.
+    File(PathBuf),
+    /// Flags.
+    Flags(Box<Config>),
+}
+
+impl Origin {
+    /// Reads it.
+    #[expect(clippy::disallowed_methods, reason = "the configuration file")]
+    pub fn read(&self) -> Result<Config> {
+        match self {
+            Origin::Flags(config) => Ok((**config).clone()),
+            Origin::File(path) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+                Config::parse(&text, path)
+            }
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT; then what is in flight is finished.
+pub async fn run(origin: &Origin) -> Result<()> {
+    let config = origin.read()?;
+    let (me, _lock) = identity(&config.data_dir)?;
+    let listener = TcpListener::bind(config.listen).await;
+    let listener =
+        listener.with_context(|| format!("failed to listen on {}; is another hks running?", config.listen))?;
+    let shared = Shared {
+        me,
+        board: Arc::new(Board::default()),
+        metrics: Arc::new(Metrics::default()),
+        http: probe::http_client().context("failed to set up HTTP")?,
+        turns: Arc::new(Semaphore::new(config.platform_changes_at_once.get().into())),
+    };
+    tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
+    let (ready, readiness) = watch::channel(false);
+    let hooks = Arc::new(Routes::default());
+    let endpoint = Endpoint {
+        board: Arc::clone(&shared.board),
+        metrics: Arc::clone(&shared.metrics),
+        hooks: Arc::clone(&hooks) as Arc<dyn Hooks>,
+        ready: readiness,
+        cluster: config.cluster.clone(),
+    };
+    let (stop, stopped) = watch::channel(false);
+    let mut until = stopped.clone();
+    let server = tokio::spawn(http::serve(listener, endpoint, async move {
+        let _ = until.wait_for(|stop| *stop).await;
+    }));
+    let mut daemon = Daemon {
+        shared,
+        hooks,
+        running: BTreeMap::new(),
+        ending: BTreeMap::new(),
+        places: BTreeMap::new(),
+        introductions: JoinSet::new(),
+        config: None,
+    };
+    daemon.adopt(config);
+    let changed = Arc::new(Notify::new());
+    let _watch = watch_file(origin, &changed);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = settled(&changed) => daemon.reload(origin),
+            () = daemon.all_tried(), if !*ready.borrow() => {
+                ready.send_replace(true);
+            }
+        }
+    }
+    tracing::info!("stopping: finishing what is in flight");
+    if tokio::time::timeout(FAREWELL, daemon.end()).await.is_err() {
+        tracing::warn!("what is in flight takes too long; it is found again at the next start");
+    }
+    stop.send_replace(true);
+    server.await??;
+    Ok(())
+}
+
+/// Waits for a change, and until what changes is left alone.
+async fn settled(changed: &Notify) {
+    changed.notified().await;
+    let quiet = async { while tokio::time::timeout(SETTLES, changed.notified()).await.is_ok() {} };
+    let _ = tokio::time::timeout(UNSETTLED, quiet).await;
+}
+
+/// The name of this daemon for the Leases, kept with its data: a daemon that was killed comes back as the same one and
+/// need not wait for itself. The lock sees that no second daemon on this machine is that one, too.
+#[expect(clippy::disallowed_methods, reason = "the data folder is this adapter's")]
+fn identity(folder: &Path) -> Result<(String, File)> {
+    let failed =
+        || format!("failed to use data folder {}; set --data-dir to one that can be written", folder.display());
+    std::fs::create_dir_all(folder).with_context(failed)?;
+    let lock = File::create(folder.join("lock")).with_context(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!("failed to start: another hks uses {}", folder.display()),
+        Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+    }
+    let path = folder.join("identity");
+    if let Ok(known) = std::fs::read_to_string(&path)
+        && !known.trim().is_empty()
+    {
+        return Ok((known.trim().to_owned(), lock));
+    }
+    let mut bytes = [0_u8; 4];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let me = format!("{}-{}", if host.trim().is_empty() { "hks" } else { host.trim() }, hex::encode(bytes));
+    std::fs::write(&path, &me).with_context(failed)?;
+    Ok((me, lock))
+}
+
+/// Follows the folder of the configuration: a mounted ConfigMap is replaced by swapping a symbolic link beside the file.
+fn watch_file(origin: &Origin, changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let Origin::File(path) = origin else { return None };
+    let changed = Arc::clone(changed);
+    let tell = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            changed.notify_one();
+        }
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut watcher = notify::recommended_watcher(tell).ok()?;
+    match watcher.watch(folder, RecursiveMode::NonRecursive) {
+        Ok(()) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "failed to watch the configuration; restart hks to change it");
+            None
+        }
+    }
+}
+
+struct Daemon {
+    shared: Shared,
+    hooks: Arc<Routes>,
+    running: BTreeMap<String, (Source, Running)>,
+    /// Sources that left the configuration and have not ended yet.
+    ending: BTreeMap<String, JoinHandle<()>>,
+    places: BTreeMap<Place, watch::Receiver<Option<Arc<Project>>>>,
+    /// One for each place: they end with the configuration that they tell of.
+    introductions: JoinSet<()>,
+    config: Option<Config>,
+}
+
+impl Daemon {
+    /// Reads the configuration again; a mistake in it changes nothing.
+    fn reload(&mut self, origin: &Origin) {
+        match origin.read() {
+            Ok(config) if self.config.as_ref() == Some(&config) => {}
+            Ok(config) => {
+                tracing::info!(sources = config.sources.len(), "configuration changed");
+                self.adopt(config);
+            }
+            Err(error) => {
+                tracing::error!(error = %format!("{error:#}"), "failed to read the configuration; going on with the old one");
+            }
+        }
+    }
+
+    /// Stops what left the configuration or changed in it, and starts what is new. Nobody waits for a source that takes long
+    /// to end but the one that comes in its place.
+    fn adopt(&mut self, config: Config) {
+        let settings_changed = self.config.as_ref().is_some_and(|old| {
+            Config { sources: BTreeMap::new(), ..old.clone() } != Config { sources: BTreeMap::new(), ..config.clone() }
+        });
+        let keep = |name: &String, source: &Source| !settings_changed && config.sources.get(name) == Some(source);
+        let gone: Vec<_> = self
+            .running
+            .iter()
+            .filter(|(name, (source, _))| !keep(name, source))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            self.leave(name);
+        }
+        self.ending.retain(|_, ending| !ending.is_finished());
+        for (name, source) in &config.sources {
+            if self.running.contains_key(name) {
+                continue;
+            }
+            let place = Place::new(&source.target, &source.namespace, config.kubeconfig.as_deref());
+            let project = self.places.entry(place.clone()).or_insert_with(|| connection::open(place)).clone();
+            let running = source::start(name, &config, source, &self.shared, project, self.ending.remove(name));
+            self.hooks.add(name, source, config.kubeconfig.as_deref(), Arc::clone(&running.kick));
+            self.running.insert(name.clone(), (source.clone(), running));
+        }
+        let used: Vec<_> = config
+            .sources
+            .values()
+            .map(|s| Place::new(&s.target, &s.namespace, config.kubeconfig.as_deref()))
+            .collect();
+        self.places.retain(|place, _| used.contains(place));
+        self.introductions = JoinSet::new();
+        for (place, project) in &self.places {
+            self.introductions.spawn(introduction::keep(
+                place.clone(),
+                introduction::of(&config, place),
+                project.clone(),
+            ));
+        }
+        self.config = Some(config);
+    }
+
+    /// Lets a source end by itself.
+    fn leave(&mut self, name: String) {
+        let Some((_, running)) = self.running.remove(&name) else { return };
+        self.hooks.remove(&name);
+        let (board, of) = (Arc::clone(&self.shared.board), name.clone());
+        let ending = tokio::spawn(async move {
+            running.stop().await;
+            board.forget(&of);
+        });
+        self.ending.insert(name, ending);
+    }
+
+    /// Ends all sources after what is in flight.
+    async fn end(&mut self) {
+        let names: Vec<_> = self.running.keys().cloned().collect();
+        for name in names {
+            self.leave(name);
+        }
+        futures::future::join_all(std::mem::take(&mut self.ending).into_values()).await;
+    }
+
+    /// Waits until every source has tried to fetch.
+    async fn all_tried(&self) {
+        for (_, running) in self.running.values() {
+            // a source that ends has tried all it will
+            let _ = running.tried.clone().wait_for(|tried| *tried).await;
+        }
+    }
+}
+
+/// Which webhooks wake which source.
+#[derive(Default)]
+struct Routes {
+    by_source: RwLock<BTreeMap<String, Route>>,
+}
+
+struct Route {
+    /// None until they could be read.
+    secrets: Vec<Hidden>,
+    kick: Arc<Notify>,
+    url: String,
+    reference: globset::GlobMatcher,
+    /// Reads the secrets.
+    _reader: AbortOnDrop,
+}
+
+/// Ends a task with what it works for.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Routes {
+    /// Opens the webhook of a source, as soon as its secret can be read.
+    fn add(self: &Arc<Self>, name: &str, source: &Source, kubeconfig: Option<&Path>, kick: Arc<Notify>) {
+        let Some(webhook) = source.webhook.clone() else { return };
+        let reference = match &source.git.tag {
+            Some(pattern) => format!("refs/tags/{pattern}"),
+            None => format!("refs/heads/{}", globset::escape(&source.git.branch)),
+        };
+        let Ok(reference) = globset::Glob::new(&reference).map(|glob| glob.compile_matcher()) else { return };
+        let (routes, of, kubeconfig) = (Arc::downgrade(self), name.to_owned(), kubeconfig.map(Path::to_owned));
+        let reader = tokio::spawn(async move {
+            let mut wait = SECRET.0;
+            loop {
+                let (secrets, complete) = read_secrets(&of, &webhook, kubeconfig.as_deref()).await;
+                let Some(routes) = routes.upgrade() else { return };
+                if let Some(route) = routes.by_source.write().unwrap_or_else(PoisonError::into_inner).get_mut(&of) {
+                    route.secrets = secrets;
+                }
+                drop(routes);
+                if complete {
+                    return;
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(SECRET.1);
+            }
+        });
+        let url = plain(&source.git.url);
+        let route = Route { secrets: vec![], kick, url, reference, _reader: AbortOnDrop(reader) };
+        self.by_source.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), route);
+    }
+
+    fn remove(&self, name: &str) {
+        self.by_source.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn with<T>(&self, name: &str, ask: impl FnOnce(&Route) -> T) -> Option<T> {
+        self.by_source.read().unwrap_or_else(PoisonError::into_inner).get(name).map(ask)
+    }
+}
+
+impl Hooks for Routes {
+    fn secrets(&self) -> Vec<(String, Vec<Hidden>)> {
+        let routes = self.by_source.read().unwrap_or_else(PoisonError::into_inner);
+        let readable = routes.iter().filter(|(_, route)| !route.secrets.is_empty());
+        readable.map(|(name, route)| (name.clone(), route.secrets.clone())).collect()
+    }
+
+    fn fetch(&self, source: &str) {
+        self.with(source, |route| route.kick.notify_one());
+    }
+
+    fn follows(&self, source: &str, full_name: &str, clone_urls: &[String], git_ref: &str) -> bool {
+        let matches = |route: &Route| {
+            let same = clone_urls.iter().any(|url| plain(url) == route.url);
+            route.reference.is_match(git_ref)
+                && (same || (!full_name.is_empty() && route.url.ends_with(&format!("/{full_name}"))))
+        };
+        self.with(source, matches).unwrap_or(false)
+    }
+}
+
+/// The secrets of a webhook that can be read, and whether that is all of them.
+async fn read_secrets(source: &str, webhook: &Webhook, kubeconfig: Option<&Path>) -> (Vec<Hidden>, bool) {
+    let mut secrets = vec![];
+    let mut complete = true;
+    for credential in std::iter::once(&webhook.secret).chain(&webhook.previous_secret) {
+        match credential::read(credential, kubeconfig).await {
+            Ok(secret) => secrets.push(secret),
+            Err(error) => {
+                complete = false;
+                tracing::error!(source, error = %format!("{error:#}"), "failed to open the webhook; trying again");
+            }
+        }
+    }
+    (secrets, complete)
+}
+
+/// A clone URL without what does not tell repositories apart: scheme, user, `.git`.
+fn plain(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest =
+        rest.rsplit_once('@').map_or(rest, |(_, rest)| rest).replacen(':', "/", usize::from(!url.contains("://")));
+    rest.trim_end_matches('/').trim_end_matches(".git").to_owned()
+}

@@ -1,0 +1,129 @@
+//! Handing a commit on: each Stack whose file has changed gets it, and nobody else is woken.
+
+use super::sort::{Sorted, sort};
+use super::{Follower, Told, lock};
+use crate::ident::{Revision, StackName};
+use crate::machine::{Commit, Content};
+use crate::manifest::Context;
+use crate::report::{self, Status, StatusState};
+use crate::shell::forge::statuses::Statuses;
+use crate::shell::git::{Found, Mirror, Reading};
+use crate::shell::run::actor::{Actor, Setting};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::mpsc;
+
+/// Where actors find older commits of their files.
+#[derive(Default)]
+pub(super) struct Library {
+    mirror: Option<Arc<Mirror>>,
+    paths: BTreeMap<StackName, Arc<str>>,
+}
+
+impl Library {
+    /// The file of a Stack in an older commit.
+    ///
+    /// # Errors
+    /// It can't be had, in words for who asked for it.
+    fn older(shelf: &RwLock<Self>, stack: &StackName, sha: &str) -> Result<Commit, String> {
+        let (mirror, path) = {
+            let library = shelf.read().unwrap_or_else(PoisonError::into_inner);
+            let path = library.paths.get(stack).cloned().unwrap_or_else(|| "hks.yaml".into());
+            let mirror = library.mirror.clone();
+            (mirror.ok_or("the repository could not be read yet; ask again when it can be")?, path)
+        };
+        let found = tokio::task::block_in_place(|| mirror.older(sha, &path));
+        found.map_err(|error| format!("{sha} can't be had from the repository: {error}"))
+    }
+}
+
+impl Follower {
+    /// Gives each Stack whose file has changed the new one. The revision of the others moves without waking them.
+    pub(super) fn hand_on(&mut self, found: Found, mirror: &Arc<Mirror>, told: &Told) -> Reading {
+        let Found { revision, files, cut, mut reading } = found;
+        let Sorted { mut changed, same, owners, names, disputed, refused, mut problems } =
+            sort(files, &self.names, &self.owners);
+        for path in &refused {
+            reading.again(path);
+        }
+        if cut > 0 {
+            problems.push(format!(
+                "{cut} Stacks are left out, since there are too many in one repository; follow some of them as a source of their own"
+            ));
+        }
+        let mut same: Vec<_> =
+            same.into_iter().filter_map(|name| Some((name.clone(), self.given.get(&name)?.clone()))).collect();
+        for name in self.actors.keys().filter(|name| !owners.contains_key(*name)) {
+            let given = self.given.get(name);
+            if cut > 0 || disputed.contains(name) || self.gone.contains(name) {
+                // what is not known to be gone is left as it is
+                same.extend(given.map(|given| (name.clone(), given.clone())));
+            } else {
+                changed.push((name.clone(), Content::Missing));
+            }
+        }
+        self.gone.retain(|name| !owners.contains_key(name));
+        self.gone
+            .extend(changed.iter().filter(|(_, content)| *content == Content::Missing).map(|(name, _)| name.clone()));
+        let all: Vec<_> = changed.iter().map(|(name, _)| name.clone()).collect();
+        tell(&mut lock(told), &revision, (&all, &same), &problems);
+        self.shared.board.moved(&self.name, &revision, &all);
+        self.view.problems = problems;
+        // a Stack in dispute keeps its file, should it come back
+        self.owners.extend(owners.clone());
+        self.owners.retain(|name, _| owners.contains_key(name) || disputed.contains(name));
+        self.names = names;
+        {
+            let mut library = self.library.write().unwrap_or_else(PoisonError::into_inner);
+            library.mirror = Some(Arc::clone(mirror));
+            library.paths.clone_from(&self.owners);
+        }
+        for (name, content) in changed {
+            self.given.insert(name.clone(), revision.clone());
+            self.actor(&name).commit(Commit { revision: revision.clone(), content });
+        }
+        reading
+    }
+
+    /// The actor of a Stack.
+    pub(super) fn actor(&mut self, name: &StackName) -> &Actor {
+        let (config, source) = (&self.config, &self.source);
+        self.actors.entry(name.clone()).or_insert_with(|| {
+            let (library, stack) = (Arc::clone(&self.library), name.clone());
+            let setting = Setting {
+                source: self.name.clone(),
+                // two sources that name the same Stack of the same project must not both act
+                me: format!("{}/{}", self.shared.me, self.name),
+                retry: false,
+                context: Context::new(&config.platform_of(source), &source.namespace, &source.git.branch, None),
+                probe: config.platform.probe_urls,
+                board: Arc::clone(&self.shared.board),
+                metrics: Arc::clone(&self.shared.metrics),
+                http: self.shared.http.clone(),
+                project: self.project.clone(),
+                turns: Arc::clone(&self.shared.turns),
+                statuses: self.reports.clone(),
+                older: Arc::new(move |sha| Library::older(&library, &stack, sha)),
+            };
+            Actor::start(name.clone(), setting)
+        })
+    }
+}
+
+/// Tells the forge of a new commit: which Stacks it changes, which it does not, and what is wrong with it.
+fn tell(
+    told: &mut Statuses,
+    revision: &Revision,
+    (changed, same): (&[StackName], &[(StackName, Revision)]),
+    problems: &[String],
+) {
+    told.expect(revision, changed, same);
+    for problem in problems {
+        let description = report::shorten(problem, report::MAX_DESCRIPTION);
+        told.whole(Status { revision: revision.clone(), state: StatusState::Failure, description });
+    }
+    told.tell();
+}
+
+/// Where the words of the actors of a source go.
+pub(super) type Reports = mpsc::UnboundedSender<(StackName, Status)>;

@@ -1,0 +1,296 @@
+//! The HTTP endpoint: pages and JSON of what is published, probes, metrics and push webhooks. It changes nothing.
+
+use crate::report::View;
+use crate::shell::clock;
+use crate::shell::web::board::{Board, SourceView};
+use crate::shell::web::endpoint::{Endpoint, error};
+use crate::shell::web::page;
+use crate::shell::web::webhook;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::Listener;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Version of everything under `/api/v1`: fields are added, never renamed.
+const API_VERSION: &str = "hks/v1";
+/// Request bodies, except those of webhooks.
+const MAX_BODY: usize = 1 << 20;
+/// Connections at the same time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
+/// A connection is closed when nothing was sent to it for this long: time for one request, and for keeping it open.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Requests in flight get this long when the daemon stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// Nothing is loaded, framed or run, except one style sheet.
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves until `stop`, and then what is in flight for a few seconds more.
+pub async fn serve(
+    listener: TcpListener,
+    endpoint: Endpoint,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let gate = Gate { listener, room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
+    let (stopping, stopped) = oneshot::channel();
+    let stop = async move {
+        stop.await;
+        let _ = stopping.send(());
+    };
+    let serving = axum::serve(gate, router(endpoint)).with_graceful_shutdown(stop);
+    let patience = async move {
+        match stopped.await {
+            Ok(()) => sleep(GRACE).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = serving => ended,
+        () = patience => Ok(()),
+    }
+}
+
+fn router(endpoint: Endpoint) -> Router {
+    Router::new()
+        .route("/", get(overview))
+        .route("/stacks/{name}", get(stack_page))
+        .route("/style.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/stacks/{name}", get(stack))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readiness))
+        .route("/version", get(async || Json(json!({"name": "hks", "version": env!("CARGO_PKG_VERSION")}))))
+        .route("/metrics", get(metrics))
+        .route("/webhooks/github", post(webhook::receive).layer(DefaultBodyLimit::disable()))
+        .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here; see / and /api/v1/status"))
+        .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(guard))
+        .with_state(Arc::new(endpoint))
+}
+
+/// Refuses large bodies before they are read, and puts the security headers on every answer.
+async fn guard(request: Request, next: Next) -> Response {
+    let length = |headers: &HeaderMap| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
+    let large = length(request.headers()).is_some_and(|length| length > MAX_BODY as u64);
+    let mut response = if large && request.uri().path() != "/webhooks/github" {
+        error(StatusCode::PAYLOAD_TOO_LARGE, "a body may have 1 MiB")
+    } else {
+        next.run(request).await
+    };
+    let headers: [(HeaderName, &'static str); 5] = [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+type Shared = State<Arc<Endpoint>>;
+
+async fn readiness(State(endpoint): Shared) -> Response {
+    if *endpoint.ready.borrow() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "not every source was looked at yet\n").into_response()
+}
+
+async fn metrics(State(endpoint): Shared) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &endpoint.metrics.registry) {
+        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "failed to print the metrics"),
+    }
+}
+
+async fn status(State(endpoint): Shared) -> Json<Value> {
+    let short = |(source, view): &(String, Arc<View>)| {
+        json!({
+            "source": source,
+            "name": view.name,
+            "namespace": view.namespace,
+            "state": view.state,
+            "sentence": view.sentence(view.at),
+            "activity": view.activity,
+            "cause": view.cause,
+            "desiredRevision": view.desired_revision,
+            "appliedRevision": view.applied_revision,
+            "urls": view.urls,
+        })
+    };
+    let stacks: Vec<_> = endpoint.board.stacks().iter().map(short).collect();
+    let sources: Vec<SourceView> = endpoint.board.sources();
+    Json(json!({"apiVersion": API_VERSION, "cluster": endpoint.cluster, "sources": sources, "stacks": stacks}))
+}
+
+/// The Stack that is asked for: `{name}` and, if several sources have one of this name, `?source=`.
+struct Asked {
+    name: String,
+    source: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let wrong = || error(StatusCode::BAD_REQUEST, "the address can't be read");
+        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await else { return Err(wrong()) };
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Ok(Query(pairs)) = query else { return Err(wrong()) };
+        let source = pairs.into_iter().find(|(key, _)| key == "source").map(|(_, value)| value);
+        Ok(Self { name, source })
+    }
+}
+
+impl Asked {
+    /// What is known by this name; a single one with what its pods use.
+    async fn find(&self, board: &Board) -> Vec<(String, Arc<View>)> {
+        let mut found = board.named(&self.name);
+        found.retain(|(source, _)| self.source.as_ref().is_none_or(|asked| asked == source));
+        if let [(source, view)] = found.as_mut_slice() {
+            *view = Arc::new(board.measured(source, view).await);
+        }
+        found
+    }
+}
+
+async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
+    match asked.find(&endpoint.board).await.as_slice() {
+        [] => {
+            let mut known: Vec<_> = endpoint.board.stacks().iter().map(|(_, view)| view.name.clone()).collect();
+            known.sort();
+            known.dedup();
+            let message = format!("there is no stack {:?}", asked.name);
+            (StatusCode::NOT_FOUND, Json(json!({"error": message, "known": known}))).into_response()
+        }
+        [(source, view)] => {
+            let mut value = view.json();
+            value["apiVersion"] = API_VERSION.into();
+            value["source"] = source.as_str().into();
+            Json(value).into_response()
+        }
+        several => {
+            let one = |(source, view): &(String, Arc<View>)| {
+                let url = format!("/api/v1/stacks/{}?source={source}", view.name);
+                json!({"source": source, "namespace": view.namespace, "url": url})
+            };
+            let choices: Vec<_> = several.iter().map(one).collect();
+            let message = format!("several sources have a stack {:?}; add ?source=", asked.name);
+            (StatusCode::MULTIPLE_CHOICES, Json(json!({"error": message, "choices": choices}))).into_response()
+        }
+    }
+}
+
+async fn overview(State(endpoint): Shared) -> Html<String> {
+    let (sources, stacks) = (endpoint.board.sources(), endpoint.board.stacks());
+    Html(page::overview(&endpoint.cluster, &sources, &stacks, clock::now()).into_string())
+}
+
+async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {
+    let cluster = &endpoint.cluster;
+    let (code, html) = match asked.find(&endpoint.board).await.as_slice() {
+        [] => (StatusCode::NOT_FOUND, page::unknown(cluster, &asked.name, &endpoint.board.stacks())),
+        [(source, view)] => (StatusCode::OK, page::stack(cluster, source, view, clock::now())),
+        several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, &asked.name, several, clock::now())),
+    };
+    (code, Html(html.into_string())).into_response()
+}
+
+/// Lets a limited number of connections in, each with limited patience.
+struct Gate {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+}
+
+impl Listener for Gate {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let room = Arc::clone(&self.room).acquire_owned().await.ok();
+        // axum's own loop outlives errors such as too many open files
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        (Connection { stream, patience: Box::pin(sleep(PATIENCE)), _room: room }, address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that ends by itself: neither a client that sends a byte now and then nor one that reads nothing can
+/// keep it.
+struct Connection {
+    stream: TcpStream,
+    patience: Pin<Box<Sleep>>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// `waiting`, or an error if patience ended.
+    fn or_end<T>(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<T>> {
+        ready!(self.patience.as_mut().poll(context));
+        Poll::Ready(Err(Error::from(ErrorKind::TimedOut)))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.patience.is_elapsed() {
+            return Poll::Ready(Err(Error::from(ErrorKind::TimedOut)));
+        }
+        match Pin::new(&mut self.stream).poll_read(context, into) {
+            Poll::Pending => self.or_end(context),
+            done @ Poll::Ready(_) => done,
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Pending => self.or_end(context),
+            done @ Poll::Ready(_) => {
+                self.patience.as_mut().reset(Instant::now() + PATIENCE);
+                done
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

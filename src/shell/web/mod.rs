@@ -1,0 +1,7 @@
+//! The HTTP endpoint: what is published, and how it is asked for.
+
+pub mod board;
+pub mod page;
+pub mod endpoint;
+pub mod webhook;
+pub mod http;
