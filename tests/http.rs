@@ -10,18 +10,15 @@ use hks::rollout::Cause;
 use hks::shell::credential::Hidden;
 use hks::shell::metrics::{Metrics, OutcomeLabels};
 use hks::shell::web::board::{Board, SourceView};
-use hks::shell::web::{
-    endpoint::{Endpoint, Hooks},
-    http::serve,
-};
+use hks::shell::web::endpoint::{Endpoint, Hooks};
+use hks::shell::web::http::serve;
 use jiff::SignedDuration;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 const SECRET: &str = "It's a Secret to Everybody";
 const OLD_SECRET: &str = "canary-of-last-month";
