@@ -4,7 +4,11 @@
 
 mod support;
 
-use support::{World, kit, sample, until, worker};
+use hks::ident::{Kind, ObjectKey};
+use hks::machine::Volume;
+use hks::shell::cluster::inspect;
+use hks::shell::cluster::project::Project;
+use support::{World, sample, until, worker};
 
 fn image(world: &World) -> String {
     world.kubectl(&["get", "deployment", "one-job", "-o", "jsonpath={.spec.template.spec.containers[0].command}"])
@@ -241,5 +245,14 @@ fn a_restricted_project_takes_a_database() {
     let sha = world.push_stack(&worker("one", "1", "sleep 3600", &format!("{user}{database}")));
     world.start();
     world.settled("one", &sha);
-    let _ = kit();
+    // its volume can be measured there
+    let (runtime, client) = support::client();
+    let claim = ObjectKey::new(Kind::PersistentVolumeClaim, "data-one-main-1");
+    let (pod, container, path) = ("one-main-0".into(), "postgres".into(), "/var/lib/postgresql".into());
+    let volume = Volume { claim: claim.clone(), pod, container, path };
+    let free = runtime.block_on(async {
+        let (project, _watches) = Project::open(client, &world.namespace);
+        inspect::free(&project, &[volume.clone(), Volume { path: "/nowhere".into(), ..volume }]).await
+    });
+    assert!(free.len() == 1 && free[&claim] > 0, "{free:?}");
 }

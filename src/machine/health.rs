@@ -1,9 +1,9 @@
 //! At rest hks goes on looking: is what is settled well?
 
-use super::{Effect, Reply, Rest, State, Turn};
+use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
 use crate::ident::PassId;
 use crate::plan::Live;
-use crate::report::News;
+use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ const STEADY: SignedDuration = SignedDuration::from_secs(30);
 const PROBE_EVERY: SignedDuration = SignedDuration::from_mins(10);
 /// … and once they don't.
 const PROBE_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// A certificate ends soon when less than one part in this many of its time is left: whatever renews them does so before.
+const ENDS_SOON: i64 = 10;
 /// Looks in a row that must fail before a public address counts as not answering.
 const PROBE_TRIES: u32 = 3;
-/// Stands for the public addresses among the components.
-const ADDRESS: &str = "public address";
 
 /// Something of the settled release is not well although nobody has deployed anything.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,17 +32,44 @@ pub struct Trouble {
     pub since: Timestamp,
 }
 
+/// Of what something is known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Of {
+    /// An app, database or cache; the watches tell it.
+    Component(String),
+    /// The public addresses, which are asked.
+    Address,
+    /// The certificate by which they answer.
+    Certificate,
+    /// The volume of a database or cache, which is measured.
+    Volume(String),
+}
+
+impl std::fmt::Display for Of {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Of::Component(name) => f.write_str(name),
+            Of::Address => f.write_str("public address"),
+            Of::Certificate => f.write_str("certificate"),
+            Of::Volume(name) => write!(f, "volume of {name}"),
+        }
+    }
+}
+
 /// What is known of the health of a Stack at rest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health {
-    /// By component: what is not as it should be.
-    unwell: BTreeMap<String, Unwell>,
+    /// What is not as it should be.
+    unwell: BTreeMap<Of, Unwell>,
     /// A cause whose log lines are being fetched, and whose it is.
-    explaining: Option<(PassId, String)>,
+    explaining: Option<(PassId, Of)>,
     /// When the public addresses are looked at next, and how often they did not answer.
     probe_at: Option<Timestamp>,
     failed_probes: u32,
     probing: Option<PassId>,
+    /// When the volumes are measured next.
+    pub(super) measure_at: Option<Timestamp>,
+    pub(super) measuring: Option<PassId>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,8 +111,8 @@ impl Unwell {
 impl Health {
     pub(super) fn troubles(&self) -> Vec<Trouble> {
         let shown = self.unwell.iter().filter(|(_, unwell)| unwell.shown);
-        let trouble = |(component, unwell): (&String, &Unwell)| Trouble {
-            component: component.clone(),
+        let trouble = |(of, unwell): (&Of, &Unwell)| Trouble {
+            component: of.to_string(),
             cause: unwell.cause.clone(),
             since: unwell.since,
         };
@@ -98,18 +125,18 @@ impl Health {
         let waiting = self.unwell.values().filter(|unwell| quiet && !unwell.told && unwell.well.is_none());
         let waiting = waiting.map(|unwell| unwell.since + GRACE);
         let well = self.unwell.values().filter_map(|unwell| unwell.well).map(|since| since + STEADY);
-        waiting.chain(well).chain(self.probe_at).min()
+        waiting.chain(well).chain(self.probe_at).chain(self.measure_at).min()
     }
 
     /// A pass begins: answers to what was asked at rest are nobody's any more.
     pub(super) fn forget_questions(&mut self) {
-        (self.explaining, self.probing) = (None, None);
+        (self.explaining, self.probing, self.measuring) = (None, None, None);
         self.unwell.values_mut().filter(|unwell| !unwell.shown).for_each(|unwell| unwell.told = false);
     }
 
     /// A deployment has just watched everything become ready.
     pub(super) fn prove(&mut self) {
-        self.unwell.remove(ADDRESS);
+        self.unwell.remove(&Of::Address);
         self.unwell.values_mut().for_each(|unwell| unwell.well = Some(Timestamp::UNIX_EPOCH));
         (self.failed_probes, self.probe_at) = (0, None);
     }
@@ -129,18 +156,18 @@ impl Turn<'_> {
             (super::drift::data_lost(&self.machine.stack, &self.machine.lost), self.machine.lost.first())
         {
             seen.retain(|_, (_, passing)| !*passing);
-            seen.insert(first.name.clone(), (cause, false));
+            seen.insert(Of::Component(first.name.clone()), (cause, false));
         }
         let health = &mut self.machine.health;
         let mut news = vec![];
         health.unwell.retain(|name, unwell| {
-            if seen.contains_key(name) || name == ADDRESS {
+            if seen.contains_key(name) || !matches!(name, Of::Component(_)) {
                 return true;
             }
             let since = *unwell.well.get_or_insert(now);
             let over = !unwell.shown || now.duration_since(since) >= STEADY;
             if over && unwell.shown {
-                news.push(News::Recovered { component: name.clone() });
+                news.push(News::Recovered { component: name.to_string() });
             }
             !over
         });
@@ -156,7 +183,7 @@ impl Turn<'_> {
             }
             if !unwell.cause.may_quote() {
                 (unwell.shown, unwell.told) = (true, true);
-                news.push(News::Degraded { component: name.clone(), cause: unwell.cause.clone() });
+                news.push(News::Degraded { component: name.to_string(), cause: unwell.cause.clone() });
             } else if explain.is_none() && health.explaining.is_none() {
                 unwell.told = true;
                 explain = Some((name.clone(), unwell.cause.clone()));
@@ -171,6 +198,7 @@ impl Turn<'_> {
             self.tell(news);
         }
         self.look_at_addresses();
+        self.look_at_volumes();
     }
 
     /// The public addresses of what is settled are looked at now and then: a route may go without any object of the Stack.
@@ -198,10 +226,10 @@ impl Turn<'_> {
         let health = &mut self.machine.health;
         match reply {
             Reply::Explained(cause) if health.explaining.as_ref().is_some_and(|(of, _)| *of == id) => {
-                let Some((_, component)) = health.explaining.take() else { return };
-                if let Some(unwell) = health.unwell.get_mut(&component) {
+                let Some((_, of)) = health.explaining.take() else { return };
+                if let Some(unwell) = health.unwell.get_mut(&of) {
                     (unwell.cause, unwell.shown) = (cause.clone(), true);
-                    self.tell(News::Degraded { component, cause });
+                    self.tell(News::Degraded { component: of.to_string(), cause });
                 }
                 // there may be another one to explain
                 self.look_at_health();
@@ -210,17 +238,41 @@ impl Turn<'_> {
                 health.probing = None;
                 self.probed_at_rest(now, reply);
             }
+            Reply::Measured(free) if health.measuring == Some(id) => {
+                health.measuring = None;
+                self.measured_at_rest(&free);
+            }
             _ => {}
         }
     }
 
-    fn probed_at_rest(&mut self, now: Timestamp, reply: Result<(), (String, String)>) {
+    /// Something that was asked for is not well.
+    pub(super) fn degraded(&mut self, of: Of, cause: Cause) {
+        let component = of.to_string();
+        let known = self.machine.health.unwell.get(&of);
+        let since = known.map_or(self.now, |known| known.since);
+        let new = Unwell { shown: true, told: true, ..Unwell::new(cause.clone(), false, since) };
+        if self.machine.health.unwell.insert(of, new).is_none() {
+            self.tell(News::Degraded { component, cause });
+        }
+    }
+
+    /// Something that was asked for is well.
+    pub(super) fn recovered(&mut self, of: &Of) {
+        if self.machine.health.unwell.remove(of).is_some_and(|unwell| unwell.shown) {
+            self.tell(News::Recovered { component: of.to_string() });
+        }
+    }
+
+    fn probed_at_rest(&mut self, now: Timestamp, reply: Probed) {
         let health = &mut self.machine.health;
         match reply {
-            Ok(()) => {
+            Ok(certificate) => {
                 health.failed_probes = 0;
-                if health.unwell.remove(ADDRESS).is_some_and(|unwell| unwell.shown) {
-                    self.tell(News::Recovered { component: ADDRESS.into() });
+                self.recovered(&Of::Address);
+                match certificate.and_then(|certificate| ends_soon(&certificate, now)) {
+                    Some(cause) => self.degraded(Of::Certificate, cause),
+                    None => self.recovered(&Of::Certificate),
                 }
             }
             Err((url, message)) => {
@@ -229,11 +281,7 @@ impl Turn<'_> {
                 if health.failed_probes < PROBE_TRIES {
                     return;
                 }
-                let cause = Cause::UrlNotLive { url, message };
-                let new = Unwell { shown: true, told: true, ..Unwell::new(cause.clone(), false, now) };
-                if health.unwell.insert(ADDRESS.into(), new).is_none() {
-                    self.tell(News::Degraded { component: ADDRESS.into(), cause });
-                }
+                self.degraded(Of::Address, Cause::UrlNotLive { url, message });
             }
         }
     }
@@ -249,7 +297,8 @@ impl super::Machine {
             own.filter_map(|object| rollout::unavailable_since(live.get(&object.key)?)).min()
         };
         let seen = health(&baseline.objects, live).into_iter();
-        let troubles = seen.filter_map(|(component, (cause, passing))| {
+        let troubles = seen.filter_map(|(of, (cause, passing))| {
+            let component = of.to_string();
             let since = since(&component);
             let lasts = since.is_some_and(|since| now.duration_since(since) >= GRACE);
             (!passing || lasts).then(|| Trouble { component, cause, since: since.unwrap_or(now) })
@@ -258,11 +307,24 @@ impl super::Machine {
     }
 }
 
+/// Why a certificate should have been renewed by now, if so.
+fn ends_soon(certificate: &Certificate, now: Timestamp) -> Option<Cause> {
+    let (left, all) = (certificate.until.duration_since(now), certificate.until.duration_since(certificate.from));
+    let soon = left.as_secs().saturating_mul(ENDS_SOON) < all.as_secs();
+    soon.then(|| Cause::Refused {
+        object: format!("certificate of {}", certificate.url),
+        message: format!(
+            "it ends in {}, and nothing has renewed it; see the issuer or the Secret that it is in",
+            span(left)
+        ),
+    })
+}
+
 /// By component, what of the objects is not as it should be, and whether it may be on its way.
-fn health(objects: &[crate::manifest::Object], live: &Live) -> BTreeMap<String, (Cause, bool)> {
-    let mut found: BTreeMap<String, (Cause, bool)> = BTreeMap::new();
+fn health(objects: &[crate::manifest::Object], live: &Live) -> BTreeMap<Of, (Cause, bool)> {
+    let mut found: BTreeMap<Of, (Cause, bool)> = BTreeMap::new();
     for object in objects.iter().filter(|object| object.stage.lasts()) {
-        let name = rollout::component(&object.body).0;
+        let name = Of::Component(rollout::component(&object.body).0);
         let (cause, passing) = match rollout::of_object(object, live) {
             Progress::Ready => continue,
             Progress::Progressing(missing) => (missing.into_cause(), true),

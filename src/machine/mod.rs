@@ -23,12 +23,13 @@ mod settle;
 mod back;
 mod drift;
 mod health;
+mod room;
 mod consider;
 mod wish;
 
 pub use health::Trouble;
 pub use pass::{Origin, Pass, Station, Toward};
-pub use seam::{Commit, Content, Contents, Effect, Effects, Event, Fault, Made};
+pub use seam::{Certificate, Commit, Content, Contents, Effect, Effects, Event, Fault, Made, Probed, Volume};
 
 use crate::ident::{ObjectKey, PassId, Revision, StackName};
 use crate::manifest::{Context, Manifest};
@@ -379,6 +380,7 @@ impl Turn<'_> {
             Event::Applied(id, reply) => self.reply(id, Reply::Applied(reply)),
             Event::Inspected(id, found) => self.reply(id, Reply::Inspected(found)),
             Event::Deleted(id, reply) => self.reply(id, Reply::Deleted(reply)),
+            Event::Measured(id, free) => self.reply(id, Reply::Measured(free)),
             Event::Probed(id, reply) => self.reply(id, Reply::Probed(reply)),
             Event::Explained(id, cause) => self.reply(id, Reply::Explained(cause)),
             Event::Managed(key, field, by) => self.managed(&key, &field, by),

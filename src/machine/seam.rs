@@ -7,6 +7,7 @@ use crate::record::{Record, Wish};
 use crate::report::News;
 use crate::rollout::Cause;
 use crate::spec::Document;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// A commit as far as one Stack is concerned.
@@ -56,6 +57,34 @@ pub enum Contents {
     Unknown(String),
 }
 
+/// The certificate by which a public address was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The address.
+    pub url: String,
+    /// When it began to be valid.
+    pub from: Timestamp,
+    /// Until when it is valid.
+    pub until: Timestamp,
+}
+
+/// What a look at public addresses found: the certificate that ends first, or the first address that is not live and what
+/// came instead.
+pub type Probed = Result<Option<Certificate>, (String, String)>;
+
+/// A volume of a server that hks runs, and where its room is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its claim.
+    pub claim: ObjectKey,
+    /// The pod that has it.
+    pub pod: String,
+    /// The container in it.
+    pub container: String,
+    /// Where it is mounted.
+    pub path: String,
+}
+
 /// What the API server, or an admission webhook, made differently of an object that was just written.
 pub type Made = (ObjectKey, Vec<Difference>);
 
@@ -83,8 +112,10 @@ pub enum Event {
     Saved(PassId, Result<(), Fault>),
     /// Reply to [`Effect::Apply`]: what came out differently from what was asked for.
     Applied(PassId, Result<Vec<Made>, Fault>),
-    /// Reply to [`Effect::Probe`]: the first address that is not live, and what came instead.
-    Probed(PassId, Result<(), (String, String)>),
+    /// Reply to [`Effect::Probe`].
+    Probed(PassId, Probed),
+    /// Reply to [`Effect::Measure`]: by claim, the bytes that are free. What can't be asked is left out.
+    Measured(PassId, BTreeMap<ObjectKey, u64>),
     /// Reply to [`Effect::Inspect`]: what is in each database, by StatefulSet.
     Inspected(PassId, BTreeMap<String, Contents>),
     /// Reply to [`Effect::Delete`].
@@ -108,6 +139,8 @@ pub enum Effect {
     Apply(PassId, Vec<Step>),
     /// See whether the public addresses answer.
     Probe(PassId, Vec<PublicUrl>),
+    /// See how much room volumes have.
+    Measure(PassId, Vec<Volume>),
     /// See which of the databases (by StatefulSet) hold user tables.
     Inspect(PassId, Vec<String>),
     /// Delete objects, each only with the uid that was seen.
@@ -139,6 +172,7 @@ pub(super) enum Reply {
     Applied(Result<Vec<Made>, Fault>),
     Inspected(BTreeMap<String, Contents>),
     Deleted(Result<(), Fault>),
-    Probed(Result<(), (String, String)>),
+    Probed(Probed),
+    Measured(BTreeMap<ObjectKey, u64>),
     Explained(Cause),
 }

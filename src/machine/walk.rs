@@ -284,6 +284,8 @@ impl Turn<'_> {
             (Reply::Inspected(_), at) => *at == Station::Inspecting,
             (Reply::Deleted(_), at) => matches!(at, Station::Pruning | Station::Unsticking | Station::Clearing),
             (Reply::Probed(_), at) => *at == Station::Probing,
+            // it is asked for only at rest
+            (Reply::Measured(_), _) => false,
             (Reply::Explained(_), at) => matches!(at, Station::Explaining(_)),
         };
         if pass.id != id || !expected || !(pass.in_flight || pass.station == Station::Queued) {
@@ -332,6 +334,7 @@ impl Turn<'_> {
                 }
             },
             Reply::Probed(reply) => self.probed(reply),
+            Reply::Measured(_) => {}
             Reply::Explained(cause) => self.fall_back(cause),
         }
     }

@@ -1,7 +1,7 @@
 //! The waiting half of a pass: is the stage ready, is the address live, are the deleted objects gone; and what happens when not.
 
-use super::Turn;
 use super::pass::{Origin, Station, Toward, VANISH_PATIENCE, glance, span};
+use super::{Probed, Turn};
 use crate::record::{Ending, Held};
 use crate::report::News;
 use crate::rollout::{self, Cause, Progress};
@@ -97,11 +97,11 @@ impl Turn<'_> {
         self.next_stage();
     }
 
-    pub(super) fn probed(&mut self, reply: Result<(), (String, String)>) {
+    pub(super) fn probed(&mut self, reply: Probed) {
         let now = self.now;
         let Some(pass) = self.pass() else { return };
         match reply {
-            Ok(()) => self.next_stage(),
+            Ok(_) => self.next_stage(),
             Err((url, message)) if now.duration_since(pass.station_since) >= PROBE_PATIENCE => {
                 self.fail(Cause::UrlNotLive { url, message });
             }

@@ -89,6 +89,14 @@ pub(super) fn quantity(text: &str) -> Option<ParsedQuantity> {
     ParsedQuantity::try_from(text).ok()
 }
 
+/// An amount of bytes such as `5Gi`.
+pub fn bytes(text: &str) -> Option<u64> {
+    let bytes = quantity(text)?.to_bytes_f64()?;
+    // no volume has 2^53 bytes
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded below and above")]
+    (0.0..9e15).contains(&bytes).then_some(bytes as u64)
+}
+
 fn same_quantity(a: &str, b: &str) -> bool {
     matches!((quantity(a), quantity(b)), (Some(a), Some(b)) if a == b)
 }

@@ -4,7 +4,7 @@
 mod compare;
 mod live;
 
-pub use compare::{Difference, differences};
+pub use compare::{Difference, bytes, differences};
 pub use live::{Live, Note, stack_of, uid};
 
 use crate::ident::{Kind, ObjectKey};

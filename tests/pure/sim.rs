@@ -9,7 +9,7 @@
 use super::context;
 use super::simulated::{Cluster, file, live};
 use hks::ident::{Kind, ObjectKey, Revision, StackName};
-use hks::machine::{Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
+use hks::machine::{Certificate, Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
 use hks::manifest::Context;
 use hks::plan::Live;
 use hks::record::{Record, Want, Wish};
@@ -41,6 +41,10 @@ pub struct Sim {
     pub mutated: Option<String>,
     /// Databases do not answer.
     silent: bool,
+    /// Mebibytes that are free on each volume.
+    free: u64,
+    /// Until when the certificate of the public address is valid, if it has one.
+    certificate: Option<Timestamp>,
     /// The objects as the watches have seen them, if they are late.
     pub seen: Option<BTreeMap<ObjectKey, Value>>,
     /// What the machine has asked for and told.
@@ -71,6 +75,8 @@ impl Sim {
             refuses: false,
             mutated: None,
             silent: false,
+            free: 4096,
+            certificate: None,
             seen: None,
             effects: vec![],
             deleted: vec![],
@@ -137,7 +143,13 @@ impl Sim {
                 }
                 Event::Applied(id, Ok(made))
             }
-            Effect::Probe(id, _) => Event::Probed(id, Ok(())),
+            Effect::Probe(id, urls) => {
+                let certificate = |until| Certificate { url: urls[0].url.clone(), from: Timestamp::UNIX_EPOCH, until };
+                Event::Probed(id, Ok(self.certificate.map(certificate)))
+            }
+            Effect::Measure(id, volumes) => {
+                Event::Measured(id, volumes.into_iter().map(|volume| (volume.claim, self.free << 20)).collect())
+            }
             Effect::Inspect(id, servers) => {
                 let contents = match (self.silent, self.tables) {
                     (true, _) => Contents::Unknown("it does not answer".into()),
@@ -189,6 +201,7 @@ impl Sim {
                 Event::Inspected(id, servers.into_iter().map(|server| (server, unknown.clone())).collect())
             }
             Some(Effect::Probe(id, urls)) => Event::Probed(id, Err((urls[0].url.clone(), "status 503".into()))),
+            Some(Effect::Measure(id, _)) => Event::Measured(id, BTreeMap::new()),
             Some(Effect::Explain(id, cause)) => Event::Explained(id, cause),
             Some(Effect::Queue(id)) => Event::Turn(id),
             Some(Effect::Who(key, field)) => Event::Managed(key, field, None),
@@ -339,6 +352,8 @@ impl Sim {
                 self.take(Event::Observed);
             }
             ["ask", how] => self.silent = *how == "silent",
+            ["certificate", until] => self.certificate = Some(until.parse().unwrap()),
+            ["free", mebibytes] => self.free = mebibytes.parse().unwrap(),
             ["refuse", how] => self.refuses = *how == "on",
             ["mutate", image] => self.mutated = Some((*image).into()),
             ["pods", how] => {
@@ -427,6 +442,9 @@ pub fn describe(effect: &Effect) -> String {
         Effect::Apply(_, steps) => format!("apply {}", objects(steps)),
         Effect::Probe(_, urls) => {
             format!("probe {}", urls.iter().map(|url| url.url.as_str()).collect::<Vec<_>>().join(" "))
+        }
+        Effect::Measure(_, volumes) => {
+            format!("measure {}", volumes.iter().map(|volume| volume.claim.name.as_str()).collect::<Vec<_>>().join(" "))
         }
         Effect::Inspect(_, names) => format!("inspect {}", names.join(" ")),
         Effect::Delete(_, keys) => {

@@ -1,7 +1,7 @@
 //! Asking what runs: the tables of a database, the last log lines of a pod, what a pod uses.
 
 use crate::ident::{ObjectKey, StackName};
-use crate::machine::{Contents, Fault};
+use crate::machine::{Contents, Fault, Volume};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, STACK_LABEL};
 use crate::rollout::Cause;
 use crate::shell::cluster::failure::{describe_own, root};
@@ -57,10 +57,33 @@ pub async fn contents(project: &Project, servers: &[String]) -> BTreeMap<String,
 }
 
 async fn ask(project: &Project, server: &str) -> Result<String, String> {
+    execute(project, &format!("{server}-0"), "postgres", &["sh", "-c", ASK, ANY_TABLE]).await
+}
+
+/// By claim, the bytes that are free for whoever is not root. What can't be asked is left out.
+pub async fn free(project: &Project, volumes: &[Volume]) -> BTreeMap<ObjectKey, u64> {
+    let asked = volumes.iter().map(async |volume| {
+        // POSIX: blocks of 1024 bytes, one line for each file system
+        let command = ["df", "-Pk", volume.path.as_str()];
+        let answer = tokio::time::timeout(PATIENCE, execute(project, &volume.pod, &volume.container, &command)).await;
+        let free = available(&answer.ok()?.ok()?)?;
+        Some((volume.claim.clone(), free))
+    });
+    futures::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// The available bytes in what `df -Pk` says of one file system.
+fn available(answer: &str) -> Option<u64> {
+    let fields: Vec<_> = answer.lines().nth(1)?.split_whitespace().collect();
+    // the name of a device may have spaces: counted from the end, the last is where it is mounted
+    fields.iter().rev().nth(2)?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What a program in a container prints, if it ends well.
+async fn execute(project: &Project, pod: &str, container: &str, command: &[&str]) -> Result<String, String> {
     let pods: Api<Pod> = Api::namespaced(project.client.clone(), &project.namespace);
-    let params = AttachParams::default().container("postgres").stdout(true).stderr(true);
-    let command = ["sh", "-c", ASK, ANY_TABLE];
-    let mut process = pods.exec(&format!("{server}-0"), command, &params).await.map_err(|error| root(&error))?;
+    let params = AttachParams::default().container(container).stdout(true).stderr(true);
+    let mut process = pods.exec(pod, command.to_vec(), &params).await.map_err(|error| root(&error))?;
     let status = process.take_status();
     let (output, errors) = (process.stdout(), process.stderr());
     let (answer, complaint) = tokio::join!(text_of(output), text_of(errors));
@@ -70,7 +93,11 @@ async fn ask(project: &Project, server: &str) -> Result<String, String> {
     };
     // what psql says beside its answer, such as a warning about collations, does not matter
     let worked = status.is_some_and(|status| status.status.as_deref() == Some("Success"));
-    if worked { Ok(answer) } else { Err(complaint.lines().next().unwrap_or("psql failed").to_owned()) }
+    if worked {
+        Ok(answer)
+    } else {
+        Err(complaint.lines().next().map_or_else(|| format!("{} failed", command[0]), str::to_owned))
+    }
 }
 
 async fn text_of(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
@@ -226,6 +253,15 @@ pub async fn namespace_exists(project: &Project) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_free_is_read_from_the_end() {
+        let answer = "Filesystem     1024-blocks      Used Available Capacity Mounted on\n\
+                      my nfs:/share    10485760  10000000    485760      96% /var/lib/postgresql\n";
+        assert_eq!(available(answer), Some(485_760 * 1024));
+        assert_eq!(available("df: no such file"), None);
+        assert_eq!(available("Filesystem\nnothing"), None);
+    }
 
     #[test]
     fn secrets_are_taken_out_of_logs() {

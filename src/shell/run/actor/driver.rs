@@ -189,6 +189,10 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
             count("inspect");
             Event::Inspected(id, inspect::contents(project, &servers).await)
         }
+        Effect::Measure(id, volumes) => {
+            count("measure");
+            Event::Measured(id, inspect::free(project, &volumes).await)
+        }
         Effect::Explain(id, cause) => {
             count("explain");
             Event::Explained(id, inspect::explain(project, cause).await)
@@ -199,7 +203,7 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
             Event::Managed(key, field, by)
         }
         Effect::Probe(id, urls) => {
-            let live = if setting.probe { probe::probe(&setting.http, &urls).await } else { Ok(()) };
+            let live = if setting.probe { probe::probe(&setting.http, &urls).await } else { Ok(None) };
             Event::Probed(id, live)
         }
         // the driver waits for it
