@@ -232,6 +232,12 @@ fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
     let config = world.config("daemon", &git);
     world.start_with(&config);
     world.settled("one", &first);
+    let doctor = || {
+        let seen = world.hks(&["doctor", "--config", config.to_str().unwrap()]);
+        String::from_utf8_lossy(&seen.stdout).into_owned()
+    };
+    let before = doctor();
+    assert!(before.contains("may write to") && before.contains("no webhook leads here"), "{before}");
     let hook = format!(
         "{{\"type\":\"gitea\",\"active\":true,\"events\":[\"push\"],\"config\":{{\"url\":\"http://{}/webhooks/github\",\
          \"content_type\":\"json\",\"secret\":\"a hook's secret\"}}}}",
@@ -239,6 +245,8 @@ fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
     );
     let (status, text) = request("POST", &format!("{api}/repos/{}/{name}/hooks", forge.user), &headers, &hook);
     assert_eq!(status, 201, "{text}");
+    let after = doctor();
+    assert!(after.contains("a webhook tells of pushes"), "{after}");
 
     // the poll is an hour away: only the webhook can bring this
     let second = world.push_stack(&worker("one", "missing", "sleep 3602", ""));

@@ -3,8 +3,14 @@
 use super::Finding;
 use crate::config::{Config, Credential, Forge, ForgeKind, Source, is_loopback};
 use crate::platform::{Images, Platform};
+use crate::shell::cluster::failure::root;
+use crate::shell::credential::Hidden;
 use crate::shell::{credential, probe};
+use serde_json::Value;
 use std::path::Path;
+
+/// Where webhooks arrive.
+const PATH: &str = "/webhooks/github";
 
 /// Whether the registries answer that the platform's images are taken from, unless they are the usual ones.
 pub(super) async fn of_platform(platform: &Platform) -> Vec<Finding> {
@@ -18,7 +24,7 @@ pub(super) async fn of_platform(platform: &Platform) -> Vec<Finding> {
             Ok(_) => Finding::ok(ABOUT, format!("{registry} answers")),
             Err(error) => Finding::warning(
                 ABOUT,
-                format!("{registry} does not answer here: {}", crate::shell::cluster::failure::root(&error)),
+                format!("{registry} does not answer here: {}", root(&error)),
                 "see that nodes reach it; correct images in the configuration (HKS_POSTGRES_IMAGE, …)",
             ),
         });
@@ -63,7 +69,7 @@ pub async fn of_source(config: &Config, name: &str, source: &Source) -> Vec<Find
         }
     }
     if let Some(forge) = &source.forge {
-        found.push(token(name, forge, kubeconfig).await);
+        found.extend(of_forge(config, name, source, forge).await);
     }
     found
 }
@@ -89,50 +95,76 @@ fn place(credential: &Credential) -> String {
     }
 }
 
-async fn token(source: &str, forge: &Forge, kubeconfig: Option<&Path>) -> Finding {
-    const ABOUT: &str = "forge";
-    let token = match credential::read(&forge.token, kubeconfig).await {
+/// Bytes of a forge's answer that are read at most.
+const MOST_ANSWERED: usize = 1 << 20;
+
+/// What a forge answers: the status and, where it is that, JSON.
+type Answer = Result<(u16, Value), String>;
+
+/// Whether the forge takes the token for what hks writes there, and whether it would tell of pushes.
+async fn of_forge(config: &Config, name: &str, source: &Source, forge: &Forge) -> Vec<Finding> {
+    let token = match credential::read(&forge.token, config.kubeconfig.as_deref()).await {
         Ok(token) => token,
-        Err(error) => return Finding::missing(ABOUT, format!("{source}: the token: {error:#}"), place(&forge.token)),
+        Err(error) => {
+            return vec![Finding::missing("forge", format!("{name}: the token: {error:#}"), place(&forge.token))];
+        }
     };
     let Ok(http) = probe::http_client() else {
-        return Finding::warning(ABOUT, format!("{source}: HTTP can't be set up"), "report this as a bug of hks");
+        return vec![Finding::warning("forge", format!("{name}: HTTP can't be set up"), "report this as a bug of hks")];
     };
-    let repository = &forge.repository;
-    let answer = http
-        .get(format!("{}/repos/{repository}", forge.api_url.trim_end_matches('/')))
-        .bearer_auth(token.expose())
-        .send()
-        .await;
-    judge(
-        source,
-        repository,
-        forge.kind,
-        answer.map(|answer| answer.status().as_u16()).map_err(|error| crate::shell::cluster::failure::root(&error)),
-    )
+    let repository = format!("{}/repos/{}", forge.api_url.trim_end_matches('/'), forge.repository);
+    let mut found = vec![rights(name, &forge.repository, forge.kind, &ask(&http, &repository, &token).await)];
+    if source.webhook.is_some() {
+        let hooks = ask(&http, &format!("{repository}/hooks"), &token).await;
+        found.push(webhook(name, config.public_url.as_deref(), &hooks));
+    }
+    found
 }
 
-fn judge(source: &str, repository: &str, kind: ForgeKind, answer: Result<u16, String>) -> Finding {
+async fn ask(http: &reqwest::Client, url: &str, token: &Hidden) -> Answer {
+    let answer = http.get(url).bearer_auth(token.expose()).send().await;
+    let mut answer = answer.map_err(|error| root(&error))?;
+    let mut body = vec![];
+    while let Some(more) = answer.chunk().await.map_err(|error| root(&error))? {
+        body.extend_from_slice(&more);
+        if body.len() > MOST_ANSWERED {
+            return Err("its answer is too long".into());
+        }
+    }
+    Ok((answer.status().as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+fn rights(source: &str, repository: &str, kind: ForgeKind, answer: &Answer) -> Finding {
     const ABOUT: &str = "forge";
     let rights = match kind {
         ForgeKind::Github => "Contents: read and Commit statuses: write",
         ForgeKind::Gitea => "the scope write:repository",
     };
     match answer {
-        Ok(200..=299) => {
+        // GitHub's apps are told no permissions
+        Ok((200..=299, of)) if of["permissions"]["push"] == false => Finding::missing(
+            ABOUT,
+            format!("{source}: the token's user may not write to {repository}, so no commit status can be"),
+            format!("let the user write there, or take a token of one who may, with {rights}"),
+        ),
+        Ok((200..=299, of)) if of["permissions"]["push"] == true => Finding::ok(
+            ABOUT,
+            format!("{source}: the token is of one who may write to {repository}; it needs {rights}"),
+        ),
+        Ok((200..=299, _)) => {
             Finding::ok(ABOUT, format!("{source}: the token is taken for {repository}; it needs {rights}"))
         }
-        Ok(401) => Finding::missing(
+        Ok((401, _)) => Finding::missing(
             ABOUT,
             format!("{source}: the forge does not take the token"),
             format!("make a new one with {rights}"),
         ),
-        Ok(403 | 404) => Finding::missing(
+        Ok((403 | 404, _)) => Finding::missing(
             ABOUT,
             format!("{source}: the token does not reach {repository}"),
             format!("give it {rights} for this repository, or correct forge.repository"),
         ),
-        Ok(code) => {
+        Ok((code, _)) => {
             Finding::warning(ABOUT, format!("{source}: the forge answers with status {code}"), "see forge.apiUrl")
         }
         Err(why) => Finding::missing(
@@ -143,10 +175,59 @@ fn judge(source: &str, repository: &str, kind: ForgeKind, answer: Result<u16, St
     }
 }
 
+/// Whether the forge tells the daemon of pushes, as its list of webhooks says.
+fn webhook(source: &str, public_url: Option<&str>, hooks: &Answer) -> Finding {
+    const ABOUT: &str = "webhook";
+    let at = public_url.map(|url| format!("{}{PATH}", url.trim_end_matches('/')));
+    let wanted = at.clone().unwrap_or_else(|| format!("DAEMON{PATH}"));
+    let add = format!("add one in the forge: {wanted}, application/json, with the secret, for pushes");
+    let list = match hooks {
+        Ok((200..=299, list)) => list.as_array().map(Vec::as_slice).unwrap_or_default(),
+        Ok((code, _)) => {
+            let says = format!("{source}: this token may not see the webhooks of the repository (status {code})");
+            return Finding::unseen(
+                ABOUT,
+                says,
+                format!("deliver a test in the forge's settings: {wanted} answers 200"),
+            );
+        }
+        Err(why) => {
+            let says = format!("{source}: the forge does not tell its webhooks: {why}");
+            return Finding::unseen(ABOUT, says, "see forge.apiUrl");
+        }
+    };
+    let leads = |hook: &&Value| {
+        let url = hook["config"]["url"].as_str().unwrap_or_default();
+        at.as_deref().map_or_else(|| url.ends_with(PATH), |at| url == at)
+    };
+    let Some(hook) = list.iter().find(leads) else {
+        return Finding::warning(ABOUT, format!("{source}: no webhook leads here, so pushes are seen late"), add);
+    };
+    let pushes =
+        hook["events"].as_array().is_some_and(|events| events.iter().any(|event| event == "push" || event == "*"));
+    if hook["active"] != true || !pushes {
+        return Finding::warning(
+            ABOUT,
+            format!("{source}: the webhook is not active for pushes, so they are seen late"),
+            "activate it in the forge's settings",
+        );
+    }
+    // GitHub keeps how the last delivery went; 0 and null are none yet
+    match hook["last_response"]["code"].as_u64() {
+        Some(code @ (1..=199 | 300..)) => Finding::warning(
+            ABOUT,
+            format!("{source}: the last delivery of the webhook ended with status {code}"),
+            "see its deliveries in the forge's settings: 401 is another secret, 404 another path",
+        ),
+        _ => Finding::ok(ABOUT, format!("{source}: a webhook tells of pushes")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn only_configured_registries_are_asked() {
@@ -163,10 +244,33 @@ mod tests {
 
     #[test]
     fn what_a_forge_says_of_a_token_is_told_with_the_right_that_it_needs() {
-        let verdict = |answer| judge("shop", "acme/shop", ForgeKind::Github, answer).verdict;
-        assert_eq!(verdict(Ok(200)), Verdict::Ok);
-        assert_eq!([verdict(Ok(401)), verdict(Ok(404)), verdict(Err("refused".into()))], [Verdict::Missing; 3]);
-        assert_eq!(verdict(Ok(502)), Verdict::Warning);
+        let verdict = |answer| rights("shop", "acme/shop", ForgeKind::Github, &answer).verdict;
+        let may = |push: bool| Ok((200, json!({ "permissions": { "push": push } })));
+        assert_eq!([verdict(may(true)), verdict(Ok((200, Value::Null)))], [Verdict::Ok; 2]);
+        let wrong = [Ok((401, Value::Null)), Ok((404, Value::Null)), Err("refused".into()), may(false)];
+        assert_eq!(wrong.map(verdict), [Verdict::Missing; 4]);
+        assert_eq!(verdict(Ok((502, Value::Null))), Verdict::Warning);
+    }
+
+    #[test]
+    fn a_webhook_must_lead_here_and_have_arrived() {
+        let hook = |url: &str, active: bool, code: Value| {
+            let config = json!({ "url": url });
+            json!({ "active": active, "events": ["push"], "config": config, "last_response": { "code": code } })
+        };
+        let here = "https://hks.example/webhooks/github";
+        let look = |hooks: Vec<Value>| {
+            let finding = webhook("shop", Some("https://hks.example/"), &Ok((200, Value::Array(hooks))));
+            (finding.verdict, finding.says)
+        };
+        assert_eq!(look(vec![hook(here, true, json!(202))]).0, Verdict::Ok);
+        assert_eq!(look(vec![hook(here, true, Value::Null)]).0, Verdict::Ok);
+        assert!(
+            look(vec![hook("https://other.example/webhooks/github", true, Value::Null)]).1.contains("no webhook leads")
+        );
+        assert!(look(vec![hook(here, false, Value::Null)]).1.contains("not active"));
+        assert!(look(vec![hook(here, true, json!(401))]).1.contains("status 401"));
+        assert!(webhook("shop", None, &Ok((403, Value::Null))).unseen);
     }
 
     #[test]
