@@ -53,7 +53,7 @@ pub struct Project {
 }
 
 /// Stacks of a project that begin with a commit at the same time.
-const ROOM: usize = 64;
+const ROOM: usize = 16;
 /// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
 const PROVEN: Duration = Duration::from_secs(5);
 /// How often it is asked at most whether the namespace exists.

@@ -275,6 +275,10 @@ impl Running {
         let mut changes = project.subscribe(&self.stack);
         let mut driver = Driver::new(machine, Arc::clone(project));
         driver.enter_room(room);
+        // it may have changed hands while there was no room
+        if !self.still_acts(project).await {
+            return Left::Again;
+        }
         self.measure(project);
         if let Some(wish) = self.wished(project, &mut driver) {
             self.step(&mut driver, wish);
@@ -284,10 +288,13 @@ impl Running {
         }
         self.step(&mut driver, Event::Observed);
         let mut looked = Instant::now();
-        // it may have changed hands while there was no room
-        changes.mark_changed();
         let left = loop {
             driver.request(&self.stack, &self.setting);
+            // who has nothing to do makes room for others with all that it takes
+            if driver.has_room() && driver.may_doze() {
+                driver.doze(&self.stack);
+                driver.enter_room(None);
+            }
             let leave = driver.leaves_room_at();
             let due = driver.wake_at().map_or(Duration::MAX, clock::until);
             let event = tokio::select! {
@@ -314,12 +321,8 @@ impl Running {
                 () = changed(&mut changes, looked + TOGETHER) => {
                     changes.mark_unchanged();
                     looked = Instant::now();
-                    match lease::look(project, &self.stack, &self.setting.me) {
-                        Look::Ours => {}
-                        Look::Lost => break Left::Again,
-                        Look::Asked => if let Err(fault) = Box::pin(lease::answer(project, &self.stack, &self.setting.me)).await {
-                            tracing::warn!(stack = %self.stack, error = %fault.message, "failed to answer another daemon");
-                        },
+                    if !self.still_acts(project).await {
+                        break Left::Again;
                     }
                     match self.wished(project, &mut driver) {
                         Some(event) => event,
@@ -338,6 +341,21 @@ impl Running {
         };
         Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;
         left
+    }
+
+    /// Whether the Lease is still this daemon's; another one that asks for it is answered.
+    async fn still_acts(&self, project: &Project) -> bool {
+        match lease::look(project, &self.stack, &self.setting.me) {
+            Look::Ours => true,
+            Look::Lost => false,
+            Look::Asked => {
+                let answered = Box::pin(lease::answer(project, &self.stack, &self.setting.me)).await;
+                if let Err(fault) = answered {
+                    tracing::warn!(stack = %self.stack, error = %fault.message, "failed to answer another daemon");
+                }
+                true
+            }
+        }
     }
 
     /// Tells the board how the Stack is measured.
@@ -405,9 +423,6 @@ impl Running {
             driver.queue.push_back(effect);
         }
         driver.keep_turn();
-        if driver.rests() {
-            driver.enter_room(None);
-        }
         self.count(&driver.machine, before.0, last_before);
         let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, clock::now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {

@@ -87,6 +87,11 @@ impl Driver {
         self.room = permit.map(|permit| (permit, Instant::now() + ROOM));
     }
 
+    /// Whether it has room.
+    pub(super) fn has_room(&self) -> bool {
+        self.room.is_some()
+    }
+
     /// When others need the room.
     pub(super) fn leaves_room_at(&self) -> Option<Instant> {
         self.room.as_ref().map(|(_, until)| *until)
