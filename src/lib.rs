@@ -6,6 +6,7 @@
 //! | module | verb | says |
 //! |---|---|---|
 //! | `ident` | – | the names that flow through hks |
+//! | `engine` | – | what is peculiar to PostgreSQL |
 //! | `spec` | parse | hks.yaml bytes → `Result<Spec, Vec<Diagnostic>>` |
 //! | `platform` | – | what the platform has set up, once for configuration, flags and projects |
 //! | `manifest` | render | Spec × Revision → Manifest: objects in stages |
@@ -20,6 +21,7 @@
 //! | `cli` | – | arguments → what to run |
 
 pub mod ident;
+pub mod engine;
 pub mod spec;
 pub mod platform;
 pub mod manifest;

@@ -5,31 +5,11 @@ use super::names::{Names, annotate, of_class, with_login};
 use super::pod::resources;
 use super::pooler;
 use super::{DATABASE_LABEL, Ingredient, ON_DELETE_ANNOTATION, Object, Recipe, Stage};
+use crate::engine::postgres;
 use crate::ident::{Kind, ObjectKey};
 use crate::spec::{Database, DatabaseField, Reference};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// Makes the app's role and gives it the database, at every start of the server: it can be repeated, so a server that
-/// was killed in the middle is completed, and a credentials Secret that was lost and made anew takes effect. It runs over the
-/// socket, as the image's own start does. The role is no superuser and may do all within its own database.
-/// psql itself quotes what comes from the environment.
-const ENSURE_ROLE: &str = r#"until pg_isready -q -U postgres -d postgres && psql -qX -v ON_ERROR_STOP=1 -U postgres -d postgres <<'SQL'
-SET log_statement = 'none';
-SET log_min_error_statement = 'panic';
-\set name `printenv HKS_NAME`
-\set user `printenv HKS_USER`
-\set password `printenv HKS_APP_PASSWORD`
-SELECT format('CREATE ROLE %I LOGIN', :'user') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'user') \gexec
-ALTER ROLE :"user" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
-SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'user') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
-REVOKE CONNECT ON DATABASE :"name" FROM PUBLIC;
-SQL
-do sleep 0.2; done"#;
-
-/// Extensions need the superuser. What fails is written to the server's log, where people look.
-const EXTENSIONS: (&str, &str) =
-    ("\npsql -qX -v ON_ERROR_STOP=1 -U postgres -d \"$HKS_NAME\" 2>/proc/1/fd/2 <<'SQL'\n", "SQL");
 
 /// The volume generation. A restore makes the next one; `volumeClaimTemplates` can't be changed (kubernetes#68737).
 const GENERATION: u32 = 1;
@@ -55,7 +35,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
     let volume = of_class(volume, database.storage_class.as_deref().or(names.context.storage_class.as_deref()));
     let service = json!({ "spec": {
         "selector": names.selector(DATABASE_LABEL, name),
-        "ports": [{ "name": "postgres", "port": 5432, "targetPort": "postgres", "protocol": "TCP" }],
+        "ports": [{ "name": postgres::CONTAINER, "port": postgres::PORT, "targetPort": postgres::CONTAINER, "protocol": "TCP" }],
     }});
     let uses = |reference: &Reference| matches!(reference, Reference::Database(of, field) if of == name && *field != DatabaseField::PoolerUrl);
     let mut clients = names.clients(uses);
@@ -66,7 +46,11 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
         secret,
         finish(Kind::PersistentVolumeClaim, &claim, volume),
         finish(Kind::Service, &full, service),
-        finish(Kind::NetworkPolicy, &full, policy(&names.selector(DATABASE_LABEL, name), "postgres", &clients)),
+        finish(
+            Kind::NetworkPolicy,
+            &full,
+            policy(&names.selector(DATABASE_LABEL, name), postgres::CONTAINER, &clients),
+        ),
         finish(Kind::StatefulSet, &full, server(names, name, database, &claim)),
     ];
     if let Some(of) = &database.pooler {
@@ -99,7 +83,7 @@ fn recipe(host: &str, database: &Database) -> BTreeMap<String, Recipe> {
     };
     let mut recipe = BTreeMap::from([
         ("host".to_owned(), text(host)),
-        ("port".to_owned(), text("5432")),
+        ("port".to_owned(), text(&postgres::PORT.to_string())),
         ("name".to_owned(), text(&database.name)),
         ("user".to_owned(), text(&database.user)),
         ("password".to_owned(), password),
@@ -126,28 +110,25 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
     let credentials = names.credentials(name);
     let from_secret = |name: &str, key: &str| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": credentials, "key": key } } });
     let mut container = json!({
-        "name": "postgres",
+        "name": postgres::CONTAINER,
         "image": names.context.images.postgres.replace("{version}", &database.version.to_string()),
-        "ports": [{ "name": "postgres", "containerPort": 5432, "protocol": "TCP" }],
+        "ports": [{ "name": postgres::CONTAINER, "containerPort": postgres::PORT, "protocol": "TCP" }],
         "env": [
-            // PostgreSQL 18's layout for every version: docker-library/postgres#1400
-            { "name": "PGDATA", "value": format!("/var/lib/postgresql/{}/docker", database.version) },
+            { "name": "PGDATA", "value": postgres::data_folder(database.version) },
             { "name": "POSTGRES_USER", "value": "postgres" },
             from_secret("POSTGRES_PASSWORD", "superuser-password"),
             { "name": "HKS_NAME", "value": database.name },
             { "name": "HKS_USER", "value": database.user },
             from_secret("HKS_APP_PASSWORD", "password"),
         ],
-        "volumeMounts": [{ "name": "data", "mountPath": "/var/lib/postgresql" }],
+        "volumeMounts": [{ "name": "data", "mountPath": postgres::MOUNT }],
         "resources": resources(&database.resources),
         "lifecycle": {
-            "postStart": { "exec": { "command": ["/bin/sh", "-c", prepare(database)] } },
-            // a smart shutdown would wait for every client; this ends sessions and keeps all committed data
-            "preStop": { "exec": { "command": ["/bin/sh", "-c", "pg_ctl stop -m fast -w || true"] } },
+            "postStart": { "exec": { "command": ["/bin/sh", "-c", postgres::prepare(&database.extensions)] } },
+            "preStop": { "exec": { "command": postgres::STOP } },
         },
-        // over TCP, which the image's first, temporary server does not open
         "readinessProbe": {
-            "exec": { "command": ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"] },
+            "exec": { "command": postgres::READY },
             "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 3,
         },
         "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
@@ -162,8 +143,7 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": 60,
-        // 999 is the uid and gid of postgres in the official image
-        "securityContext": user(999),
+        "securityContext": user(postgres::USER),
         "containers": [container],
         "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],
     });
@@ -177,15 +157,4 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
             "spec": with_login(pod, names.context),
         },
     }})
-}
-
-fn prepare(database: &Database) -> String {
-    let mut script = ENSURE_ROLE.to_owned();
-    if !database.extensions.is_empty() {
-        let create = |extension: &String| format!("CREATE EXTENSION IF NOT EXISTS \"{extension}\";\n");
-        script.push_str(EXTENSIONS.0);
-        script.extend(database.extensions.iter().map(create));
-        script.push_str(EXTENSIONS.1);
-    }
-    script
 }

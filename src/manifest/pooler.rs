@@ -3,6 +3,7 @@
 use super::confine::{policy, user};
 use super::names::{Names, with_login};
 use super::{DATABASE_LABEL, Object, STACK_LABEL, Stage};
+use crate::engine::postgres;
 use crate::ident::{Kind, ObjectKey};
 use crate::spec::{Database, DatabaseField, Pooler, Reference};
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database, pooler
         |reference: &Reference| matches!(reference, Reference::Database(of, DatabaseField::PoolerUrl) if of == name);
     let service = json!({ "spec": {
         "selector": selector(names, name),
-        "ports": [{ "name": "postgres", "port": 5432, "targetPort": "postgres", "protocol": "TCP" }],
+        "ports": [{ "name": "postgres", "port": postgres::PORT, "targetPort": "postgres", "protocol": "TCP" }],
     }});
     vec![
         finish(Kind::Service, service),
@@ -78,7 +79,7 @@ fn server(names: &Names<'_>, name: &str, database: &Database, pooler: &Pooler) -
                 from_secret("HKS_USER", "user"),
                 from_secret("HKS_PASSWORD", "password"),
             ],
-            "ports": [{ "name": "postgres", "containerPort": 5432, "protocol": "TCP" }],
+            "ports": [{ "name": "postgres", "containerPort": postgres::PORT, "protocol": "TCP" }],
             "readinessProbe": {
                 "tcpSocket": { "port": "postgres" },
                 "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3,

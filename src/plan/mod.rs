@@ -7,6 +7,7 @@ mod live;
 pub use compare::{Difference, bytes, differences};
 pub use live::{Live, Note, stack_of, uid};
 
+use crate::engine::postgres;
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{
     APP_LABEL, HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, SECRET_SET_ANNOTATION,
@@ -370,8 +371,7 @@ fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
             }
         }
         if let Some((live, wanted)) = changed("PGDATA") {
-            let major = |path: &str| path.split('/').nth(4).unwrap_or_default().to_owned();
-            let (from, to) = (major(&live), major(&wanted));
+            let (from, to) = (postgres::version_of(&live), postgres::version_of(&wanted));
             return refuse(format!(
                 "PostgreSQL {from} can't become {to} in place, its files differ; set version back to \"{from}\", or make \
                  a new database and copy the data"

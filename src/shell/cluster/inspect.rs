@@ -1,5 +1,6 @@
 //! Asking what runs: the tables of a database, the last log lines of a pod, what a pod uses.
 
+use crate::engine::postgres;
 use crate::ident::{ObjectKey, StackName};
 use crate::machine::{Contents, Fault, Volume};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, STACK_LABEL};
@@ -18,17 +19,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
-/// Prints `empty`, or `tables` if anybody has made a table, view or sequence. What belongs to an extension does not count.
-/// Every name is qualified: the database belongs to the app, which may put functions of its own into the search path.
-const ANY_TABLE: &str = "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c \
-    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-    WHERE n.nspname OPERATOR(pg_catalog.<>) ALL ('{pg_catalog,information_schema}'::pg_catalog.name[]) \
-    AND NOT n.nspname OPERATOR(pg_catalog.~) '^pg_toast' \
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) c.oid \
-    AND d.deptype OPERATOR(pg_catalog.=) 'e')) THEN 'tables' ELSE 'empty' END";
-/// Runs psql in the database's own name, which the file chooses.
-const ASK: &str =
-    r#"PGOPTIONS='-c search_path=pg_catalog' exec psql -XAtq -v ON_ERROR_STOP=1 -U postgres -d "$HKS_NAME" -c "$0""#;
 /// Bytes of an answer that are read at most: who can write into the database can make it answer with more.
 const MOST_ANSWERED: u64 = 4096;
 /// Longest wait for an answer of a database.
@@ -57,7 +47,7 @@ pub async fn contents(project: &Project, servers: &[String]) -> BTreeMap<String,
 }
 
 async fn ask(project: &Project, server: &str) -> Result<String, String> {
-    execute(project, &format!("{server}-0"), "postgres", &["sh", "-c", ASK, ANY_TABLE]).await
+    execute(project, &format!("{server}-0"), postgres::CONTAINER, &postgres::ANY_TABLE).await
 }
 
 /// By claim, the bytes that are free for whoever is not root. What can't be asked is left out.

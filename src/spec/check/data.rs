@@ -8,22 +8,7 @@ use super::super::report::below;
 use super::super::resources::{self, bytes, resources};
 use super::super::wire;
 use super::{Check, each};
-
-/// Server parameters that would take the server out of the hands of hks.
-const OURS: [&str; 12] = [
-    "config_file",
-    "data_directory",
-    "external_pid_file",
-    "hba_file",
-    "ident_file",
-    "listen_addresses",
-    "password_encryption",
-    "port",
-    "unix_socket_directories",
-    "unix_socket_group",
-    "unix_socket_permissions",
-    "superuser_reserved_connections",
-];
+use crate::engine::postgres;
 
 /// The largest cache: more than the memory of any machine that it could run on.
 const MAX_CACHE: u64 = 1 << 40;
@@ -42,7 +27,7 @@ impl Check<'_, '_> {
         let user = self.identifier(at, "user", wire.user.as_ref());
         let parameters = each(&wire.parameters.0, |name, _| {
             let at = below(at, &["parameters", name]);
-            if OURS.contains(&name) {
+            if postgres::RESERVED_PARAMETERS.contains(&name) {
                 self.report.key(Code::ReservedKey, &at, &format!("hks itself sets `{name}`"), "remove it");
                 return None;
             }
@@ -79,8 +64,7 @@ impl Check<'_, '_> {
 
     fn identifier(&mut self, at: &Path, key: &str, wire: Option<&wire::DatabaseName>) -> Option<String> {
         let Some(name) = wire else { return Some("app".to_owned()) };
-        let taken = ["postgres", "template0", "template1", "public", "none"];
-        if name.0.starts_with("pg_") || taken.contains(&name.0.as_str()) {
+        if postgres::is_taken(&name.0) {
             let message = format!("`{}` belongs to PostgreSQL itself", name.0);
             self.report.value(Code::InvalidName, &below(at, &[key]), &message, "choose another name");
             return None;

@@ -1,0 +1,108 @@
+//! PostgreSQL, as the official image runs it.
+
+/// Name of the server's container, and of its port.
+pub const CONTAINER: &str = "postgres";
+/// Its port.
+pub const PORT: u16 = 5432;
+/// Where its volume is mounted.
+pub const MOUNT: &str = "/var/lib/postgresql";
+/// uid and gid of postgres in the official image.
+pub const USER: u32 = 999;
+/// Ready once it answers over TCP, which the image's first, temporary server does not open.
+pub const READY: [&str; 6] = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"];
+/// A smart shutdown would wait for every client; this ends sessions and keeps all committed data.
+pub const STOP: [&str; 3] = ["/bin/sh", "-c", "pg_ctl stop -m fast -w || true"];
+
+/// Server parameters that would take the server out of the hands of hks.
+pub const RESERVED_PARAMETERS: [&str; 12] = [
+    "config_file",
+    "data_directory",
+    "external_pid_file",
+    "hba_file",
+    "ident_file",
+    "listen_addresses",
+    "password_encryption",
+    "port",
+    "unix_socket_directories",
+    "unix_socket_group",
+    "unix_socket_permissions",
+    "superuser_reserved_connections",
+];
+
+/// Names that belong to the server itself.
+const TAKEN: [&str; 5] = ["postgres", "template0", "template1", "public", "none"];
+
+/// Makes the app's role and gives it the database, at every start of the server: it can be repeated, so a server that
+/// was killed in the middle is completed, and a credentials Secret that was lost and made anew takes effect. It runs over the
+/// socket, as the image's own start does. The role is no superuser and may do all within its own database.
+/// psql itself quotes what comes from the environment.
+const ENSURE_ROLE: &str = r#"until pg_isready -q -U postgres -d postgres && psql -qX -v ON_ERROR_STOP=1 -U postgres -d postgres <<'SQL'
+SET log_statement = 'none';
+SET log_min_error_statement = 'panic';
+\set name `printenv HKS_NAME`
+\set user `printenv HKS_USER`
+\set password `printenv HKS_APP_PASSWORD`
+SELECT format('CREATE ROLE %I LOGIN', :'user') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'user') \gexec
+ALTER ROLE :"user" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
+SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'user') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+REVOKE CONNECT ON DATABASE :"name" FROM PUBLIC;
+SQL
+do sleep 0.2; done"#;
+
+/// Extensions need the superuser. What fails is written to the server's log, where people look.
+const EXTENSIONS: (&str, &str) =
+    ("\npsql -qX -v ON_ERROR_STOP=1 -U postgres -d \"$HKS_NAME\" 2>/proc/1/fd/2 <<'SQL'\n", "SQL");
+
+/// Prints `empty`, or `tables` if anybody has made a table, view or sequence. What belongs to an extension does not count.
+/// Every name is qualified: the database belongs to the app, which may put functions of its own into the search path.
+const TABLES: &str = "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+    WHERE n.nspname OPERATOR(pg_catalog.<>) ALL ('{pg_catalog,information_schema}'::pg_catalog.name[]) \
+    AND NOT n.nspname OPERATOR(pg_catalog.~) '^pg_toast' \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) c.oid \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e')) THEN 'tables' ELSE 'empty' END";
+/// Runs psql in the database's own name, which the file chooses.
+const PSQL: &str =
+    r#"PGOPTIONS='-c search_path=pg_catalog' exec psql -XAtq -v ON_ERROR_STOP=1 -U postgres -d "$HKS_NAME" -c "$0""#;
+
+/// Says by `empty` or `tables` whether anybody has made something in the database: to be run in the server's container.
+pub const ANY_TABLE: [&str; 4] = ["sh", "-c", PSQL, TABLES];
+
+/// Whether a database or role of this name belongs to the server itself.
+pub fn is_taken(name: &str) -> bool {
+    name.starts_with("pg_") || TAKEN.contains(&name)
+}
+
+/// Where the data of a server of this version is: PostgreSQL 18's layout for every version (docker-library/postgres#1400).
+pub fn data_folder(version: impl std::fmt::Display) -> String {
+    format!("{MOUNT}/{version}/docker")
+}
+
+/// The version whose data is in such a folder.
+pub fn version_of(folder: &str) -> &str {
+    let version = folder.strip_prefix(MOUNT).and_then(|rest| rest.strip_prefix('/'));
+    version.and_then(|rest| rest.split('/').next()).unwrap_or_default()
+}
+
+/// What the server's container does after each start: the role, the database, and `extensions`.
+pub fn prepare(extensions: &[String]) -> String {
+    let mut script = ENSURE_ROLE.to_owned();
+    if !extensions.is_empty() {
+        let create = |extension: &String| format!("CREATE EXTENSION IF NOT EXISTS \"{extension}\";\n");
+        script.push_str(EXTENSIONS.0);
+        script.extend(extensions.iter().map(create));
+        script.push_str(EXTENSIONS.1);
+    }
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_the_folder_again() {
+        assert_eq!(version_of(&data_folder(17)), "17");
+        assert_eq!(version_of("/var/lib/mysql"), "");
+    }
+}
