@@ -401,15 +401,22 @@ impl Turn<'_> {
         let newest =
             self.machine.head.is_some() && held.content == self.machine.head_content && !held.content.is_empty();
         let asked = matches!(held.cause, Cause::Requested { .. } | Cause::Refused { .. });
-        let set = |secret: &serde_json::Value| {
+        let set = self.secret_set().filter(|at| *at > held.at);
+        newest && !asked && set.is_some() && set != self.machine.heeded
+    }
+
+    /// When a key of one of the Stack's Secrets was last set.
+    fn secret_set(&self) -> Option<Timestamp> {
+        let times = self.live.of(crate::ident::Kind::Secret).filter_map(|(_, secret)| {
             let at = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
-            at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at > held.at)
-        };
-        newest && !asked && self.live.of(crate::ident::Kind::Secret).any(|(_, secret)| set(secret))
+            at?.parse::<Timestamp>().ok()
+        });
+        times.max()
     }
 
     /// Begins with the newest commit once more.
     pub(super) fn begin_again(&mut self) {
+        self.machine.heeded = self.secret_set();
         self.machine.blockers.clear();
         self.machine.record.held = None;
         self.machine.verdict = Verdict::Usable;

@@ -135,6 +135,9 @@ pub struct Machine {
     told: Option<News>,
     /// What the newest commit waits for.
     blockers: Vec<Until>,
+    /// The newest setting of a secret that the newest commit was begun again for. It is by the clock of who set it: one that
+    /// is ahead must not make it begin again and again.
+    heeded: Option<Timestamp>,
     /// Old versions of blue/green apps, and when each goes.
     retiring: BTreeMap<ObjectKey, Timestamp>,
     /// What was deleted at rest, and when it is looked for again: the watches may be late.
@@ -174,6 +177,7 @@ impl Machine {
             blockers: vec![],
             retiring: BTreeMap::new(),
             dismissed: BTreeMap::new(),
+            heeded: None,
             asked: None,
             failed_wish: None,
         };
