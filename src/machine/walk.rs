@@ -290,7 +290,19 @@ impl Turn<'_> {
         if pass.plan.steps.iter().any(|step| step.action != Action::Keep && !step.renews()) {
             self.machine.drift_corrected += 1;
         }
+        self.settle_what_was_made();
         self.rest_again();
+    }
+
+    /// A volume that was made anew since a person wanted that belongs to the settled release like the others.
+    fn settle_what_was_made(&mut self) {
+        let machine = &mut *self.machine;
+        let State::Passing(pass) = &machine.state else { return };
+        let inventory = &mut machine.record.inventory;
+        let new = inventory.iter_mut().filter(|owned| !owned.settled && pass.manifest.get(&owned.key).is_some());
+        if new.map(Owned::settle).count() > 0 {
+            self.save_aside();
+        }
     }
 
     /// Takes the reply to a request.
