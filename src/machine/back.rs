@@ -105,6 +105,6 @@ impl Turn<'_> {
 }
 
 /// A volume that has grown stays as it is: that is no reason not to go back.
-fn is_of_size(plan: &Plan, refusal: &plan::Refusal) -> bool {
+pub(super) fn is_of_size(plan: &Plan, refusal: &plan::Refusal) -> bool {
     plan.steps.iter().any(|step| step.object.key == refusal.key && step.irreversible.is_some())
 }
