@@ -1,7 +1,7 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
 use super::pass::{Origin, Pass, Station, Toward, glance};
-use super::{Baseline, Contents, State, Turn};
+use super::{Baseline, Contents, Packing, State, Turn};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data};
 use crate::plan::{self, Live, Owned};
@@ -168,13 +168,13 @@ impl Turn<'_> {
                 };
                 // the record may be kept only by a later pass, and what it says must hold until then
                 machine.baseline = Baseline::Kept(pass.manifest.clone());
-                (machine.fits, machine.unproven) = (true, false);
+                (machine.fits, machine.unproven, machine.packing) = (true, false, Packing::Unseen);
                 machine.health.prove();
                 machine.lost.clear();
             }
             (Toward::Nothing { wish }, _) => {
                 record.settled = None;
-                machine.baseline = Baseline::Nothing;
+                (machine.baseline, machine.packing) = (Baseline::Nothing, Packing::Unseen);
                 let revision = head.unwrap_or_else(|| pass.revision.clone());
                 let mut held = requested(wish.by.clone(), revision, machine.head_content.clone(), pass.started, now);
                 held.cause = Cause::Refused {
