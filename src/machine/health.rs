@@ -2,11 +2,13 @@
 
 use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
 use crate::ident::PassId;
+use crate::manifest::Object;
 use crate::plan::Live;
 use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How long something may be on its way before it counts as not well: a pod that moves to another node takes some seconds.
 const GRACE: SignedDuration = SignedDuration::from_secs(20);
@@ -321,7 +323,7 @@ fn ends_soon(certificate: &Certificate, now: Timestamp) -> Option<Cause> {
 }
 
 /// By component, what of the objects is not as it should be, and whether it may be on its way.
-fn health(objects: &[crate::manifest::Object], live: &Live) -> BTreeMap<Of, (Cause, bool)> {
+fn health(objects: &[Arc<Object>], live: &Live) -> BTreeMap<Of, (Cause, bool)> {
     let mut found: BTreeMap<Of, (Cause, bool)> = BTreeMap::new();
     for object in objects.iter().filter(|object| object.stage.lasts()) {
         let name = Of::Component(rollout::component(&object.body).0);
