@@ -25,6 +25,36 @@ impl Revision {
     }
 }
 
+/// Characters of an author or subject that are kept.
+const MOST_SAID: usize = 100;
+
+/// What a commit says of itself: anybody may write anything there, so it is one short line without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who wrote it.
+    pub author: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+impl Message {
+    /// Takes any text.
+    pub fn new(author: &str, subject: &str) -> Self {
+        let short = |text: &str| {
+            let mut said = text.chars().filter(|c| !c.is_control());
+            let short: String = said.by_ref().take(MOST_SAID).collect();
+            if said.next().is_some() { format!("{short}…") } else { short }
+        };
+        Self { author: short(author), subject: short(subject) }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.subject, self.author)
+    }
+}
+
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -8,7 +8,7 @@ pub use packed::Packed;
 pub use stored::{FORMAT, Stored};
 pub use wish::{ANNOTATION as WISH_ANNOTATION, Want, Wish};
 
-use crate::ident::Revision;
+use crate::ident::{Message, Revision};
 use crate::manifest::Manifest;
 use crate::plan::Owned;
 use crate::rollout::Cause;
@@ -182,6 +182,9 @@ pub struct Deployment {
     pub jobs: BTreeMap<String, String>,
     /// The final commit status, word for word, so that it can be told again after a crash.
     pub description: String,
+    /// What the commit says of itself, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
 }
 
 /// How a deployment ended.
@@ -219,8 +222,8 @@ impl Deployment {
         cause: Option<Cause>,
         description: String,
     ) -> Self {
-        let (back_to, ending, jobs) = (None, Ending::Open, BTreeMap::new());
-        Self { revision, started, ended, outcome, cause, back_to, ending, jobs, description }
+        let (back_to, ending, jobs, message) = (None, Ending::Open, BTreeMap::new(), None);
+        Self { revision, started, ended, outcome, cause, back_to, ending, jobs, description, message }
     }
 
     /// How it ended, for people and metrics: a rollback that was not restored, or not well, is told as that.

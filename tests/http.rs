@@ -145,6 +145,7 @@ fn view(name: &str, state: StackState) -> View {
         back_to: None,
         description: description.into(),
         jobs: std::collections::BTreeMap::new(),
+        message: Some(hks::ident::Message::new(HOSTILE, &format!("{HOSTILE}\u{1b}[2J"))),
     };
     View {
         desired_revision: Some(Revision::new(NEW)),

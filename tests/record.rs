@@ -4,7 +4,7 @@
 
 mod pure;
 
-use hks::ident::{ObjectKey, Revision};
+use hks::ident::{Message, ObjectKey, Revision};
 use hks::plan::Owned;
 use hks::record::{Deployment, Ending, FORMAT, Held, Outcome, Record, Release};
 use hks::rollout::Cause;
@@ -101,6 +101,7 @@ fn a_record_can_be_read_by_the_hks_before() {
         ending,
         jobs: [].into(),
         description: "x".into(),
+        message: Some(Message::new("ada", "say what a rollback did")),
     });
     let written: Value = serde_json::from_str(&record.encode().unwrap().json).unwrap();
     let before: Value = serde_json::from_str(BEFORE).unwrap();
@@ -164,6 +165,7 @@ fn no_record_outgrows_its_object() {
             ending: Ending::Healthy,
             jobs: [].into(),
             description: "web crashes".into(),
+            message: Some(Message::new(&"\"".repeat(1000), &"\\".repeat(1000))),
         });
     }
     let stored = record.encode().unwrap();

@@ -48,7 +48,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
     };
     let actor = Actor::start(manifest.stack.clone(), setting);
     let content = Content::File(document);
-    actor.commit(Commit { revision: manifest.revision.clone(), content });
+    actor.commit(Commit { revision: manifest.revision.clone(), content, message: None });
     let mut said = String::new();
     let ended = loop {
         tokio::select! {

@@ -19,7 +19,7 @@ use crate::shell::cluster::lease;
 use crate::shell::cluster::logs::Redactor;
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::published::{self, Published, Sources};
-use crate::shell::files::{self, Told};
+use crate::shell::git;
 use crate::view;
 use anstyle::Style;
 use futures::StreamExt as _;
@@ -311,30 +311,24 @@ fn readiness(of: Readiness) -> Style {
     })
 }
 
-/// The last deployments, with author and subject where this folder's repository knows the commit.
+/// The last deployments, with what their commits say of themselves. Records of before do not have it, but a clone does.
 fn deployments(view: &View, most: usize, now: Timestamp) -> String {
-    let told = files::commits(view.history.iter().take(most).map(|deployment| deployment.revision.as_str()));
+    let unknown = view.history.iter().take(most).filter(|deployment| deployment.message.is_none());
+    let told = git::commits(unknown.map(|deployment| deployment.revision.as_str()));
     let rows = view.history.iter().take(most).map(|deployment| {
         let colour = if deployment.outcome == Outcome::Succeeded { GOOD } else { BAD };
-        let commit = told.get(deployment.revision.as_str());
+        let message = deployment.message.as_ref().or_else(|| told.get(deployment.revision.as_str()));
         vec![
             strong(deployment.revision.short()),
             plain(format!("{} ago", span(now.duration_since(deployment.ended)))),
             (deployment.outcome.label().to_owned(), colour),
             plain(harmless(&deployment.description)),
-            plain(harmless(
-                &commit.map(|Told { author, subject }| format!("{subject} ({author})")).unwrap_or_default(),
-            )),
+            plain(harmless(&message.map(ToString::to_string).unwrap_or_default())),
         ]
     });
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return String::new();
-    }
-    // outside of a clone nobody knows the commits
-    if told.is_empty() {
-        let rows: Vec<_> = rows.into_iter().map(|row| row.into_iter().take(4).collect()).collect();
-        return format!("\n{}", table(&["COMMIT", "WHEN", "OUTCOME", "WHAT HAPPENED"], &rows));
     }
     format!("\n{}", table(&["COMMIT", "WHEN", "OUTCOME", "WHAT HAPPENED", "SUBJECT"], &rows))
 }

@@ -162,7 +162,7 @@ impl Turn<'_> {
             return self.tell(News::ended(known));
         }
         let deployment = self.rejected(revision.clone(), self.now, cause);
-        self.machine.record.remember(deployment.clone());
+        self.machine.remember(deployment.clone());
         self.tell(News::ended(deployment));
         // a request in flight must find the record that it knows
         if matches!(self.machine.state, State::Resting(_)) && self.machine.record.attempt.is_none() {
@@ -340,7 +340,7 @@ impl Turn<'_> {
     fn superseded(&mut self, revision: Revision, started: Timestamp, by: &Revision, cause: Option<Cause>) {
         let description = cause.as_ref().map_or_else(|| report::superseded(by), report::rejected);
         let deployment = Deployment::new(revision, (started, self.now), Outcome::Superseded, cause, description);
-        self.machine.record.remember(deployment.clone());
+        self.machine.remember(deployment.clone());
         self.tell(News::ended(deployment));
     }
 
@@ -373,7 +373,7 @@ impl Turn<'_> {
         self.machine.record.attempt = None;
         for revision in revisions {
             let deployment = self.rejected(revision, started, &cause);
-            self.machine.record.remember(deployment.clone());
+            self.machine.remember(deployment.clone());
             self.tell(News::ended(deployment));
         }
         // what was written down for a wait is not touched either; a newer commit may have its own mistake

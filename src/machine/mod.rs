@@ -31,18 +31,21 @@ pub use health::Trouble;
 pub use pass::{Origin, Pass, Station, Toward};
 pub use seam::{Certificate, Commit, Content, Contents, Effect, Effects, Event, Fault, Made, Probed, Volume};
 
-use crate::ident::{ObjectKey, PassId, Revision, StackName};
+use crate::ident::{Message, ObjectKey, PassId, Revision, StackName};
 use crate::manifest::{Context, Manifest};
 use crate::plan::{Difference, Live, Until};
-use crate::record::{Ending, Record, Wish};
+use crate::record::{Deployment, Ending, Record, Wish};
 use crate::report::News;
 use crate::rollout::Cause;
 use crate::spec::{self, Document, Selection};
 use drift::Insistence;
 use jiff::Timestamp;
 use seam::Reply;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// Commits whose words are remembered: those that wait for the same deployment, and some more.
+const HEARD: usize = 50;
 
 /// Where the machine is when it is not in a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +117,8 @@ pub struct Machine {
     pub state: State,
     /// The newest commit seen.
     pub head: Option<Commit>,
+    /// What the last commits say of themselves, newest last.
+    messages: VecDeque<(Revision, Message)>,
     /// Fields that somebody else changed, as last seen.
     pub drift: Vec<(ObjectKey, Vec<Difference>)>,
     /// How often drift was put back.
@@ -168,6 +173,7 @@ impl Machine {
             record,
             state: State::Resting(Rest::Fresh),
             head: None,
+            messages: VecDeque::new(),
             considered: None,
             verdict: Verdict::default(),
             head_content: String::new(),
@@ -363,6 +369,22 @@ impl Machine {
         Ok(spec.map(|spec| crate::manifest::render(&spec, revision, &self.context)))
     }
 
+    /// Remembers what a commit says of itself, for when its deployment has ended.
+    fn hear(&mut self, commit: &Commit) {
+        if let Some(message) = commit.message.clone() {
+            self.messages.retain(|(revision, _)| *revision != commit.revision);
+            self.messages.push_back((commit.revision.clone(), message));
+            self.messages.drain(..self.messages.len().saturating_sub(HEARD));
+        }
+    }
+
+    /// Keeps in the history how a deployment ended.
+    fn remember(&mut self, deployment: Deployment) {
+        let said = self.messages.iter().find(|(revision, _)| *revision == deployment.revision);
+        let message = said.map(|(_, message)| message.clone());
+        self.record.remember(Deployment { message, ..deployment });
+    }
+
     fn next_id(&mut self) -> PassId {
         self.next_pass = self.next_pass.next();
         self.next_pass
@@ -381,11 +403,15 @@ impl Turn<'_> {
     fn take(&mut self, event: Event) {
         match event {
             Event::Commit(commit) => {
+                self.machine.hear(&commit);
                 self.machine.head = Some(commit);
                 self.resume();
                 self.reconsider();
             }
             Event::Wish { wish, to } => {
+                if let Ok(Some(commit)) = &to {
+                    self.machine.hear(commit);
+                }
                 self.machine.asked = Some((wish, to));
                 self.resume();
                 self.reconsider();

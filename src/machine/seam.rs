@@ -1,6 +1,6 @@
 //! What the machine is told, and what it asks for: one event answers each request.
 
-use crate::ident::{ObjectKey, PassId, Revision};
+use crate::ident::{Message, ObjectKey, PassId, Revision};
 use crate::manifest::PublicUrl;
 use crate::plan::{Difference, Step};
 use crate::record::{Record, Wish};
@@ -17,6 +17,8 @@ pub struct Commit {
     pub revision: Revision,
     /// The Stack's file in it.
     pub content: Content,
+    /// What it says of itself, where that is known.
+    pub message: Option<Message>,
 }
 
 /// What a commit holds for a Stack.

@@ -197,9 +197,9 @@ impl Turn<'_> {
         }
         record.attempt = None;
         for revision in pass.also.clone() {
-            record.remember(Deployment { revision, ..deployment.clone() });
+            self.machine.remember(Deployment { revision, ..deployment.clone() });
         }
-        record.remember(deployment);
+        self.machine.remember(deployment);
         self.go(Station::Settling);
     }
 

@@ -2,7 +2,6 @@
 
 use crate::spec::{self, Document, Files, MAX_FILE};
 use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,27 +60,6 @@ pub fn document(path: &Path, source: Vec<u8>) -> Document {
         }
     }
     Document { files: Arc::new(files), ..Document::new(path.display().to_string(), source) }
-}
-
-/// What a repository says of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Who wrote it.
-    pub author: String,
-    /// The first line of its message.
-    pub subject: String,
-}
-
-/// Author and subject of the commits that the repository around the current folder knows.
-pub fn commits<'a>(revisions: impl Iterator<Item = &'a str>) -> BTreeMap<String, Told> {
-    let Ok(repository) = git2::Repository::discover(".") else { return BTreeMap::new() };
-    let told = |revision: &str| {
-        let commit = repository.find_commit(git2::Oid::from_str(revision).ok()?).ok()?;
-        let subject = commit.summary().ok().flatten().unwrap_or_default().to_owned();
-        let author = commit.author().name().unwrap_or_default().to_owned();
-        Some((revision.to_owned(), Told { author, subject }))
-    };
-    revisions.filter_map(told).collect()
 }
 
 /// The files that `paths` mean: a file itself, a folder's `hks.yaml` files at any depth, hidden folders left out.

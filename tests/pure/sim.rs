@@ -9,7 +9,7 @@
 use super::context;
 use super::described::describe;
 use super::simulated::{Cluster, Controllers, Objects, file};
-use hks::ident::{Kind, ObjectKey, Revision, StackName};
+use hks::ident::{Kind, Message, ObjectKey, Revision, StackName};
 use hks::machine::{Certificate, Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
 use hks::manifest::Context;
 use hks::plan::Live;
@@ -305,7 +305,11 @@ impl Sim {
     }
 
     pub fn push(&mut self, revision: &str, kind: &str) {
-        let commit = Commit { revision: Revision::new(revision), content: file(kind) };
+        let commit = Commit {
+            revision: Revision::new(revision),
+            content: file(kind),
+            message: Some(Message::new("ada", revision)),
+        };
         self.head = Some(commit.clone());
         self.take(Event::Commit(commit));
     }
@@ -367,7 +371,7 @@ impl Sim {
                 self.crash();
             }
             ["rollback", revision, kind] => {
-                let to = Commit { revision: Revision::new(*revision), content: file(kind) };
+                let to = Commit { revision: Revision::new(*revision), content: file(kind), message: None };
                 self.wish(Want::RollBack { to: (*revision).into() }, Some(to));
             }
             ["wish", "retry"] => self.wish(Want::Retry { accept_data_loss: false }, None),

@@ -6,7 +6,7 @@ mod tags;
 
 pub use read::{Found, Reading, StackFile};
 
-use crate::ident::Revision;
+use crate::ident::{Message, Revision};
 use crate::machine::Commit;
 use crate::shell::credential::Hidden;
 use git2::{
@@ -15,6 +15,7 @@ use git2::{
 };
 use globset::{Glob, GlobMatcher};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bytes that one fetch may bring.
@@ -171,6 +172,10 @@ impl Mirror {
     /// old commits, so it is fetched by its id if need be.
     pub fn older(&self, short: &str, path: &str) -> Result<Commit, GitError> {
         let read = || -> Result<Commit, git2::Error> {
+            // whoever may annotate the record says it, and git knows many other ways to name something
+            if !(4..=64).contains(&short.len()) || !short.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(git2::Error::from_str("it is not the id of a commit"));
+            }
             let repository = self.open()?;
             if repository.revparse_single(short).is_err() && short.len() >= 40 {
                 let (refused, stranger) = (Cell::new(false), Cell::new(None));
@@ -180,7 +185,8 @@ impl Mirror {
             }
             let commit = repository.revparse_single(short)?.peel_to_commit()?;
             let content = read::file(&repository, &commit.tree()?, path, None)?;
-            Ok(Commit { revision: Revision::new(commit.id().to_string()), content })
+            let message = Some(read::message(&commit));
+            Ok(Commit { revision: Revision::new(commit.id().to_string()), content, message })
         };
         read().map_err(|error| self.error(&error))
     }
@@ -253,6 +259,16 @@ impl Mirror {
             GitError::Torn { url, message }
         }
     }
+}
+
+/// What the commits say of themselves that the repository around the current folder knows.
+pub fn commits<'a>(revisions: impl Iterator<Item = &'a str>) -> BTreeMap<String, Message> {
+    let Ok(repository) = git2::Repository::discover(".") else { return BTreeMap::new() };
+    let told = |revision: &str| {
+        let commit = repository.find_commit(git2::Oid::from_str(revision).ok()?).ok()?;
+        Some((revision.to_owned(), read::message(&commit)))
+    };
+    revisions.filter_map(told).collect()
 }
 
 fn is_local(url: &str) -> bool {

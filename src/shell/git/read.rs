@@ -1,6 +1,6 @@
 //! Reading the Stacks of a commit: of what has not changed since the last reading, nothing is read again.
 
-use crate::ident::Revision;
+use crate::ident::{Message, Revision};
 use crate::machine::Content;
 use crate::spec::{self, Document, Files, MAX_BYTES, MAX_FILE};
 use git2::{Delta, DiffOptions, ObjectType, Oid, Repository, Tree};
@@ -34,6 +34,8 @@ pub struct StackFile {
 pub struct Found {
     /// The commit.
     pub revision: Revision,
+    /// What it says of itself.
+    pub message: Message,
     /// The Stacks in the order of their paths.
     pub files: Vec<StackFile>,
     /// Stacks that were left out since there are too many.
@@ -84,7 +86,10 @@ pub(super) fn read(
     tag: Option<String>,
     known: Option<&Reading>,
 ) -> Result<Found, git2::Error> {
-    let tree = repository.find_commit(commit)?.tree()?;
+    let (tree, message) = {
+        let commit = repository.find_commit(commit)?;
+        (commit.tree()?, message(&commit))
+    };
     // the mirror may have been made anew since, without the old commit
     let changed = known.and_then(|known| since(repository, paths, known, &tree).ok());
     let mut files = match changed {
@@ -118,7 +123,12 @@ pub(super) fn read(
         found.push(file);
     }
     let revision = Revision::new(commit.to_string());
-    Ok(Found { revision, files: found, cut, reading: Reading { commit, tag, files } })
+    Ok(Found { revision, message, files: found, cut, reading: Reading { commit, tag, files } })
+}
+
+/// What a commit says of itself.
+pub fn message(commit: &git2::Commit<'_>) -> Message {
+    Message::new(commit.author().name().unwrap_or_default(), commit.summary().ok().flatten().unwrap_or_default())
 }
 
 /// The file at `path`.

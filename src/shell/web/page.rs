@@ -253,7 +253,10 @@ fn history(history: &[Deployment], now: Timestamp) -> Markup {
                                 td.whole { (when(one.ended, now)) }
                                 td.whole { (one.ended.duration_since(one.started).as_secs().max(0)) " s" }
                                 td.whole { (one.outcome.label()) }
-                                td { (one.description) }
+                                td {
+                                    (one.description)
+                                    @if let Some(message) = &one.message { br; span.dim { (message) } }
+                                }
                             }
                         }
                     }

@@ -40,7 +40,7 @@ impl Library {
 impl Follower {
     /// Gives each Stack whose file has changed the new one. The revision of the others moves without waking them.
     pub(super) fn hand_on(&mut self, found: Found, mirror: &Arc<Mirror>, told: &Told) -> Reading {
-        let Found { revision, files, cut, mut reading } = found;
+        let Found { revision, message, files, cut, mut reading } = found;
         let Sorted { mut changed, same, owners, names, disputed, refused, mut problems } =
             sort(files, &self.names, &self.owners);
         for path in &refused {
@@ -80,7 +80,7 @@ impl Follower {
         }
         for (name, content) in changed {
             self.given.insert(name.clone(), revision.clone());
-            self.actor(&name).commit(Commit { revision: revision.clone(), content });
+            self.actor(&name).commit(Commit { revision: revision.clone(), content, message: Some(message.clone()) });
         }
         reading
     }
