@@ -45,6 +45,9 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
             )),
         }
     }
+    if matches!(machine.cause(), Some(Cause::LimitExceeded { .. })) && matches!(machine.state, State::Resting(_)) {
+        view.waits_for.extend(limit(machine.tried_again_at(), live));
+    }
     view.lost = machine.lost.iter().map(ToString::to_string).collect();
     view.troubles = machine.troubles().iter().map(trouble).collect();
     view.suspended.clone_from(&record.suspended);
@@ -116,6 +119,17 @@ pub fn recorded(
         under_way(&mut view, live);
     }
     view
+}
+
+/// What a commit waits for that a limit has refused. Without a daemon's memory nobody knows when it is tried again in any case.
+fn limit(again: Option<Timestamp>, live: &Live) -> Option<String> {
+    let at = again.map(|again| again.strftime("%H:%M UTC").to_string());
+    match (live.limits, at) {
+        (Some(_), None) => Some("a quota or limit of the project is changed".into()),
+        (Some(_), Some(at)) => Some(format!("a quota or limit of the project is changed, or it is {at}")),
+        (None, Some(at)) => Some(format!("it is {at}, since no quota can be seen from here")),
+        (None, None) => None,
+    }
 }
 
 /// The public addresses that are live, as far as objects say them: a port that only the platform knows is not in them.
@@ -360,7 +374,7 @@ mod tests {
 
     fn live(objects: impl IntoIterator<Item = (Kind, &'static str, Value)>) -> Live {
         let one = |(kind, name, body)| (ObjectKey::new(kind, name), Arc::new(body));
-        Live { objects: objects.into_iter().map(one).collect(), events: vec![] }
+        Live { objects: objects.into_iter().map(one).collect(), ..Live::default() }
     }
 
     #[test]

@@ -20,9 +20,9 @@ const MOST_ALSO: usize = 50;
 const SURELY_FITS: usize = 200 * 1024;
 
 /// A commit that can be deployed.
-struct Usable {
+pub(super) struct Usable {
     document: Document,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     /// Digest of what it becomes.
     content: String,
 }
@@ -92,7 +92,7 @@ impl Turn<'_> {
     }
 
     /// What the file of a commit becomes here.
-    fn read(&self, commit: &Commit) -> Result<Usable, Verdict> {
+    pub(super) fn read(&self, commit: &Commit) -> Result<Usable, Verdict> {
         let document = match &commit.content {
             Content::Missing => return Err(Verdict::Withdrawn("hks.yaml is gone".into())),
             Content::Unusable { message } => {
@@ -366,7 +366,7 @@ impl Turn<'_> {
         let revision = commit.revision.clone();
         let started = match &self.machine.record.attempt {
             Some(attempt) if attempt.revision == revision || attempt.content == content => attempt.started,
-            _ => self.now,
+            _ => self.machine.limited_since(&revision).unwrap_or(self.now),
         };
         self.machine.failed_wish = None;
         self.forget_insistence();
@@ -415,7 +415,9 @@ impl Turn<'_> {
             return false;
         }
         let blockers = &self.machine.blockers;
-        (!blockers.is_empty() && blockers.iter().all(|until| until.is_met(self.live))) || self.has_new_secret()
+        (!blockers.is_empty() && blockers.iter().all(|until| until.is_met(self.live)))
+            || self.has_new_secret()
+            || self.has_new_limit()
     }
 
     /// A key of one of the Stack's Secrets was set since the newest commit failed.
@@ -436,6 +438,7 @@ impl Turn<'_> {
     /// Begins with the newest commit once more.
     pub(super) fn begin_again(&mut self) {
         self.machine.blockers.clear();
+        self.machine.limited = None;
         self.machine.record.held = None;
         self.machine.verdict = Verdict::Usable;
         self.machine.considered = None;

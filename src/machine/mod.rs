@@ -24,6 +24,7 @@ mod back;
 mod drift;
 mod health;
 mod room;
+mod limit;
 mod consider;
 mod wish;
 
@@ -131,6 +132,8 @@ pub struct Machine {
     /// Fields that somebody else sets again and again.
     insistence: Insistence,
     health: health::Health,
+    /// What a limit has kept from running.
+    limited: Option<limit::Limited>,
     /// The last news.
     told: Option<News>,
     /// What the newest commit waits for.
@@ -170,6 +173,7 @@ impl Machine {
             corrections: vec![],
             insistence: Insistence::default(),
             health: health::Health::default(),
+            limited: None,
             told: None,
             blockers: vec![],
             retiring: BTreeMap::new(),
@@ -286,7 +290,7 @@ impl Machine {
                 let drift = self.drift_pause.into_iter().chain(self.retiring.values().copied());
                 // a time that nobody looks at would come again and again
                 let drift = drift.filter(|_| self.looks_for_drift());
-                drift.chain(self.health.wake_at()).min()
+                drift.chain(self.health.wake_at()).chain(self.tried_again_at()).min()
             }
         }
     }
@@ -414,6 +418,7 @@ impl Turn<'_> {
     /// Comes to rest and looks for what changed meanwhile.
     fn rest_again(&mut self) {
         self.machine.state = State::Resting(self.machine.resting());
+        self.note_limit();
         self.look_around();
     }
 

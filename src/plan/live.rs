@@ -14,6 +14,9 @@ pub struct Live {
     pub objects: BTreeMap<ObjectKey, Arc<Value>>,
     /// Warnings about objects of the Stack, oldest first.
     pub events: Vec<Arc<Note>>,
+    /// When a quota or limit range of the project was last changed; `None` where there is none to be seen, which tells nothing
+    /// of those outside of a vCluster.
+    pub limits: Option<Timestamp>,
 }
 
 /// A Kubernetes event, as far as it matters here.

@@ -147,6 +147,17 @@ impl Plan {
         self.prune.is_empty() && self.steps.iter().all(|step| step.action == Action::Keep)
     }
 
+    /// Whether carrying it out takes something away before what replaces it is there: a server restarts, old pods of an app end
+    /// first, a job runs once more.
+    pub fn disturbs(&self) -> bool {
+        self.steps.iter().any(|step| match (&step.action, step.object.key.kind) {
+            (Action::Keep, _) => false,
+            (_, Kind::Job) | (Action::Change(_), Kind::StatefulSet) => true,
+            (Action::Change(_), Kind::Deployment) => ends_old_first(&step.object.body),
+            _ => false,
+        })
+    }
+
     /// Counts of objects to create, to change and to delete.
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |want: fn(&Action) -> bool| {
@@ -291,6 +302,14 @@ fn secrets_of(body: &Value) -> impl Iterator<Item = &str> {
     let containers = body["spec"]["template"]["spec"]["containers"].as_array();
     let env = containers.into_iter().flatten().filter_map(|container| container["env"].as_array()).flatten();
     env.filter_map(|entry| entry["valueFrom"]["secretKeyRef"]["name"].as_str())
+}
+
+/// Old pods of the Deployment end before new ones are there.
+pub fn ends_old_first(deployment: &Value) -> bool {
+    let strategy = &deployment["spec"]["strategy"];
+    let unavailable = &strategy["rollingUpdate"]["maxUnavailable"];
+    let some = unavailable.as_i64().map_or_else(|| !matches!(unavailable.as_str(), None | Some("0" | "0%")), |n| n > 0);
+    strategy["type"] == "Recreate" || some
 }
 
 /// Somebody has paused the rollout of a Deployment.

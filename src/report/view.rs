@@ -230,6 +230,11 @@ impl View {
             Some(_) => "It stays until the next commit".to_owned(),
             None => format!("Push another commit, or run `hks retry {}`", self.name),
         };
+        let waits = self.waits_for.first().map(|first| format!("{first}{}", more(self.waits_for.len())));
+        let tried =
+            waits.as_ref().map(|what| format!("It is tried again when {what}, or by `hks retry {}`", self.name));
+        let also = tried.as_ref().map(|tried| format!(". {tried}")).unwrap_or_default();
+        let again = tried.unwrap_or(again);
         let doing = |what: String| if self.activity.is_empty() { what } else { format!("{what}: {}", self.activity) };
         match self.state {
             StackState::Fresh => "nothing was ever deployed".into(),
@@ -262,11 +267,11 @@ impl View {
             }
             StackState::Held(Ended::Unhealthy) => {
                 let why = self.ending.as_deref().unwrap_or("it is not ready");
-                format!("{failed}; {runs} is back, but it is not well either: {why}")
+                format!("{failed}; {runs} is back, but it is not well either: {why}{also}")
             }
             StackState::Held(Ended::Refused) => {
                 let why = self.ending.as_deref().unwrap_or("the cluster said no");
-                format!("{failed}, and {runs} could not be put back, since that was refused: {why}")
+                format!("{failed}, and {runs} could not be put back, since that was refused: {why}{also}")
             }
             StackState::Invalid => match self.lacking.first() {
                 Some(LackingView { secret, key }) => format!(
@@ -274,10 +279,7 @@ impl View {
                     more(self.lacking.len()),
                     self.name
                 ),
-                None if !self.waits_for.is_empty() => {
-                    let first = self.waits_for.first().map(String::as_str).unwrap_or_default();
-                    format!("{newest} waits until {first}{}; nothing was touched", more(self.waits_for.len()))
-                }
+                None if let Some(what) = waits => format!("{newest} waits until {what}; nothing was touched"),
                 None if self.applied_revision.is_none() => format!("{newest} can't be used; nothing was touched"),
                 None => format!("{newest} can't be used; {runs} goes on running, untouched"),
             },
@@ -451,6 +453,12 @@ mod tests {
         let waits_for = vec!["Deployment/todo-web is resumed".to_owned()];
         let waiting = View { waits_for, ..view(StackState::Invalid) };
         assert_eq!(told(&waiting), "9d03e7b waits until Deployment/todo-web is resumed; nothing was touched");
+        let waits_for = vec!["a quota or limit of the project is changed, or it is 08:03 UTC".to_owned()];
+        assert_eq!(
+            told(&View { waits_for, ..view(StackState::Held(Ended::Restored)) }),
+            "9d03e7b failed; 4f1c2ab is back and well. It is tried again when a quota or limit of the project is changed, \
+             or it is 08:03 UTC, or by `hks retry todo`"
+        );
         let lost = vec!["PersistentVolumeClaim/data-todo-main-1".to_owned()];
         let lost = told(&View { lost, ..view(StackState::DataLost) });
         assert!(lost.starts_with("PersistentVolumeClaim/data-todo-main-1 is gone"), "{lost}");

@@ -10,7 +10,7 @@ pub use cause::{Cause, Resource};
 
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, Object};
-use crate::plan::{Live, held_by, is_going, is_paused, uid};
+use crate::plan::{Live, ends_old_first, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -329,11 +329,7 @@ fn makes_room(deployment: &Value, live: &Live) -> bool {
     let sets =
         live.owned_by(Kind::ReplicaSet, uid(deployment)).filter(|(_, set)| revision(set) != revision(deployment));
     let mut old = sets.flat_map(|(_, set)| live.owned_by(Kind::Pod, uid(set))).map(|(_, pod)| pod).peekable();
-    let strategy = &deployment["spec"]["strategy"];
-    let unavailable = &strategy["rollingUpdate"]["maxUnavailable"];
-    let some = unavailable.as_i64().map_or_else(|| !matches!(unavailable.as_str(), None | Some("0" | "0%")), |n| n > 0);
-    let before = strategy["type"] == "Recreate" || some;
-    old.peek().is_some() && (before || old.any(pod::is_ending))
+    old.peek().is_some() && (ends_old_first(deployment) || old.any(pod::is_ending))
 }
 
 /// … and a ReplicaSet or StatefulSet only in an event, which counts while there is no pod.

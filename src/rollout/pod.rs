@@ -295,7 +295,7 @@ mod tests {
         let status = json!({ "name": "web", "state": { "waiting": waiting } });
         let pod = json!({ "status": { "containerStatuses": [status.clone()] } });
         let secret = (ObjectKey::new(Kind::Secret, "todo-mail"), Arc::new(json!({})));
-        let live = Live { objects: [secret].into(), events: vec![] };
+        let live = Live { objects: [secret].into(), ..Live::default() };
         let who = Who { component: "web".into(), database: false };
         container(&who, &ObjectKey::new(Kind::Pod, "web-0"), &pod, &status, &live).expect("told")
     }
@@ -318,7 +318,7 @@ mod tests {
             let placed = json!({ "type": "PodScheduled", "status": "True" });
             let status = json!({ "phase": "Running", "conditions": [placed], "containerStatuses": [status] });
             let pod = json!({ "status": status });
-            let live = Live { objects: [].into(), events: vec![] };
+            let live = Live::default();
             let who = Who { component: "job".into(), database: false };
             match starting(&who, &ObjectKey::new(Kind::Pod, "job-0"), &pod, &live) {
                 Progress::Progressing(missing) => missing.into_cause(),

@@ -70,6 +70,10 @@ pub struct Cluster {
     pub database: String,
     /// What has become of the pods of apps: empty for fine, `crash` they crash again and again.
     pub pods: String,
+    /// A quota has no room for what is new.
+    pub quota_full: bool,
+    /// When a quota was last changed, where the project has one.
+    pub limits: Option<jiff::Timestamp>,
 }
 
 /// When everything in the simulated cluster was made.
@@ -107,7 +111,8 @@ pub fn live(objects: &BTreeMap<ObjectKey, Value>, cluster: &Cluster) -> Live {
             _ => {}
         }
     }
-    Live { objects: all.into_iter().map(|(key, object)| (key, Arc::new(object))).collect(), events: vec![] }
+    let objects = all.into_iter().map(|(key, object)| (key, Arc::new(object))).collect();
+    Live { objects, events: vec![], limits: cluster.limits }
 }
 
 /// The pod of a database server.

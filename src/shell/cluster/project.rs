@@ -6,6 +6,7 @@
 mod slim;
 mod store;
 mod watches;
+mod beside;
 
 pub use store::Claim;
 
@@ -82,7 +83,8 @@ impl Project {
             presence: tokio::sync::Mutex::default(),
             suspicion: Notify::new(),
         });
-        let tasks = watches::start(&project);
+        let mut tasks = watches::start(&project);
+        beside::start(&project, &mut tasks);
         (project, tasks)
     }
 

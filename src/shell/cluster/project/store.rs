@@ -43,6 +43,8 @@ pub(super) struct Store {
     written: BTreeMap<ObjectKey, Instant>,
     /// Who is about to make an object.
     claims: BTreeMap<ObjectKey, (StackName, Instant)>,
+    /// When a quota or limit range was last changed.
+    limits: Option<Timestamp>,
 }
 
 /// What a Stack learns that wants to make an object.
@@ -101,7 +103,12 @@ fn text(object: &Value) -> Option<Box<[u8]>> {
 impl Store {
     /// The picture of one Stack.
     pub(super) fn live(&mut self, stack: &str) -> Arc<Live> {
-        self.stacks.get_mut(stack).map(|own| Arc::clone(own.open())).unwrap_or_default()
+        let Some(own) = self.stacks.get_mut(stack) else { return Arc::default() };
+        let live = own.open();
+        if live.limits != self.limits {
+            Arc::make_mut(live).limits = self.limits;
+        }
+        Arc::clone(live)
     }
 
     /// Nobody looks at a Stack for the moment.
@@ -327,7 +334,15 @@ impl Store {
         (name, own)
     }
 
-    /// What can't be seen concerns every Stack.
+    /// A quota or limit range was changed.
+    pub(super) fn limited(&mut self, at: Timestamp) {
+        if self.limits.is_none_or(|known| known < at) {
+            self.limits = Some(at);
+            self.tell_all();
+        }
+    }
+
+    /// What can't be seen, and a limit, concerns every Stack.
     pub(super) fn tell_all(&self) {
         self.stacks.values().for_each(Own::tell);
     }
@@ -335,7 +350,7 @@ impl Store {
 
 impl Own {
     /// The picture, from the text if need be.
-    fn open(&mut self) -> &Arc<Live> {
+    fn open(&mut self) -> &mut Arc<Live> {
         let (items, events) = (&mut self.items, &self.events);
         self.live.get_or_insert_with(|| {
             let mut objects = BTreeMap::new();
@@ -343,7 +358,7 @@ impl Own {
                 objects.insert(key.clone(), Arc::new(item.value().unwrap_or_default()));
                 item.text = None;
             }
-            Arc::new(Live { objects, events: events.clone() })
+            Arc::new(Live { objects, events: events.clone(), limits: None })
         })
     }
 
