@@ -125,7 +125,7 @@ fn progressing(who: &Who, key: &ObjectKey, message: String, pulling: Option<Stri
 
 fn missing(who: &Who, key: &ObjectKey, message: String, pulling: Option<String>) -> Missing {
     let component = who.component.clone();
-    Missing { component, pod: key.name.clone(), message, pulling, crashed: None }
+    Missing { component, pod: key.name.clone(), message, pulling, crashed: None, limit: None }
 }
 
 fn phase(pod: &Value) -> String {

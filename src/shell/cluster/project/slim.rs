@@ -37,12 +37,9 @@ pub(super) fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
             map.remove("data");
             map.remove("binaryData");
         }
-        // the pods say all that matters
-        Kind::ReplicaSet => {
-            value["spec"].as_object_mut()?.remove("template");
-        }
         Kind::Pod => pod_spec(value["spec"].as_object_mut()?),
-        Kind::Job => {
+        // of a ReplicaSet the pods say all that matters, and when they are gone, what they asked for
+        Kind::ReplicaSet | Kind::Job => {
             if let Some(spec) = value["spec"]["template"]["spec"].as_object_mut() {
                 pod_spec(spec);
             }
