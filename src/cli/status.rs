@@ -17,7 +17,7 @@ use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::inspect;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::logs::Redactor;
-use crate::shell::cluster::project::Project;
+use crate::shell::cluster::project::{self, Project};
 use crate::shell::cluster::published::{self, Published, Sources};
 use crate::shell::files::{self, Told};
 use crate::view;
@@ -126,8 +126,9 @@ async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Re
         || Context::new(&Platform::default(), namespace, "", None),
         |published| published.context(namespace),
     );
-    let live = project.live(stack);
     let machine = Machine::new(stack.clone(), context, record);
+    let mut live = project.live(stack);
+    Arc::make_mut(&mut live).taken = project::look_at(project, machine.takes()).await;
     let looking = Box::pin(looked(machine.clone(), project, &live)).await;
     let mut troubles = machine.unwell(&live, clock::now());
     for trouble in &mut troubles {

@@ -66,6 +66,7 @@ impl Turn<'_> {
         self.machine.considered = Some(identity(&commit));
         self.machine.blockers.clear();
         self.machine.head_content.clear();
+        self.machine.head_takes.clear();
         if self.is_as_it_was(&commit) {
             self.unchanged(&commit.revision);
             return true;
@@ -73,6 +74,7 @@ impl Turn<'_> {
         match self.read(&commit) {
             Ok(usable) => {
                 self.machine.head_content.clone_from(&usable.content);
+                self.machine.head_takes = usable.manifest.taken_names();
                 self.pursue(&commit, usable)
             }
             Err(verdict) => self.is_unusable(&commit.revision, verdict),
@@ -420,7 +422,7 @@ impl Turn<'_> {
             || self.has_new_limit()
     }
 
-    /// A key of one of the Stack's Secrets was set since the newest commit failed.
+    /// A key of a Secret that the Stack takes was set since the newest commit failed.
     fn has_new_secret(&self) -> bool {
         let Some(held) = self.machine.record.held.as_ref().filter(|held| held.ending != Ending::Open) else {
             return false;
@@ -432,7 +434,11 @@ impl Turn<'_> {
             let at = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
             at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at > held.at)
         };
-        newest && !asked && self.live.of(crate::ident::Kind::Secret).any(|(_, secret)| set(secret))
+        let mut others = self.machine.head_takes.iter().filter_map(|name| *self.live.taken.get(name)?);
+        newest
+            && !asked
+            && (self.live.of(crate::ident::Kind::Secret).any(|(_, secret)| set(secret))
+                || others.any(|at| at > held.at))
     }
 
     /// Begins with the newest commit once more.

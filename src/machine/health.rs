@@ -2,6 +2,7 @@
 
 use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
 use crate::ident::PassId;
+use crate::manifest::Manifest;
 use crate::plan::Live;
 use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
@@ -151,7 +152,7 @@ impl Turn<'_> {
             self.machine.health = Health::default();
             return;
         };
-        let mut seen = health(&baseline.objects, live);
+        let mut seen = health(&baseline, live);
         if let (Some(cause), Some(first)) =
             (super::drift::data_lost(&self.machine.stack, &self.machine.lost), self.machine.lost.first())
         {
@@ -296,12 +297,14 @@ impl super::Machine {
             let own = baseline.objects.iter().filter(|object| rollout::component(&object.body).0 == component);
             own.filter_map(|object| rollout::unavailable_since(live.get(&object.key)?)).min()
         };
-        let seen = health(&baseline.objects, live).into_iter();
+        let lacking = rollout::lacking(baseline, live);
+        let seen = health(baseline, live).into_iter();
         let troubles = seen.filter_map(|(of, (cause, passing))| {
             let component = of.to_string();
             let since = since(&component);
             let lasts = since.is_some_and(|since| now.duration_since(since) >= GRACE);
-            (!passing || lasts).then(|| Trouble { component, cause, since: since.unwrap_or(now) })
+            let gone = lacking.iter().any(|(_, lack)| *lack == cause);
+            (!passing || lasts || gone).then(|| Trouble { component, cause, since: since.unwrap_or(now) })
         });
         troubles.collect()
     }
@@ -321,9 +324,12 @@ fn ends_soon(certificate: &Certificate, now: Timestamp) -> Option<Cause> {
 }
 
 /// By component, what of the objects is not as it should be, and whether it may be on its way.
-fn health(objects: &[crate::manifest::Object], live: &Live) -> BTreeMap<Of, (Cause, bool)> {
-    let mut found: BTreeMap<Of, (Cause, bool)> = BTreeMap::new();
-    for object in objects.iter().filter(|object| object.stage.lasts()) {
+fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
+    // a Secret may be replaced by way of deletion
+    let lacking = rollout::lacking(manifest, live).into_iter();
+    let mut found: BTreeMap<Of, (Cause, bool)> =
+        lacking.map(|(name, cause)| (Of::Component(name), (cause, true))).collect();
+    for object in manifest.objects.iter().filter(|object| object.stage.lasts()) {
         let name = Of::Component(rollout::component(&object.body).0);
         let (cause, passing) = match rollout::of_object(object, live) {
             Progress::Ready => continue,

@@ -42,7 +42,7 @@ use crate::spec::{self, Document, Selection};
 use drift::Insistence;
 use jiff::Timestamp;
 use seam::Reply;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where the machine is when it is not in a pass.
@@ -114,6 +114,8 @@ pub struct Machine {
     verdict: Verdict,
     /// Digest of what the newest commit becomes here; empty if it becomes nothing.
     head_content: String,
+    /// Secrets of others that it takes.
+    head_takes: BTreeSet<String>,
     context: Context,
     /// The record as the cluster has it, as far as known.
     saved: Record,
@@ -160,6 +162,7 @@ impl Machine {
             considered: None,
             verdict: Verdict::default(),
             head_content: String::new(),
+            head_takes: BTreeSet::new(),
             drift: vec![],
             drift_corrected: 0,
             lost: vec![],
@@ -244,6 +247,13 @@ impl Machine {
             State::Passing(pass) => Some(&pass.manifest),
             State::Resting(_) => self.baseline(),
         }
+    }
+
+    /// Secrets of others that what runs, or the newest commit, takes: what is known of them belongs into the picture. Not to be
+    /// asked while it dozes.
+    pub fn takes(&self) -> BTreeSet<String> {
+        let runs = self.baseline().map(Manifest::taken_names).unwrap_or_default();
+        runs.into_iter().chain(self.head_takes.iter().cloned()).collect()
     }
 
     /// Why the newest commit is not in effect.

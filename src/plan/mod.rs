@@ -230,7 +230,7 @@ fn step(object: &Object, current: Option<&Value>, live: &Live, manifest: &Manife
         Step { object: object.clone(), action: Action::Create, strip: false, irreversible: None, renew: false };
     // pods read a value when they start: another template makes new ones
     if matches!(object.key.kind, Kind::Deployment | Kind::StatefulSet)
-        && let Some(at) = secrets_set(&object.body, live)
+        && let Some(at) = secrets_set(&object.body, current, live)
     {
         step.object.body["spec"]["template"]["metadata"]["annotations"][SECRET_SET_ANNOTATION] = at.into();
     }
@@ -329,14 +329,24 @@ pub fn is_going(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// When somebody last set a key of the Secrets that the containers take values from.
-fn secrets_set<'a>(body: &Value, live: &'a Live) -> Option<&'a str> {
+/// When somebody last set a key of the Secrets that the containers take values from, as their pods should know it.
+fn secrets_set(body: &Value, current: Option<&Value>, live: &Live) -> Option<String> {
+    let made = current.and_then(|current| current["metadata"]["creationTimestamp"].as_str()?.parse::<Timestamp>().ok());
     let set = secrets_of(body).filter_map(|name| {
-        let secret = live.get(&ObjectKey::new(Kind::Secret, name))?;
-        secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str()
+        let Some(secret) = live.get(&ObjectKey::new(Kind::Secret, name)) else {
+            // of others' Secrets hks knows the time only; pods that came later than that have the value
+            let at = (*live.taken.get(name)?)?;
+            return made.is_some_and(|made| at > made).then(|| at.to_string());
+        };
+        secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str().map(str::to_owned)
     });
-    // the same zone and precision everywhere: order of text is order of time
-    set.max()
+    // a Secret that is gone, or can't be seen, is no reason to make pods anew
+    let known = current.filter(|_| secrets_of(body).next().is_some()).and_then(|current| {
+        let annotations = &current["spec"]["template"]["metadata"]["annotations"];
+        annotations[SECRET_SET_ANNOTATION].as_str().map(str::to_owned)
+    });
+    // the same zone everywhere: order of text is order of time
+    set.chain(known).max()
 }
 
 /// Old and new size of a volume whose size changes.

@@ -4,9 +4,11 @@
 mod cause;
 mod pod;
 mod route;
+mod taken;
 pub mod text;
 
 pub use cause::{Cause, Resource};
+pub use taken::lacking;
 
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, Object};

@@ -364,6 +364,11 @@ impl Sim {
             ["certificate", until] => self.certificate = Some(until.parse().unwrap()),
             ["free", mebibytes] => self.free = mebibytes.parse().unwrap(),
             ["refuse", how] => self.refuses = *how == "on",
+            ["theirs", how] => {
+                let at = (*how == "changed").then_some(self.now);
+                self.cluster.taken.insert("theirs".into(), at);
+                self.take(Event::Observed);
+            }
             ["quota", how] => self.cluster.quota_full = *how == "full",
             ["limits", "changed"] => {
                 self.cluster.limits = Some(self.now);

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The hks.yaml of a kind: `v1`, `v2` (web changes), `nodb` (v1 without its database), `bad` (web's image is missing),
-/// `blue1`, `blue2`, `bluebad` (blue/green), `job`, `badjob` (with a job of the release), `needs` (a secret to be set), `empty`, `gone`, `broken`, `big` (asks for more room).
+/// `blue1`, `blue2`, `bluebad` (blue/green), `job`, `badjob` (with a job of the release), `needs` (a secret to be set), `theirs` (a Secret of somebody
+/// else's), `empty`, `gone`, `broken`, `big` (asks for more room).
 pub fn file(kind: &str) -> Content {
     let text = |database: bool, tag: &str| {
         let database = if database { "databases: {main: {engine: postgres, version: \"16\"}}\n" } else { "" };
@@ -53,6 +54,10 @@ pub fn file(kind: &str) -> Content {
             "{}secrets: {{mail: {{keys: [password]}}}}\n",
             text(false, "2").replace("{http: 80}", "{http: 80}, env: {PASSWORD: \"${secrets.mail.password}\"}")
         ),
+        "theirs" => format!(
+            "{}secrets: {{mail: {{from: {{existing: theirs}}}}}}\n",
+            text(false, "2").replace("{http: 80}", "{http: 80}, env: {PASSWORD: \"${secrets.mail.password}\"}")
+        ),
         "broken" => "kind: [".to_owned(),
         "empty" => "# nothing\n".to_owned(),
         "gone" => return Content::Missing,
@@ -70,6 +75,8 @@ pub struct Cluster {
     pub database: String,
     /// What has become of the pods of apps: empty for fine, `crash` they crash again and again.
     pub pods: String,
+    /// Secrets of others: when each was changed, or that it is gone.
+    pub taken: BTreeMap<String, Option<jiff::Timestamp>>,
     /// A quota has no room for what is new.
     pub quota_full: bool,
     /// When a quota was last changed, where the project has one.
@@ -112,7 +119,7 @@ pub fn live(objects: &BTreeMap<ObjectKey, Value>, cluster: &Cluster) -> Live {
         }
     }
     let objects = all.into_iter().map(|(key, object)| (key, Arc::new(object))).collect();
-    Live { objects, events: vec![], limits: cluster.limits }
+    Live { objects, events: vec![], limits: cluster.limits, taken: cluster.taken.clone() }
 }
 
 /// The pod of a database server.
@@ -160,6 +167,7 @@ fn rollout(key: &ObjectKey, object: &Value, room: bool, how: &str) -> Vec<(Objec
     let full = image.contains("big") && !room;
     let good = !image.contains("missing") && !full && how.is_empty();
     let mut deployment = object.clone();
+    deployment["metadata"]["creationTimestamp"] = json!(MADE);
     deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("1");
     let replicas = object["spec"]["replicas"].as_i64().unwrap();
     let ready = if good { replicas } else { 0 };

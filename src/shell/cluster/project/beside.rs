@@ -1,19 +1,22 @@
-//! What Stacks depend on in their project and hks does not manage: quotas and limit ranges. Who may not see them goes on without.
+//! What Stacks depend on in their project and hks does not manage: quotas and limit ranges, and Secrets of others. Who may not
+//! see them goes on without.
 
 use super::Project;
 use super::watches::{PAGE, UNSERVED, waits};
 use crate::shell::clock;
 use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::GroupVersionKind;
+use kube::core::{GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Error, ResourceExt};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Kinds of limits in a namespace, and their plurals.
 const LIMITS: [(&str, &str); 2] = [("ResourceQuota", "resourcequotas"), ("LimitRange", "limitranges")];
@@ -23,6 +26,7 @@ pub(super) fn start(project: &Arc<Project>, tasks: &mut JoinSet<()>) {
     for limit in LIMITS {
         tasks.spawn(Arc::clone(project).watch_limits(limit));
     }
+    tasks.spawn(Arc::clone(project).watch_taken());
 }
 
 impl Project {
@@ -73,6 +77,84 @@ impl Project {
     }
 }
 
+impl Project {
+    /// Watches each Secret of others that a Stack takes, for as long as one does.
+    async fn watch_taken(self: Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        let mut watches: BTreeMap<String, AbortHandle> = BTreeMap::new();
+        loop {
+            let taken = self.lock().taken();
+            watches.retain(|name, watch| {
+                let stays = taken.contains(name);
+                if !stays {
+                    watch.abort();
+                }
+                stays
+            });
+            for name in taken {
+                let project = Arc::clone(&self);
+                let start = |name: &String| tasks.spawn(project.watch_secret(name.clone()));
+                watches.entry(name).or_insert_with_key(start);
+            }
+            tokio::select! {
+                () = self.taken.notified() => {}
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+    }
+
+    async fn watch_secret(self: Arc<Self>, name: String) {
+        let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), &self.namespace);
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let mut stream = watch_stream(secrets, config).backoff(waits()).boxed();
+        let mut listed = None;
+        while let Some(event) = stream.next().await {
+            let seen = match event {
+                Ok(Event::Init) => {
+                    listed = None;
+                    continue;
+                }
+                Ok(Event::InitApply(secret)) => {
+                    listed = values_set(&secret.metadata);
+                    continue;
+                }
+                Ok(Event::InitDone) => listed,
+                Ok(Event::Apply(secret)) => values_set(&secret.metadata),
+                Ok(Event::Delete(_)) => None,
+                Err(error) => {
+                    tracing::debug!(namespace = %self.namespace, secret = name, %error, "a Secret can't be seen");
+                    if is_forbidden(&error) {
+                        tokio::time::sleep(UNSERVED).await;
+                    }
+                    continue;
+                }
+            };
+            self.lock().seen_beside(&name, seen);
+        }
+    }
+}
+
+/// Secrets of others, as a look at each tells; one that can't be had is not known.
+pub async fn look_at(project: &Project, names: BTreeSet<String>) -> BTreeMap<String, Option<Timestamp>> {
+    let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
+    let looks = names.into_iter().map(async |name| match secrets.get_metadata_opt(&name).await {
+        Ok(found) => Some((name, found.and_then(|secret| values_set(&secret.metadata)))),
+        Err(_) => None,
+    });
+    futures::future::join_all(looks).await.into_iter().flatten().collect()
+}
+
+/// When somebody last changed a value of a Secret, by the clock of the API server: labels and annotations change for many reasons,
+/// and no pod needs to start anew for those. Format: Kubernetes API, `ManagedFieldsEntry`: its time is that of the last change
+/// of a value that the manager owns.
+fn values_set(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let managed = metadata.managed_fields.iter().flatten();
+    let of_values =
+        managed.filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:data").is_some()));
+    let times = of_values.filter_map(|entry| entry.time.as_ref()).chain(&metadata.creation_timestamp);
+    times.map(|time| time.0).max()
+}
+
 /// The rights for it may be lacking; they come rarely.
 fn is_forbidden(error: &watcher::Error) -> bool {
     let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
@@ -93,6 +175,20 @@ fn changed_at(object: &DynamicObject) -> Timestamp {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_annotation_is_no_other_value() {
+        let entry = |time: &str, fields: Value| json!({ "manager": time, "time": time, "fieldsV1": fields });
+        let managed = [
+            entry("2026-01-02T00:00:00Z", json!({ "f:data": { ".": {}, "f:password": {} } })),
+            entry("2026-01-03T00:00:00Z", json!({ "f:metadata": { "f:annotations": {} } })),
+        ];
+        let metadata = json!({ "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": managed });
+        let metadata: ObjectMeta = serde_json::from_value(metadata).unwrap();
+        assert_eq!(values_set(&metadata).unwrap().to_string(), "2026-01-02T00:00:00Z");
+        let bare = ObjectMeta { managed_fields: None, ..metadata };
+        assert_eq!(values_set(&bare).unwrap().to_string(), "2026-01-01T00:00:00Z");
+    }
 
     #[test]
     fn how_much_is_used_is_no_change_of_a_limit() {
