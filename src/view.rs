@@ -3,17 +3,20 @@
 use crate::ident::{Kind, ObjectKey};
 use crate::machine::{Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
-use crate::plan::{Live, Until};
+use crate::plan::{self, Live, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
-    AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone, TroubleView,
-    View, Why,
+    AddedView, AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone,
+    TroubleView, View, Why,
 };
 use crate::rollout::{self, Cause, Progress};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Objects of which it is told what others have added.
+const MOST_ADDED: usize = 20;
 
 /// The view of a Stack.
 pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -> View {
@@ -55,6 +58,9 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     let drift = machine.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
     view.left_alone = machine.left_alone().into_iter().map(|(field, by)| LeftAloneView { field, by }).collect();
+    if let Some(baseline) = machine.baseline() {
+        view.added = plan::added(baseline, live).iter().take(MOST_ADDED).map(AddedView::of).collect();
+    }
     view.history = record.history.iter().rev().cloned().collect();
     let settled = machine.baseline().map(|baseline| baseline.urls.as_slice()).unwrap_or_default();
     view.urls = settled.iter().map(|url| url.url.clone()).collect();

@@ -1,10 +1,11 @@
-//! What others do in a project beside hks: quotas that are full and raised, Secrets that are changed and go. Told in words of
-//! their own, and mended by itself where that is possible.
+//! What others do in a project beside hks: quotas that are full and raised, Secrets that are changed and go, fields that are added
+//! or rewritten. Told in words of their own, and mended by itself where that is possible.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 mod support;
 
+use serde_json::Value;
 use support::{World, until, worker};
 
 fn logs(world: &World) -> String {
@@ -76,4 +77,88 @@ fn a_secret_of_somebody_else_is_followed() {
     world.kubectl(&["create", "secret", "generic", "theirs", "--from-literal=word=third"]);
     world.settled("one", &sha);
     assert!(until(60, || logs(&world).contains("third")), "{}", logs(&world));
+}
+
+/// What hks prints, and whether it succeeded.
+fn hks(world: &World, args: &[&str]) -> (String, bool) {
+    let done = world.hks(args);
+    let text = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    (text, done.status.success())
+}
+
+/// P55, R24, P46: fields that somebody has added stay and are told; a field that a policy rewrites is told once, and not fought.
+#[test]
+fn what_others_add_or_rewrite_is_told_and_not_fought() {
+    let mut world = World::new("added");
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    world.start();
+    world.settled("one", &first);
+    world.kubectl(&["set", "env", "deployment/one-job", "EXTRA=hidden-value"]);
+    world.kubectl(&["annotate", "deployment", "one-job", "example.com/by-hand=x"]);
+    world.kubectl(&["rollout", "status", "deployment/one-job", "--timeout=60s"]);
+    let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
+    let view = world.settled("one", &second);
+    let told = view["added"].to_string();
+    assert!(told.contains("spec.template.spec.containers[job].env[EXTRA]"), "{view:#}");
+    assert!(told.contains("metadata.annotations.example.com/by-hand") && !told.contains("hidden-value"), "{told}");
+    assert!(view["drift"].as_array().unwrap().is_empty(), "{view:#}");
+    let (diff, same) = hks(&world, &["diff"]);
+    assert!(same && diff.contains("no differences"), "{diff}");
+    for text in [diff, hks(&world, &["status", "one"]).0] {
+        let words =
+            "1 field of Deployment/one-job set by kubectl-set stays: spec.template.spec.containers[job].env[EXTRA]";
+        assert!(text.contains(words), "{text}");
+    }
+
+    let policy = Policy::new(&world);
+    let third = world.push_stack(&worker("one", "1", "sleep 3603", ""));
+    let view = world.settled("one", &third);
+    let alone = |view: &Value| view["leftAlone"].to_string();
+    assert!(alone(&view).contains("terminationGracePeriodSeconds"), "{view:#}");
+    assert!(alone(&view).contains("an admission webhook or policy makes it 7"), "{view:#}");
+    let before = (generation(&world), view["driftCorrected"].clone());
+    // a look at every change, and one change of every kind
+    world.kubectl(&["delete", "pod", "-l", "hks.hexabase.ai/app=job", "--wait=false"]);
+    world.kubectl(&["rollout", "status", "deployment/one-job", "--timeout=60s"]);
+    let view = world.settled("one", &third);
+    assert_eq!((generation(&world), view["driftCorrected"].clone()), before, "{view:#}");
+    let told = world.kubectl(&["get", "events", "--field-selector=reason=LeftAlone", "-o", "name"]);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    drop(policy);
+}
+
+/// A policy that rewrites a field of each Deployment of the project; it goes with the test.
+struct Policy<'a>(&'a World);
+
+impl<'a> Policy<'a> {
+    fn new(world: &'a World) -> Self {
+        let name = &world.namespace;
+        let rules = "[{apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}]";
+        let space = format!("{{matchLabels: {{kubernetes.io/metadata.name: {name}}}}}");
+        let expression = "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{\
+                          terminationGracePeriodSeconds: 7}}}}";
+        let text = format!(
+            "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingAdmissionPolicy\nmetadata: {{name: {name}}}\nspec:\n  \
+             matchConstraints: {{namespaceSelector: {space}, resourceRules: {rules}}}\n  failurePolicy: Fail\n  \
+             reinvocationPolicy: Never\n  mutations:\n    - patchType: ApplyConfiguration\n      applyConfiguration: \
+             {{expression: '{expression}'}}\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: \
+             MutatingAdmissionPolicyBinding\nmetadata: {{name: {name}}}\nspec: {{policyName: {name}}}\n"
+        );
+        let path = world.folder.path().join("policy.yaml");
+        std::fs::write(&path, text).unwrap();
+        world.kubectl(&["apply", "-f", path.to_str().unwrap()]);
+        let seen = || {
+            let probe = ["create", "deployment", "probe", "--image=x", "--dry-run=server", "-o", "yaml"];
+            world.kubectl(&probe).contains("terminationGracePeriodSeconds: 7")
+        };
+        assert!(until(60, seen), "the policy has no effect");
+        Self(world)
+    }
+}
+
+impl Drop for Policy<'_> {
+    fn drop(&mut self) {
+        let name = &self.0.namespace;
+        self.0.try_kubectl(&["delete", "mutatingadmissionpolicybinding,mutatingadmissionpolicy", name]);
+    }
 }

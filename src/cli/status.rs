@@ -252,6 +252,9 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
     for alone in &view.left_alone {
         line("left", &harmless(&format!("{} alone: {}", alone.field, alone.by)));
     }
+    for added in &view.added {
+        line("added", &harmless(&added.sentence()));
+    }
     match &seen.holder {
         Some(holder) if out.wide => line("daemon", holder),
         Some(_) => {}

@@ -3,7 +3,9 @@
 
 mod compare;
 mod live;
+mod added;
 
+pub use added::{Added, added, is_of_others};
 pub use compare::{Difference, bytes, differences};
 pub use live::{Live, Note, stack_of, uid};
 

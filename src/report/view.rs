@@ -3,7 +3,7 @@
 use super::StackState;
 use super::state::{Ended, Why};
 use crate::ident::{Revision, StackName};
-use crate::plan::Difference;
+use crate::plan::{Added, Difference};
 use crate::record::{Deployment, Suspended};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -60,6 +60,8 @@ pub struct View {
     pub drift: Vec<DriftView>,
     /// Fields that are not put back, since somebody insists on them or the API server makes them so.
     pub left_alone: Vec<LeftAloneView>,
+    /// Fields that others have added to objects of the Stack; they stay through every release. At most 20.
+    pub added: Vec<AddedView>,
     /// How often drift was put back since the daemon started.
     pub drift_corrected: u64,
     /// Databases and volumes that left the file and stay.
@@ -77,6 +79,43 @@ pub struct LeftAloneView {
     pub field: String,
     /// Who sets it, or to what.
     pub by: String,
+}
+
+/// Fields of one object that somebody else has added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AddedView {
+    /// The object.
+    pub object: String,
+    /// Who, by the name of the field manager.
+    pub by: String,
+    /// How many they are.
+    pub count: usize,
+    /// The first of them.
+    pub fields: Vec<String>,
+}
+
+/// Fields of one object that are named.
+const NAMED: usize = 5;
+
+impl AddedView {
+    /// What is told of what was added.
+    pub fn of(added: &Added) -> Self {
+        Self {
+            object: added.object.to_string(),
+            by: added.by.clone(),
+            count: added.fields.len(),
+            fields: added.fields.iter().take(NAMED).cloned().collect(),
+        }
+    }
+
+    /// In words.
+    pub fn sentence(&self) -> String {
+        let Self { object, by, count, fields } = self;
+        let (what, stay) = if *count == 1 { ("field", "stays") } else { ("fields", "stay") };
+        let rest = count.saturating_sub(fields.len());
+        let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        format!("{count} {what} of {object} set by {by} {stay}: {}{rest}", fields.join(", "))
+    }
 }
 
 /// How far something that runs is.
@@ -202,6 +241,7 @@ impl View {
             caches: vec![],
             drift: vec![],
             left_alone: vec![],
+            added: vec![],
             drift_corrected: 0,
             retained: vec![],
             history: vec![],
@@ -463,6 +503,21 @@ mod tests {
         let lost = told(&View { lost, ..view(StackState::DataLost) });
         assert!(lost.starts_with("PersistentVolumeClaim/data-todo-main-1 is gone"), "{lost}");
         assert!(lost.ends_with("`hks retry todo --accept-data-loss`"), "{lost}");
+    }
+
+    #[test]
+    fn what_others_have_added_is_told_in_bounds() {
+        let object = crate::ident::ObjectKey::new(crate::ident::Kind::Deployment, "todo-web");
+        let fields = |count: usize| (0..count).map(|number| format!("spec.f{number}")).collect();
+        let told = |count| {
+            AddedView::of(&Added { object: object.clone(), by: "kubectl-edit".into(), fields: fields(count) })
+                .sentence()
+        };
+        assert_eq!(told(1), "1 field of Deployment/todo-web set by kubectl-edit stays: spec.f0");
+        assert_eq!(
+            told(7),
+            "7 fields of Deployment/todo-web set by kubectl-edit stay: spec.f0, spec.f1, spec.f2, spec.f3, spec.f4 and 2 more"
+        );
     }
 
     #[test]
