@@ -162,3 +162,33 @@ impl Drop for Policy<'_> {
         self.0.try_kubectl(&["delete", "mutatingadmissionpolicybinding,mutatingadmissionpolicy", name]);
     }
 }
+
+/// P57: the job of a release that a newer one has overtaken is ended before the next one's begins.
+#[test]
+fn jobs_of_two_releases_never_run_together() {
+    let mut world = World::new("overtaken");
+    let text = |command: &str| {
+        let job = format!("jobs: {{smoke: {{run: postDeploy, app: job, command: [sh, -c, \"{command}\"]}}}}\n");
+        worker("one", "1", "sleep 3600", &job)
+    };
+    world.push_stack(&text("trap '' TERM; sleep 300"));
+    world.start();
+    let pods = |world: &World| {
+        let path = "jsonpath={range .items[*]}{.metadata.uid} {.status.phase}{'\\n'}{end}";
+        let list = world.kubectl(&["get", "pods", "-l", "hks.hexabase.ai/job=smoke", "-o", path]);
+        list.lines().filter(|line| line.ends_with(" Running")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(until(60, || pods(&world).len() == 1), "the first job does not run");
+    let first = pods(&world);
+    let second = world.push_stack(&text("sleep 5"));
+    let (mut together, mut other) = (vec![], false);
+    assert!(until(120, || {
+        let now = pods(&world);
+        if now.len() > 1 {
+            together.clone_from(&now);
+        }
+        other |= now.iter().any(|pod| !first.contains(pod));
+        world.view("one")["appliedRevision"] == second.as_str()
+    }));
+    assert!(other && together.is_empty(), "both ran: {together:?}");
+}

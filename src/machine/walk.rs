@@ -109,7 +109,7 @@ impl Turn<'_> {
             Station::Inspecting => Effect::Inspect(id, asked(&pass.gone, live)),
             Station::Pruning | Station::Unsticking | Station::Clearing => Effect::Delete(id, pass.gone.clone()),
             Station::Explaining(cause) => Effect::Explain(id, cause.clone()),
-            Station::Watching | Station::Vanishing => return,
+            Station::Watching | Station::Vanishing | Station::Ending => return,
         };
         // whoever only waits for a turn can be overtaken
         pass.in_flight = pass.station != Station::Queued;
@@ -174,7 +174,7 @@ impl Turn<'_> {
         self.effects.add(Effect::Save(id, Box::new(self.machine.record.clone())));
     }
 
-    fn apply(&mut self, stage: Stage) {
+    pub(super) fn apply(&mut self, stage: Stage) {
         let Some(pass) = self.pass() else { return };
         pass.stage = stage;
         self.plan_again();
@@ -324,8 +324,8 @@ impl Turn<'_> {
             Reply::Deleted(Ok(())) => match at {
                 Station::Unsticking => self.go(Station::Watching),
                 Station::Clearing => {
-                    let first = self.pass().map_or(Stage::Preflight, |pass| pass.stage);
-                    self.apply(first);
+                    self.go(Station::Ending);
+                    self.look();
                 }
                 _ if self.pass().is_some_and(|pass| pass.toward == Toward::Heal) => self.healed(),
                 _ => {

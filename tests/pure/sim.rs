@@ -178,7 +178,10 @@ impl Sim {
                         self.deleted.push((key.clone(), uid(object)));
                     }
                 }
-                self.objects.retain(|key, object| !keys.contains(key) || !meant(key, object));
+                self.objects.retain(|key, object| {
+                    let lingers = self.cluster.jobs_linger && key.kind == Kind::Job;
+                    lingers || !keys.contains(key) || !meant(key, object)
+                });
                 Event::Deleted(id, Ok(()))
             }
             Effect::Explain(id, cause) => Event::Explained(id, cause.with_log("last words".into())),
@@ -367,6 +370,13 @@ impl Sim {
             ["theirs", how] => {
                 let at = (*how == "changed").then_some(self.now);
                 self.cluster.taken.insert("theirs".into(), at);
+                self.take(Event::Observed);
+            }
+            ["jobs", how] => {
+                self.cluster.jobs_linger = *how == "linger";
+                if !self.cluster.jobs_linger {
+                    self.objects.retain(|key, _| key.kind != Kind::Job);
+                }
                 self.take(Event::Observed);
             }
             ["quota", how] => self.cluster.quota_full = *how == "full",

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The hks.yaml of a kind: `v1`, `v2` (web changes), `nodb` (v1 without its database), `bad` (web's image is missing),
-/// `blue1`, `blue2`, `bluebad` (blue/green), `job`, `badjob` (with a job of the release), `needs` (a secret to be set), `theirs` (a Secret of somebody
+/// `blue1`, `blue2`, `bluebad` (blue/green), `job`, `badjob`, `longjob` (with a job of the release), `needs` (a secret to be set), `theirs` (a Secret of somebody
 /// else's), `empty`, `gone`, `broken`, `big` (asks for more room).
 pub fn file(kind: &str) -> Content {
     let text = |database: bool, tag: &str| {
@@ -50,6 +50,9 @@ pub fn file(kind: &str) -> Content {
         "badjob" => {
             format!("{}jobs: {{smoke: {{run: postDeploy, app: web, command: [\"false\"]}}}}\n", text(false, "3"))
         }
+        "longjob" => {
+            format!("{}jobs: {{smoke: {{run: postDeploy, app: web, command: [sleep]}}}}\n", text(false, "4"))
+        }
         "needs" => format!(
             "{}secrets: {{mail: {{keys: [password]}}}}\n",
             text(false, "2").replace("{http: 80}", "{http: 80}, env: {PASSWORD: \"${secrets.mail.password}\"}")
@@ -77,6 +80,8 @@ pub struct Cluster {
     pub pods: String,
     /// Secrets of others: when each was changed, or that it is gone.
     pub taken: BTreeMap<String, Option<jiff::Timestamp>>,
+    /// Pods of jobs take their time to end.
+    pub jobs_linger: bool,
     /// A quota has no room for what is new.
     pub quota_full: bool,
     /// When a quota was last changed, where the project has one.
@@ -110,7 +115,12 @@ pub fn live(objects: &BTreeMap<ObjectKey, Value>, cluster: &Cluster) -> Live {
                 all.get_mut(key).unwrap()["spec"]["nodeName"] = json!("n");
             }
             Kind::Job => {
-                let bad = object["spec"]["template"]["spec"]["containers"][0]["command"][0] == "false";
+                let command = &object["spec"]["template"]["spec"]["containers"][0]["command"][0];
+                if *command == "sleep" {
+                    all.get_mut(key).unwrap()["status"] = json!({"active": 1});
+                    continue;
+                }
+                let bad = *command == "false";
                 let condition =
                     json!({"type": if bad { "Failed" } else { "Complete" }, "status": "True", "message": "it ended"});
                 all.get_mut(key).unwrap()["status"] = json!({"succeeded": i32::from(!bad), "conditions": [condition]});

@@ -167,7 +167,7 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     Ok(plan::differences(&step.object.body, &came_out))
 }
 
-/// Deletes objects in the background: of the Stack's own only, each only with the uid that the picture has, and data only
+/// Deletes objects without waiting for that: of the Stack's own only, each only with the uid that the picture has, and data only
 /// as it was when that was decided.
 pub async fn delete(hand: Hand<'_>, keys: &[ObjectKey]) -> Result<(), Fault> {
     for some in keys.chunks(PARALLEL) {
@@ -186,7 +186,9 @@ async fn delete_one(hand: Hand<'_>, key: &ObjectKey) -> Result<(), Fault> {
     let uid = plan::uid(&seen);
     let version = seen["metadata"]["resourceVersion"].as_str().filter(|_| holds_data(key, &seen));
     let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: version.map(str::to_owned) };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    // a job is there until its pods have ended
+    let how = if key.kind == Kind::Job { DeleteParams::foreground() } else { DeleteParams::background() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..how };
     let api = hand.project.api(key.kind);
     match api.delete(&key.name, &params).await {
         Ok(_) => Ok(()),
