@@ -12,6 +12,7 @@ use crate::plan::{Live, Note};
 use crate::platform::Platform;
 use crate::record::Outcome;
 use crate::report::{AppView, DatabaseView, Readiness, StackState, Tone, View, shorten, span};
+use crate::rollout;
 use crate::shell::clock;
 use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::inspect;
@@ -132,7 +133,11 @@ async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Re
     let looking = Box::pin(looked(machine.clone(), project, &live)).await;
     let mut troubles = machine.unwell(&live, clock::now());
     for trouble in &mut troubles {
-        trouble.cause = inspect::explain(project, trouble.cause.clone()).await;
+        let cause = inspect::explain(project, trouble.cause.clone()).await;
+        trouble.cause = match machine.baseline() {
+            Some(baseline) => rollout::hinted(cause, baseline),
+            None => cause,
+        };
     }
     let mut view = view::recorded(&machine, &looking, &troubles, (namespace, &live), clock::now());
     if !view.activity.is_empty() {

@@ -228,6 +228,8 @@ impl Turn<'_> {
         match reply {
             Reply::Explained(cause) if health.explaining.as_ref().is_some_and(|(of, _)| *of == id) => {
                 let Some((_, of)) = health.explaining.take() else { return };
+                let hinted = self.machine.kept().map(|baseline| rollout::hinted(cause.clone(), baseline));
+                let (cause, health) = (hinted.unwrap_or(cause), &mut self.machine.health);
                 if let Some(unwell) = health.unwell.get_mut(&of) {
                     (unwell.cause, unwell.shown) = (cause.clone(), true);
                     self.tell(News::Degraded { component: of.to_string(), cause });

@@ -335,7 +335,10 @@ impl Turn<'_> {
             },
             Reply::Probed(reply) => self.probed(reply),
             Reply::Measured(_) => {}
-            Reply::Explained(cause) => self.fall_back(cause),
+            Reply::Explained(cause) => {
+                let hinted = self.pass().map(|pass| rollout::hinted(cause.clone(), &pass.manifest));
+                self.fall_back(hinted.unwrap_or(cause));
+            }
         }
     }
 

@@ -54,7 +54,7 @@ impl Turn<'_> {
         if pass.is_back() {
             return self.apply(stage);
         }
-        self.fail(Cause::NotReady { component, pod: String::new(), message, log: String::new() });
+        self.fail(Cause::NotReady { component, pod: String::new(), message, log: String::new(), hint: String::new() });
     }
 
     fn watch(&mut self) {

@@ -5,9 +5,11 @@ mod cause;
 mod pod;
 mod route;
 mod taken;
+mod hint;
 pub mod text;
 
 pub use cause::{Cause, Resource};
+pub use hint::hinted;
 pub use taken::lacking;
 
 use crate::ident::{Kind, ObjectKey};
@@ -70,9 +72,9 @@ impl Missing {
             return Cause::ImagePullTimeout { image, reason: message };
         }
         if let Some(Crash { pod, container, exit_code }) = crashed {
-            return Cause::CrashLoop { component, pod, container, exit_code, log: String::new() };
+            return Cause::CrashLoop { component, pod, container, exit_code, log: String::new(), hint: String::new() };
         }
-        Cause::NotReady { component, pod, message, log: String::new() }
+        Cause::NotReady { component, pod, message, log: String::new(), hint: String::new() }
     }
 }
 
@@ -162,6 +164,7 @@ fn job(who: &Who, current: &Value, live: &Live) -> Progress {
             pod: newest.map(|(key, _)| key.name.clone()).unwrap_or_default(),
             message: failed["message"].as_str().unwrap_or("it failed").to_owned(),
             log: String::new(),
+            hint: String::new(),
         });
     }
     let seen = pods().map(|(key, pod)| pod::ending_well(who, key, pod, live)).reduce(Progress::worse);

@@ -236,6 +236,7 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Liv
                     container: status["name"].as_str().unwrap_or_default().into(),
                     exit_code: number(&status["lastState"]["terminated"]["exitCode"]).try_into().unwrap_or(-1),
                     log: String::new(),
+                    hint: String::new(),
                 })
             })
         }
