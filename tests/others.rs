@@ -192,3 +192,48 @@ fn jobs_of_two_releases_never_run_together() {
     }));
     assert!(other && together.is_empty(), "both ran: {together:?}");
 }
+
+/// P20, P19: a new version of a blue/green app with autoscaling gets the traffic only with as many pods as serve.
+#[test]
+fn an_autoscaled_version_is_switched_to_with_all_its_pods() {
+    let mut world = World::new("scaled");
+    let text = |version: &str| {
+        let ports = "    ports: {http: 8080}";
+        let more = "    rollout: {strategy: blueGreen}\n    autoscaling: {min: 3, max: 4, cpu: 90}\n";
+        support::sample("one", version).replace(ports, &format!("{more}{ports}"))
+    };
+    let first = world.push_stack(&text("1.0.0"));
+    world.start();
+    world.settled("one", &first);
+    let ready = |world: &World| {
+        // what the Service sends requests to
+        let slices = ["get", "endpointslices", "-l", "kubernetes.io/service-name=one-web", "-o", "json"];
+        let all: Value = serde_json::from_str(&world.kubectl(&slices)).unwrap();
+        let endpoints = all["items"].as_array().unwrap().iter().filter_map(|slice| slice["endpoints"].as_array());
+        endpoints.flatten().filter(|end| end["conditions"]["ready"] == true).count()
+    };
+    let switched = |world: &World| world.kubectl(&["get", "service", "one-web", "-o", "jsonpath={.spec.selector}"]);
+    assert!(until(30, || ready(&world) >= 3), "{}", ready(&world));
+    let before = switched(&world);
+    let second = world.push_stack(&text("2.0.0"));
+    let mut at_the_switch = None;
+    assert!(until(90, || {
+        let now = switched(&world);
+        if now != before && at_the_switch.is_none() {
+            at_the_switch = Some(slot_pods(&world, &now));
+        }
+        at_the_switch.is_some()
+    }));
+    assert!(at_the_switch.is_some_and(|pods| pods >= 3), "{at_the_switch:?} pods were ready at the switch");
+    world.settled("one", &second);
+    assert!(ready(&world) >= 3);
+}
+
+/// How many pods of a Service's selector are ready.
+fn slot_pods(world: &World, selector: &str) -> usize {
+    let selector: Value = serde_json::from_str(selector).unwrap();
+    let labels: Vec<_> =
+        selector.as_object().unwrap().iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect();
+    let path = "jsonpath={range .items[*]}{.status.containerStatuses[0].ready}{'\\n'}{end}";
+    world.kubectl(&["get", "pods", "-l", &labels.join(","), "-o", path]).lines().filter(|line| *line == "true").count()
+}
