@@ -7,6 +7,7 @@ use crate::manifest::{MANAGED_BY, STACK_LABEL, holds_data};
 use crate::plan::{self, Action, Difference, Step};
 use crate::rollout;
 use crate::shell::cluster::failure::{describe, describe_own};
+use crate::shell::cluster::growth;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::{Claim, MANAGER, Project};
 use crate::shell::cluster::secrets;
@@ -97,6 +98,10 @@ pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Resul
     let api = project.api(step.object.key.kind);
     if step.action == Action::Create {
         not_taken(project, stack, step).await?;
+    }
+    if let Some(message) = growth::impossible(project, step).await {
+        let object = step.object.key.to_string();
+        return Err(Fault { transient: false, object, component: rollout::component(&step.object.body), message });
     }
     let params = PatchParams { dry_run: true, ..params() };
     let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body(project, step)?)).await;
