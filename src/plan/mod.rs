@@ -435,3 +435,33 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
     let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
     pods.map(|pod| step(&pod, live.get(&pod.key), live, manifest)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_know_the_newest_of_the_values_that_they_take_and_never_an_older_one() {
+        let at = |text: &str| text.parse::<Timestamp>().ok();
+        let from = json!({ "secretKeyRef": { "name": "theirs", "key": "word" } });
+        let container = json!({ "env": [{ "name": "WORD", "valueFrom": from }] });
+        let body = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+        let current = |stamp: Option<&str>| {
+            let annotations = json!({ SECRET_SET_ANNOTATION: stamp });
+            let template = json!({ "metadata": { "annotations": annotations } });
+            json!({ "metadata": { "creationTimestamp": "2026-01-02T00:00:00Z" }, "spec": { "template": template } })
+        };
+        let stamp = |known: Option<Option<Timestamp>>, current: Option<Value>| {
+            let taken = known.map(|at| ("theirs".to_owned(), at)).into_iter().collect();
+            secrets_set(&body, current.as_ref(), &Live { taken, ..Live::default() })
+        };
+        let (before, after) = ("2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");
+        assert_eq!(stamp(Some(at(after)), Some(current(None))).as_deref(), Some(after));
+        assert_eq!(stamp(Some(at(before)), Some(current(None))), None, "the pods came later");
+        assert_eq!(stamp(Some(at(after)), None), None, "they are still to come");
+        for known in [None, Some(None), Some(at(before))] {
+            assert_eq!(stamp(known, Some(current(Some(after)))).as_deref(), Some(after), "{known:?}");
+        }
+    }
+}
