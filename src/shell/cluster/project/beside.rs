@@ -68,7 +68,7 @@ impl Project {
                 }
                 Err(error) => {
                     tracing::debug!(namespace = %self.namespace, plural, %error, "limits can't be seen");
-                    if is_forbidden(&error) {
+                    if is_denied(&error) {
                         tokio::time::sleep(UNSERVED).await;
                     }
                 }
@@ -123,7 +123,7 @@ impl Project {
                 Ok(Event::Delete(_)) => None,
                 Err(error) => {
                     tracing::debug!(namespace = %self.namespace, secret = name, %error, "a Secret can't be seen");
-                    if is_forbidden(&error) {
+                    if is_denied(&error) {
                         tokio::time::sleep(UNSERVED).await;
                     }
                     continue;
@@ -155,12 +155,12 @@ fn values_set(metadata: &ObjectMeta) -> Option<Timestamp> {
     times.map(|time| time.0).max()
 }
 
-/// The rights for it may be lacking; they come rarely.
-fn is_forbidden(error: &watcher::Error) -> bool {
+/// The rights for it may be lacking, or the kind itself; both come rarely.
+fn is_denied(error: &watcher::Error) -> bool {
     let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
         return false;
     };
-    matches!(error, Error::Api(status) if status.code == 403)
+    matches!(error, Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
 /// When somebody last changed the spec of an object, by the clock of the API server, and never after now.
