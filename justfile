@@ -48,7 +48,7 @@ bench NAME N="100": _packages
 
 # Long random histories of a Stack, optimised: N of them from SEED on; the invariants must hold after each event
 histories N="100000" SEED="1": _packages
-    HKS_HISTORIES={{ N }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --release --test histories
+    HKS_HISTORIES={{ N }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --no-default-features --profile campaign --test histories
 
 # Puts faults back one at a time, and sees that the tests kill each; NAME chooses some
 mutants NAME="": _packages

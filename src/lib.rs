@@ -32,5 +32,7 @@ pub mod report;
 pub mod machine;
 pub mod config;
 pub mod view;
+#[cfg(feature = "shell")]
 pub mod shell;
+#[cfg(feature = "shell")]
 pub mod cli;

@@ -211,6 +211,18 @@ impl Outcome {
 }
 
 impl Deployment {
+    /// One from `started` to `ended` for which nothing was put back and no jobs ran.
+    pub fn new(
+        revision: Revision,
+        (started, ended): (Timestamp, Timestamp),
+        outcome: Outcome,
+        cause: Option<Cause>,
+        description: String,
+    ) -> Self {
+        let (back_to, ending, jobs) = (None, Ending::Open, BTreeMap::new());
+        Self { revision, started, ended, outcome, cause, back_to, ending, jobs, description }
+    }
+
     /// How it ended, for people and metrics: a rollback that was not restored, or not well, is told as that.
     pub fn label(&self) -> &'static str {
         match (self.outcome, &self.ending) {

@@ -18,6 +18,7 @@ use proptest::test_runner::TestRunner;
 use pure::generate::{Tape, stack};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use support::{World, client};
 
 /// Generated files.
@@ -34,7 +35,7 @@ fn what_validates_is_accepted() {
     let gateways = runtime.block_on(client.list_api_group_resources(Kind::HTTPRoute.api_version())).is_ok();
     let edges = &pure::edges()[..if gateways { 4 } else { 3 }];
     // equal objects need asking once
-    let mut objects: BTreeMap<String, (Object, String)> = BTreeMap::new();
+    let mut objects: BTreeMap<String, (Arc<Object>, String)> = BTreeMap::new();
     for case in 0..CASES {
         let tape = tapes.new_tree(&mut runner).unwrap().current();
         let source = serde_saphyr::to_string(&stack(&mut Tape(&tape))).unwrap();
@@ -52,10 +53,10 @@ fn what_validates_is_accepted() {
         field_validation: Some(ValidationDirective::Strict),
         dry_run: true,
     };
-    let ask = async |object: Object, source: String| {
+    let ask = async |object: Arc<Object>, source: String| {
         let api: Api<DynamicObject> =
             Api::namespaced_with(client.clone(), &world.namespace, &resource(object.key.kind));
-        let mut body = object.body;
+        let mut body = object.body.clone();
         body["metadata"]["namespace"] = json!(world.namespace);
         let answer = api.patch(&object.key.name, &params, &Patch::Apply(&body)).await;
         answer.err().map(|error| format!("{}: {error}\n{body:#}\n{source}", object.key))

@@ -7,35 +7,10 @@ mod support;
 
 use serde_json::{Value, json};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{World, kit, sample, worker};
-
-/// Runs hks in the project without anything that is known of the platform: only where the cluster is.
-fn bare(world: &World, args: &[&str]) -> Output {
-    let kit = kit();
-    let mut command = hks(world, args);
-    command.env("HKS_KUBECONFIG", &kit.kubeconfig);
-    if let Some(vcluster) = &kit.vcluster {
-        command.env("HKS_VCLUSTER", vcluster);
-    }
-    command.output().unwrap()
-}
-
-/// Runs hks in the project with a kubeconfig of its cluster.
-fn with_kubeconfig(world: &World, kubeconfig: &Path, args: &[&str]) -> Output {
-    hks(world, args).env("HKS_KUBECONFIG", kubeconfig).output().unwrap()
-}
-
-fn hks(world: &World, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hks"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HKS_")) {
-        command.env_remove(name);
-    }
-    command.args(args).current_dir(world.work()).env("HKS_NAMESPACE", &world.namespace);
-    command
-}
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -135,7 +110,7 @@ fn status_says_what_the_page_says_and_diff_knows_the_platform() {
     world.start();
     let view = world.settled("one", &sha);
 
-    let told: Value = serde_json::from_slice(&bare(&world, &["status", "one", "-o", "json"]).stdout).unwrap();
+    let told: Value = serde_json::from_slice(&world.bare_hks(&["status", "one", "-o", "json"]).stdout).unwrap();
     for field in
         ["state", "sentence", "appliedRevision", "desiredRevision", "urls", "databases", "lacking", "drift", "retained"]
     {
@@ -145,7 +120,7 @@ fn status_says_what_the_page_says_and_diff_knows_the_platform() {
     assert_eq!(told["page"], "https://hks.example/stacks/one");
     assert!(told["daemon"].as_str().is_some_and(|daemon| daemon.ends_with("/main")), "{told}");
 
-    let text = out(&bare(&world, &["status", "one"]));
+    let text = out(&world.bare_hks(&["status", "one"]));
     for part in [
         "✓ settled",
         "runs, and all of it is well",
@@ -157,26 +132,26 @@ fn status_says_what_the_page_says_and_diff_knows_the_platform() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(out(&bare(&world, &["status"])).contains("✓ settled"));
-    assert!(out(&bare(&world, &["status", "-o", "wide"])).contains(&world.url("one")));
+    assert!(out(&world.bare_hks(&["status"])).contains("✓ settled"));
+    assert!(out(&world.bare_hks(&["status", "-o", "wide"])).contains(&world.url("one")));
 
     // domain and images are the daemon's, and nobody said them here
-    let same = bare(&world, &["diff"]);
+    let same = world.bare_hks(&["diff"]);
     assert_eq!(code(&same), 0, "{}{}", out(&same), err(&same));
-    let other = bare(&world, &["diff", "--domain", "other.example", "-o", "json"]);
+    let other = world.bare_hks(&["diff", "--domain", "other.example", "-o", "json"]);
     assert_eq!(code(&other), 1, "a flag wins");
     assert!(out(&other).contains("Ingress/one-public") && out(&other).contains("other.example"), "{}", out(&other));
 
-    let missing = bare(&world, &["status", "two"]);
+    let missing = world.bare_hks(&["status", "two"]);
     assert_eq!(code(&missing), 1);
     assert!(err(&missing).contains("there are: one"), "{}", err(&missing));
 
     world.stop();
     world.kubectl(&["scale", "deployment/one-web", "--replicas=2"]);
-    let drifted = out(&bare(&world, &["status", "one"]));
+    let drifted = out(&world.bare_hks(&["status", "one"]));
     assert!(drifted.contains("Deployment/one-web spec.replicas"), "{drifted}");
     assert!(drifted.contains("no daemon holds its Lease"), "{drifted}");
-    let asked = bare(&world, &["suspend", "one", "--reason", "audit"]);
+    let asked = world.bare_hks(&["suspend", "one", "--reason", "audit"]);
     assert_eq!(code(&asked), 0);
     assert!(err(&asked).contains("no daemon acts for one"), "{}", err(&asked));
     let wish = world.kubectl(&[
@@ -202,13 +177,13 @@ fn logs_of_apps_and_jobs_hold_no_secret_and_pods_are_made_anew() {
     let sha = world.push_stack(&file);
     world.start();
     world.settled("one", &sha);
-    let log = bare(&world, &["logs", "job", "--stack", "one"]);
+    let log = world.bare_hks(&["logs", "job", "--stack", "one"]);
     assert_eq!(out(&log).trim(), "key ***", "{}", err(&log));
-    let ran = bare(&world, &["job", "run", "one", "report"]);
+    let ran = world.bare_hks(&["job", "run", "one", "report"]);
     assert_eq!(code(&ran), 5, "{}", err(&ran));
     assert!(out(&ran).contains("job ***"), "{}", out(&ran));
 
-    let unknown = bare(&world, &["logs", "web"]);
+    let unknown = world.bare_hks(&["logs", "web"]);
     assert!(code(&unknown) == 1 && err(&unknown).contains("there are pods of: job"), "{}", err(&unknown));
     let pods = || {
         world.kubectl(&[
@@ -222,7 +197,7 @@ fn logs_of_apps_and_jobs_hold_no_secret_and_pods_are_made_anew() {
         ])
     };
     let before = pods();
-    let restarted = bare(&world, &["restart", "job"]);
+    let restarted = world.bare_hks(&["restart", "job"]);
     assert_eq!(code(&restarted), 0, "{}", err(&restarted));
     assert_ne!(before, pods());
     world.wait("one", "settled", 30, |view| view["state"] == "settled" && view["drift"] == json!([]));
@@ -236,12 +211,12 @@ fn a_right_that_is_missing_is_named_in_time() {
     let kubeconfig = kubeconfig(&world, "most", &json!({ "token": token }));
     for args in [&["diff"][..], &["apply"], &["status"]] {
         let begun = Instant::now();
-        let output = with_kubeconfig(&world, &kubeconfig, args);
+        let output = world.hks_by(&kubeconfig, args);
         assert_eq!(code(&output), 4, "{args:?}: {}", err(&output));
         assert!(err(&output).contains("may not list jobs in namespace"), "{args:?}: {}", err(&output));
         assert!(begun.elapsed() < Duration::from_secs(20), "{args:?}");
     }
-    let doctor = with_kubeconfig(&world, &kubeconfig, &["doctor"]);
+    let doctor = world.hks_by(&kubeconfig, &["doctor"]);
     assert_eq!(code(&doctor), 4);
     assert!(out(&doctor).contains("may not list jobs in"), "{}", out(&doctor));
     assert!(out(&doctor).contains(r#"{apiGroups: ["batch"], resources: [jobs], verbs: [list]}"#), "{}", out(&doctor));
@@ -264,7 +239,7 @@ fn a_project_or_cluster_that_is_not_there_is_told_in_time() {
         &["logs", "web"],
     ];
     for args in commands {
-        let output = bare(&world, &[args, &["-n", "no-such-project"]].concat());
+        let output = world.bare_hks(&[args, &["-n", "no-such-project"]].concat());
         assert_eq!(code(&output), 4, "{args:?}: {}", err(&output));
         assert!(err(&output).contains("namespace no-such-project does not exist"), "{args:?}: {}", err(&output));
     }
@@ -275,7 +250,7 @@ fn a_project_or_cluster_that_is_not_there_is_told_in_time() {
         let kubeconfig = at_port(&world, port);
         for args in commands {
             let begun = Instant::now();
-            let output = with_kubeconfig(&world, &kubeconfig, &[args, &["--timeout", "2s"]].concat());
+            let output = world.hks_by(&kubeconfig, &[args, &["--timeout", "2s"]].concat());
             assert_eq!(code(&output), 4, "{args:?}: {}", err(&output));
             assert!(err(&output).contains("failed to reach the cluster"), "{args:?}: {}", err(&output));
             assert!(begun.elapsed() < Duration::from_secs(10), "{args:?}");
@@ -297,7 +272,7 @@ fn a_person_may_log_in_by_a_program_and_the_daemon_may_not() {
         "apiVersion": "client.authentication.k8s.io/v1", "command": program, "interactiveMode": "Never",
     }});
     let kubeconfig = kubeconfig(&world, "exec", &exec);
-    let output = with_kubeconfig(&world, &kubeconfig, &["status"]);
+    let output = world.hks_by(&kubeconfig, &["status"]);
     assert_eq!(code(&output), 0, "{}", err(&output));
     assert!(out(&output).contains("no Stacks in namespace"), "{}", out(&output));
 
@@ -319,19 +294,19 @@ fn a_person_may_log_in_by_a_program_and_the_daemon_may_not() {
 #[test]
 fn the_doctor_finds_what_is_there_and_what_is_not() {
     let world = World::new("cli-doctor");
-    let output = bare(&world, &["doctor", "--domain", "apps.localhost"]);
+    let output = world.bare_hks(&["doctor", "--domain", "apps.localhost"]);
     assert_eq!(code(&output), 0, "{}{}", out(&output), err(&output));
     for part in ["all that is needed in", "every kind that hks uses is served", "what pods use is measured", "agree"] {
         assert!(out(&output).contains(part), "{part}: {}", out(&output));
     }
-    let output = bare(&world, &["doctor", "--ingress-class", "no-such-class", "-o", "json"]);
+    let output = world.bare_hks(&["doctor", "--ingress-class", "no-such-class", "-o", "json"]);
     assert_eq!(code(&output), 4);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["missing"], true);
     let findings = found["findings"].as_object().unwrap().values().next().unwrap().as_array().unwrap();
     let class = findings.iter().find(|finding| finding["about"] == "ingress class").unwrap();
     assert_eq!(class["verdict"], "missing");
-    let output = bare(&world, &["doctor", "-n", "no-such-project"]);
+    let output = world.bare_hks(&["doctor", "-n", "no-such-project"]);
     assert_eq!(code(&output), 4);
     assert!(out(&output).contains("kubectl create namespace no-such-project"), "{}", out(&output));
 
@@ -339,7 +314,7 @@ fn the_doctor_finds_what_is_there_and_what_is_not() {
         "examined",
         "      url: https://git.example/x.git\n      username: u\n      password: {file: /no/such/password}\n",
     );
-    let output = bare(&world, &["doctor", "--config", config.to_str().unwrap()]);
+    let output = world.bare_hks(&["doctor", "--config", config.to_str().unwrap()]);
     assert_eq!(code(&output), 4);
     assert!(out(&output).contains("main: the git password: failed to read credential"), "{}", out(&output));
     assert!(out(&output).contains("put it into /no/such/password"), "{}", out(&output));
@@ -350,13 +325,18 @@ fn a_gateway_is_examined_with_what_its_class_supports() {
     let Some(gateway) = &kit().gateway else { return };
     let world = World::new("cli-gateway");
     let output =
-        bare(&world, &["doctor", "--gateway", gateway, "--gateway-http", "web", "--gateway-https", "websecure"]);
+        world.bare_hks(&["doctor", "--gateway", gateway, "--gateway-http", "web", "--gateway-https", "websecure"]);
     assert_eq!(code(&output), 0, "{}{}", out(&output), err(&output));
     assert!(out(&output).contains("has the listeners web, websecure"), "{}", out(&output));
-    let output = bare(
-        &world,
-        &["doctor", "--gateway", gateway, "--gateway-http", "no-such", "--gateway-features", "HTTPRouteMirror"],
-    );
+    let output = world.bare_hks(&[
+        "doctor",
+        "--gateway",
+        gateway,
+        "--gateway-http",
+        "no-such",
+        "--gateway-features",
+        "HTTPRouteMirror",
+    ]);
     assert_eq!(code(&output), 4);
     assert!(out(&output).contains("has no listener no-such"), "{}", out(&output));
     assert!(out(&output).contains("does not list HTTPRouteMirror"), "{}", out(&output));
@@ -373,23 +353,23 @@ fn an_environment_is_named_or_refused_unless_the_daemon_has_chosen() {
     );
     world.write("hks.yaml", &file);
     for command in ["render", "diff", "apply"] {
-        let output = bare(&world, &[command]);
+        let output = world.bare_hks(&[command]);
         assert_eq!(code(&output), 2, "{command}");
         assert!(
             err(&output).contains("several environments fit: production, staging; name one with -e"),
             "{}",
             err(&output)
         );
-        let output = bare(&world, &[command, "-e", "production"]);
+        let output = world.bare_hks(&[command, "-e", "production"]);
         assert_eq!(code(&output), 2, "{command}");
         assert!(err(&output).contains("follows tags (v*); say which one it is with --tag"), "{}", err(&output));
     }
     // what the daemon deploys there is no guess
     let published = json!({ "main": { "branch": "main", "platform": { "domain": "apps.localhost" } } }).to_string();
     world.kubectl(&["create", "configmap", "hks.platform", &format!("--from-literal=platform.json={published}")]);
-    let output = bare(&world, &["diff"]);
+    let output = world.bare_hks(&["diff"]);
     assert!(code(&output) == 1 && out(&output).contains("replicas: 1"), "{}{}", out(&output), err(&output));
-    let output = bare(&world, &["render", "-e", "production", "--tag", "v1.4.0"]);
+    let output = world.bare_hks(&["render", "-e", "production", "--tag", "v1.4.0"]);
     assert!(code(&output) == 0 && out(&output).contains("replicas: 2"), "{}", err(&output));
 }
 
@@ -400,7 +380,7 @@ fn the_daemon_answers_what_it_is_asked_for() {
     world.start();
     world.settled("one", &first);
     let asked = |args: &[&str]| {
-        let output = bare(&world, args);
+        let output = world.bare_hks(args);
         (code(&output), format!("{}{}", out(&output), err(&output)))
     };
 
@@ -451,7 +431,7 @@ fn what_crashes_at_rest_is_told_by_both() {
     world.wait("one", "degraded", 150, |view| view["state"] == "degraded" && view["troubles"][0]["cause"] == cause);
     let mut text = String::new();
     let told = support::until(60, || {
-        text = out(&bare(&world, &["status", "one"]));
+        text = out(&world.bare_hks(&["status", "one"]));
         text.contains("⚠ degraded") && text.contains("trouble")
     });
     assert!(told, "{text}");
@@ -461,15 +441,7 @@ fn what_crashes_at_rest_is_told_by_both() {
 fn of_two_that_apply_at_once_one_stands_back() {
     let world = World::new("cli-two");
     world.write("hks.yaml", &worker("one", "1", "sleep 3601", "    shutdown: {gracePeriod: 1s}\n"));
-    let kit = kit();
-    let start = || {
-        let mut command = hks(&world, &["apply"]);
-        command.env("HKS_KUBECONFIG", &kit.kubeconfig).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(vcluster) = &kit.vcluster {
-            command.env("HKS_VCLUSTER", vcluster);
-        }
-        command.spawn().unwrap()
-    };
+    let start = || world.on_cluster(&["apply"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
     let mut codes = both.each_ref().map(code);
     codes.sort_unstable();

@@ -14,13 +14,6 @@ fn image(world: &World) -> String {
     world.kubectl(&["get", "deployment", "one-job", "-o", "jsonpath={.spec.template.spec.containers[0].command}"])
 }
 
-fn hks(world: &World, args: &[&str]) -> String {
-    let done = world.hks(args);
-    let text = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success(), "hks {args:?}: {text}");
-    text
-}
-
 /// R3, P1: a rollback that was asked for once is carried out once.
 #[test]
 fn a_wish_is_not_carried_out_again_after_a_restart() {
@@ -30,7 +23,7 @@ fn a_wish_is_not_carried_out_again_after_a_restart() {
     world.settled("one", &first);
     let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
     world.settled("one", &second);
-    hks(&world, &["rollback", "one", "--to", &first, "--yes"]);
+    world.hks_works(&["rollback", "one", "--to", &first, "--yes"]);
     world.wait("one", "back", 60, |view| view["state"] == "held" && view["appliedRevision"] == first.as_str());
     let third = world.push_stack(&worker("one", "1", "sleep 3603", ""));
     world.settled("one", &third);
@@ -55,7 +48,7 @@ fn a_wish_has_to_prove_itself() {
     world.wait("one", "held", 60, |view| view["state"] == "held");
     let good = world.push_stack(&worker("one", "1", "sleep 3601", ""));
     world.settled("one", &good);
-    hks(&world, &["rollback", "one", "--to", &bad, "--yes"]);
+    world.hks_works(&["rollback", "one", "--to", &bad, "--yes"]);
     let events = || world.kubectl(&["get", "events", "-o", "jsonpath={.items[*].note}{.items[*].message}"]);
     assert!(
         until(90, || events().contains("image pull failed") && events().contains("wants to roll back")),
@@ -76,7 +69,7 @@ fn a_stack_can_be_suspended_and_destroyed() {
     let first = world.push_stack(&sample("one", "1.0.0"));
     world.start();
     world.settled("one", &first);
-    hks(&world, &["suspend", "one", "--reason", "by hand"]);
+    world.hks_works(&["suspend", "one", "--reason", "by hand"]);
     world.wait("one", "suspended", 30, |view| view["state"] == "suspended" && view["suspended"]["reason"] == "by hand");
     world.kubectl(&["scale", "deployment", "one-web", "--replicas=2"]);
     let second = world.push_stack(&sample("one", "1.0.0").replace("period: 1s", "period: 2s"));
@@ -85,11 +78,11 @@ fn a_stack_can_be_suspended_and_destroyed() {
     world.start();
     world.wait("one", "still suspended", 30, |view| view["state"] == "suspended");
     assert_eq!(world.kubectl(&["get", "deployment", "one-web", "-o", "jsonpath={.spec.replicas}"]), "2");
-    assert!(hks(&world, &["status", "one"]).contains("suspended"));
-    hks(&world, &["resume", "one"]);
+    assert!(world.hks_works(&["status", "one"]).contains("suspended"));
+    world.hks_works(&["resume", "one"]);
     world.settled("one", &second);
     assert_eq!(world.kubectl(&["get", "deployment", "one-web", "-o", "jsonpath={.spec.replicas}"]), "1");
-    hks(&world, &["destroy", "one", "--yes"]);
+    world.hks_works(&["destroy", "one", "--yes"]);
     world.wait("one", "destroyed", 60, |view| view["state"] == "held" && view["appliedRevision"].is_null());
     let left = |world: &World| world.objects().into_iter().filter(|name| !name.starts_with("pod/")).collect::<Vec<_>>();
     assert!(
@@ -152,7 +145,7 @@ fn what_begins_to_crash_at_rest_is_told() {
         view["state"] == "degraded" && view["troubles"].to_string().contains("flooded")
     });
     assert!(view["troubles"][0]["cause"].as_str().unwrap().contains("exit code 3"), "{view:#}");
-    assert!(hks(&world, &["status", "one"]).contains("degraded"));
+    assert!(world.hks_works(&["status", "one"]).contains("degraded"));
     let events = world.kubectl(&["get", "events", "--field-selector=reason=Degraded", "-o", "name"]);
     assert!(!events.is_empty());
     let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
@@ -199,7 +192,7 @@ fn a_password_that_the_runtime_quotes_is_taken_out() {
         support::request("GET", &format!("http://{}/stacks/one", world.address), &[], "").1,
         world.kubectl(&["get", "configmap", "hks-one", "-o", "yaml"]),
         world.kubectl(&["get", "events", "--field-selector=involvedObject.kind=ConfigMap", "-o", "yaml"]),
-        hks(&world, &["status", "one"]),
+        world.hks_works(&["status", "one"]),
         world.log(),
     ];
     for (place, text) in seen.iter().enumerate() {

@@ -33,7 +33,7 @@ fn manifest(path: &Path, revision: &str) -> Manifest {
 
 /// What the API server would hold after `manifest` was applied, and the inventory.
 fn applied(manifest: &Manifest) -> (Live, Vec<Owned>) {
-    let object = |object: &hks::manifest::Object| {
+    let object = |object: &std::sync::Arc<hks::manifest::Object>| {
         let mut body = object.body.clone();
         for key in object.recipe.keys() {
             body["data"][key] = Live::HIDDEN.into();

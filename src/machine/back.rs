@@ -9,7 +9,6 @@ use crate::record::{Deployment, Ending, Held, Outcome};
 use crate::report::{self, News};
 use crate::rollout::Cause;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Turn<'_> {
@@ -87,16 +86,11 @@ impl Turn<'_> {
     /// Nothing is put back and nothing is deleted: it is held, and says why.
     fn hold_as_it_is(&mut self, held: &Held, refused: Cause) {
         let ending = Ending::Refused { cause: refused };
+        let (cause, description) = (Some(held.cause.clone()), report::rolled_back(None, &held.cause, &[], &ending));
+        let (revision, times) = (held.revision.clone(), (held.started, self.now));
         let deployment = Deployment {
-            revision: held.revision.clone(),
-            started: held.started,
-            ended: self.now,
-            outcome: Outcome::RolledBack,
-            description: report::rolled_back(None, &held.cause, &[], &ending),
-            cause: Some(held.cause.clone()),
-            back_to: None,
             ending: ending.clone(),
-            jobs: BTreeMap::new(),
+            ..Deployment::new(revision, times, Outcome::RolledBack, cause, description)
         };
         let record = &mut self.machine.record;
         if let Some(held) = &mut record.held {
@@ -111,6 +105,6 @@ impl Turn<'_> {
 }
 
 /// A volume that has grown stays as it is: that is no reason not to go back.
-fn is_of_size(plan: &Plan, refusal: &plan::Refusal) -> bool {
+pub(super) fn is_of_size(plan: &Plan, refusal: &plan::Refusal) -> bool {
     plan.steps.iter().any(|step| step.object.key == refusal.key && step.irreversible.is_some())
 }

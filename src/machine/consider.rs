@@ -11,7 +11,6 @@ use crate::report::{self, News};
 use crate::rollout::Cause;
 use crate::spec::{self, Document};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Earlier commits with the same content that end with a pass; older ones end as superseded.
@@ -164,23 +163,18 @@ impl Turn<'_> {
         if let Some(known) = known.cloned() {
             return self.tell(News::ended(known));
         }
-        let deployment = Deployment {
-            revision: revision.clone(),
-            started: self.now,
-            ended: self.now,
-            outcome: Outcome::Rejected,
-            back_to: None,
-            ending: Ending::Open,
-            description: report::rejected(cause),
-            cause: Some(cause.clone()),
-            jobs: BTreeMap::new(),
-        };
+        let deployment = self.rejected(revision.clone(), self.now, cause);
         self.machine.record.remember(deployment.clone());
         self.tell(News::ended(deployment));
         // a request in flight must find the record that it knows
         if matches!(self.machine.state, State::Resting(_)) && self.machine.record.attempt.is_none() {
             self.save_aside();
         }
+    }
+
+    fn rejected(&self, revision: Revision, started: Timestamp, cause: &Cause) -> Deployment {
+        let (cause, description) = (Some(cause.clone()), report::rejected(cause));
+        Deployment::new(revision, (started, self.now), Outcome::Rejected, cause, description)
     }
 
     /// The commit can be deployed: does it have to be?
@@ -346,17 +340,8 @@ impl Turn<'_> {
     }
 
     fn superseded(&mut self, revision: Revision, started: Timestamp, by: &Revision, cause: Option<Cause>) {
-        let deployment = Deployment {
-            revision,
-            started,
-            ended: self.now,
-            outcome: Outcome::Superseded,
-            back_to: None,
-            ending: Ending::Open,
-            description: cause.as_ref().map_or_else(|| report::superseded(by), report::rejected),
-            cause,
-            jobs: BTreeMap::new(),
-        };
+        let description = cause.as_ref().map_or_else(|| report::superseded(by), report::rejected);
+        let deployment = Deployment::new(revision, (started, self.now), Outcome::Superseded, cause, description);
         self.machine.record.remember(deployment.clone());
         self.tell(News::ended(deployment));
     }
@@ -389,17 +374,7 @@ impl Turn<'_> {
         revisions.push(pass.revision.clone());
         self.machine.record.attempt = None;
         for revision in revisions {
-            let deployment = Deployment {
-                revision,
-                started,
-                ended: self.now,
-                outcome: Outcome::Rejected,
-                back_to: None,
-                ending: Ending::Open,
-                description: report::rejected(&cause),
-                cause: Some(cause.clone()),
-                jobs: BTreeMap::new(),
-            };
+            let deployment = self.rejected(revision, started, &cause);
             self.machine.record.remember(deployment.clone());
             self.tell(News::ended(deployment));
         }
@@ -430,19 +405,23 @@ impl Turn<'_> {
         let newest =
             self.machine.head.is_some() && held.content == self.machine.head_content && !held.content.is_empty();
         let asked = matches!(held.cause, Cause::Requested { .. } | Cause::Refused { .. });
-        let set = |secret: &serde_json::Value| {
+        let set = self.secret_set().filter(|at| *at > held.at);
+        newest && !asked && set.is_some() && set != self.machine.heeded
+    }
+
+    /// When a key of one of the Stack's Secrets was last set.
+    fn secret_set(&self) -> Option<Timestamp> {
+        let times = self.live.of(crate::ident::Kind::Secret).filter_map(|(_, secret)| {
             let at = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
-            at.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at > held.at)
-        };
-        let mut others = self.machine.head_takes.iter().filter_map(|name| *self.live.taken.get(name)?);
-        newest
-            && !asked
-            && (self.live.of(crate::ident::Kind::Secret).any(|(_, secret)| set(secret))
-                || others.any(|at| at > held.at))
+            at?.parse::<Timestamp>().ok()
+        });
+        let others = self.machine.head_takes.iter().filter_map(|name| *self.live.taken.get(name)?);
+        times.chain(others).max()
     }
 
     /// Begins with the newest commit once more.
     pub(super) fn begin_again(&mut self) {
+        self.machine.heeded = self.secret_set();
         self.machine.blockers.clear();
         self.machine.limited = None;
         self.machine.record.held = None;

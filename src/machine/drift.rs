@@ -1,9 +1,10 @@
 //! Drift: what somebody else changed is put back, unless somebody insists or the API server made it so.
 
+use super::back::is_of_size;
 use super::pass::{Target, Toward};
 use super::{Effect, Made, Turn};
 use crate::ident::{ObjectKey, StackName};
-use crate::plan::{self, Action, Difference, Plan, Step};
+use crate::plan::{self, Action, Difference, Plan, Refusal, Step};
 use crate::report::News;
 use crate::rollout::{self, Cause};
 use crate::spec::Drift;
@@ -83,6 +84,7 @@ impl Turn<'_> {
         let Some(baseline) = self.machine.kept().cloned() else { return };
         let mut plan = plan::compare(&baseline, self.live, &self.machine.record.inventory);
         self.machine.insistence.excuse(&mut plan);
+        keep_what_has_grown(&mut plan);
         self.machine.drift = drift_of(&plan);
         self.machine.lost.clone_from(&plan.lost);
         self.retire(&plan);
@@ -134,7 +136,10 @@ impl Turn<'_> {
     pub(super) fn in_the_way(&self) -> Vec<ObjectKey> {
         let now = self.now;
         let old = self.machine.retiring.iter().filter(|(_, until)| **until <= now).map(|(key, _)| key.clone());
-        let stuck = self.machine.baseline().map(|baseline| rollout::stuck(&baseline.objects, self.live));
+        let stuck = self
+            .machine
+            .baseline()
+            .map(|baseline| rollout::stuck(baseline.objects.iter().map(AsRef::as_ref), self.live));
         let later = |key: &ObjectKey| self.machine.dismissed.get(key).is_some_and(|until| *until > now);
         old.chain(stuck.into_iter().flatten()).filter(|key| !later(key)).collect()
     }
@@ -221,6 +226,13 @@ impl Turn<'_> {
         self.machine.insistence.alone.clear();
         self.machine.insistence.swings.clear();
     }
+}
+
+/// A volume that has grown can't shrink again: the API server would refuse that for ever.
+fn keep_what_has_grown(plan: &mut Plan) {
+    let grown = |refusal: &&Refusal| is_of_size(plan, refusal);
+    let grown: Vec<_> = plan.refusals.iter().filter(grown).map(|refusal| refusal.key.clone()).collect();
+    plan.steps.retain(|step| !grown.contains(&step.object.key));
 }
 
 /// Field managers of tools that people use by hand; they stop by themselves.

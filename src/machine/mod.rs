@@ -83,6 +83,18 @@ pub enum Baseline {
     Unreadable(Cause),
 }
 
+/// What the record has of the baseline. That it is the same is seen once for each release: it costs more than most steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Packing {
+    /// Nobody has looked.
+    #[default]
+    Unseen,
+    /// The record's release unpacks to the baseline.
+    Same,
+    /// … and is all that there is of it.
+    Alone,
+}
+
 /// The machine's state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
@@ -120,8 +132,7 @@ pub struct Machine {
     /// The record as the cluster has it, as far as known.
     saved: Record,
     baseline: Baseline,
-    /// The settled release is to be had from the record again.
-    dozing: bool,
+    packing: Packing,
     /// The settled file becomes just what ran, with today's hks and settings.
     fits: bool,
     /// The baseline is what today's hks makes of the settled file: a record of the format before does not say what ran.
@@ -138,6 +149,9 @@ pub struct Machine {
     limited: Option<limit::Limited>,
     /// The last news.
     told: Option<News>,
+    /// The newest setting of a secret that the newest commit was begun again for. It is by the clock of who set it: one that
+    /// is ahead must not make it begin again and again.
+    heeded: Option<Timestamp>,
     /// What the newest commit waits for.
     blockers: Vec<Until>,
     /// Old versions of blue/green apps, and when each goes.
@@ -168,7 +182,7 @@ impl Machine {
             lost: vec![],
             context,
             baseline: Baseline::Nothing,
-            dozing: false,
+            packing: Packing::default(),
             fits: false,
             unproven: false,
             next_pass: PassId::default(),
@@ -178,6 +192,7 @@ impl Machine {
             health: health::Health::default(),
             limited: None,
             told: None,
+            heeded: None,
             blockers: vec![],
             retiring: BTreeMap::new(),
             dismissed: BTreeMap::new(),
@@ -192,17 +207,23 @@ impl Machine {
     /// At rest: gives up what can be had again from the record, and returns whether it did. Thousands of Stacks rest most of the
     /// time, and the objects of a release take more room than all else. [`Machine::wake_at`] says what it says after a step.
     pub fn doze(&mut self) -> bool {
-        let unpacked = self.record.settled.as_ref().and_then(|release| release.manifest().ok().flatten());
-        let same = matches!((&self.baseline, &unpacked), (Baseline::Kept(kept), Some(again)) if **kept == *again);
-        if same && matches!(self.state, State::Resting(_)) {
-            self.baseline = Baseline::Nothing;
-            self.dozing = true;
+        if matches!(self.state, State::Resting(_)) {
+            if let (Packing::Unseen, Baseline::Kept(kept), Some(release)) =
+                (self.packing, &self.baseline, &self.record.settled)
+                && matches!(release.manifest(), Ok(Some(again)) if **kept == again)
+            {
+                self.packing = Packing::Same;
+            }
+            if self.packing == Packing::Same {
+                self.baseline = Baseline::Nothing;
+                self.packing = Packing::Alone;
+            }
         }
-        self.dozing
+        self.packing == Packing::Alone
     }
 
     fn awake(&mut self) {
-        if std::mem::take(&mut self.dozing) {
+        if self.packing == Packing::Alone {
             self.remember_baseline();
         }
     }
@@ -210,7 +231,10 @@ impl Machine {
     fn remember_baseline(&mut self) {
         let Some(release) = &self.record.settled else { return };
         self.baseline = match release.manifest() {
-            Ok(Some(manifest)) => Baseline::Kept(Arc::new(manifest)),
+            Ok(Some(manifest)) => {
+                self.packing = Packing::Same;
+                Baseline::Kept(Arc::new(manifest))
+            }
             Ok(None) => {
                 self.unproven = true;
                 match self.rendered(&release.document(), &release.revision) {
@@ -408,12 +432,13 @@ impl Turn<'_> {
             return;
         }
         let record = &self.machine.record;
-        if let Some(held) = record.held.clone().filter(|held| held.ending == Ending::Open) {
+        if let Some(held) = record.held.as_ref().filter(|held| held.ending == Ending::Open).cloned() {
             self.go_back(&held);
-        } else if let Some(attempt) = record.attempt.clone()
-            && let (Some(_), Some(cause)) = (&attempt.wish, attempt.failed)
+        } else if let Some(attempt) = &record.attempt
+            && let (Some(_), Some(cause)) = (&attempt.wish, attempt.failed.clone())
         {
-            self.go_back_from_wish(attempt.revision, cause, attempt.started);
+            let (revision, started) = (attempt.revision.clone(), attempt.started);
+            self.go_back_from_wish(revision, cause, started);
         }
     }
 

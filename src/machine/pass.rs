@@ -187,7 +187,7 @@ impl Pass {
         let apart = |stage: Stage| (stage == Stage::Preflight) == (self.stage == Stage::Preflight);
         let last =
             self.plan.steps.iter().all(|step| step.object.stage <= self.stage || step.object.stage == Stage::Jobs);
-        let steps = self.plan.steps.iter().map(|step| &step.object);
+        let steps = self.plan.steps.iter().map(|step| &*step.object);
         let here = steps.filter(|object| apart(object.stage) && object.stage <= self.stage);
         here.filter(|object| last || !object.started_is_enough || !rollout::started(object, live)).collect()
     }

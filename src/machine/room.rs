@@ -9,6 +9,7 @@ use crate::plan::{Live, bytes};
 use crate::rollout::{self, Cause};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How often it is looked.
 pub(super) const MEASURE_EVERY: SignedDuration = SignedDuration::from_mins(10);
@@ -66,7 +67,7 @@ fn size(claim: &Object, live: &Live) -> Option<(String, u64)> {
 }
 
 /// The volumes of databases and caches: their pods have the means to be asked.
-fn volumes(objects: &[Object]) -> Vec<Volume> {
+fn volumes(objects: &[Arc<Object>]) -> Vec<Volume> {
     let servers = objects.iter().filter(|object| object.key.kind == Kind::StatefulSet);
     let volumes = servers.flat_map(|server| {
         let pod = &server.body["spec"]["template"]["spec"];

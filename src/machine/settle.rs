@@ -1,7 +1,7 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
 use super::pass::{Origin, Pass, Station, Toward, glance};
-use super::{Baseline, Contents, State, Turn};
+use super::{Baseline, Contents, Packing, State, Turn};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data};
 use crate::plan::{self, Live, Owned};
@@ -168,13 +168,13 @@ impl Turn<'_> {
                 };
                 // the record may be kept only by a later pass, and what it says must hold until then
                 machine.baseline = Baseline::Kept(pass.manifest.clone());
-                (machine.fits, machine.unproven) = (true, false);
+                (machine.fits, machine.unproven, machine.packing) = (true, false, Packing::Unseen);
                 machine.health.prove();
                 machine.lost.clear();
             }
             (Toward::Nothing { wish }, _) => {
                 record.settled = None;
-                machine.baseline = Baseline::Nothing;
+                (machine.baseline, machine.packing) = (Baseline::Nothing, Packing::Unseen);
                 let revision = head.unwrap_or_else(|| pass.revision.clone());
                 let mut held = requested(wish.by.clone(), revision, machine.head_content.clone(), pass.started, now);
                 held.cause = Cause::Refused {
@@ -262,26 +262,14 @@ fn deployment(
 ) -> Deployment {
     let took = Duration::try_from(now.duration_since(pass.started)).unwrap_or_default();
     let url = pass.manifest.urls.first().map(|url| url.url.as_str());
-    let succeeded = Deployment {
-        revision: pass.revision.clone(),
-        started: pass.started,
-        ended: now,
-        outcome: Outcome::Succeeded,
-        cause: None,
-        back_to: None,
-        ending: Ending::Open,
-        description: report::succeeded(pass.manifest.apps.len(), pass.manifest.databases.len(), took, url),
-        jobs: jobs(pass, live),
-    };
-    let back = |revision, cause: &Cause, to: Option<Revision>| Deployment {
-        revision,
-        outcome: Outcome::RolledBack,
-        description: report::rolled_back(to.as_ref(), cause, &pass.kept, ending),
-        cause: Some(cause.clone()),
-        back_to: to,
-        ending: ending.clone(),
-        jobs: BTreeMap::new(),
-        ..succeeded.clone()
+    let times = (pass.started, now);
+    let back = |revision, cause: &Cause, to: Option<Revision>| {
+        let description = report::rolled_back(to.as_ref(), cause, &pass.kept, ending);
+        Deployment {
+            back_to: to,
+            ending: ending.clone(),
+            ..Deployment::new(revision, times, Outcome::RolledBack, Some(cause.clone()), description)
+        }
     };
     match (&pass.toward, &pass.origin) {
         (Toward::Back { from, cause }, _) => back(from.clone(), cause, to),
@@ -293,7 +281,11 @@ fn deployment(
             let cause = Cause::Requested { by: wish.by.clone() };
             back(head.unwrap_or(&pass.revision).clone(), &cause, Some(pass.revision.clone()))
         }
-        _ => succeeded,
+        _ => {
+            let description = report::succeeded(pass.manifest.apps.len(), pass.manifest.databases.len(), took, url);
+            let succeeded = Deployment::new(pass.revision.clone(), times, Outcome::Succeeded, None, description);
+            Deployment { jobs: jobs(pass, live), ..succeeded }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a pass goes on: each request is sent, its reply taken, and the next station follows from it.
 
+use super::drift::data_lost;
 use super::pass::{
     BACKOFF, Origin, PATIENT_BACKOFF, Pass, REFUSALS, Station, TELL_AFTER, Target, Toward, backoff, may_be_undone,
 };
@@ -93,8 +94,8 @@ impl Turn<'_> {
 
     /// Sends the request of the station, for the first time or again.
     pub(super) fn send(&mut self) {
-        let (record, live) = (self.machine.record.clone(), self.live);
-        let Some(pass) = self.pass() else { return };
+        let (machine, live) = (&mut *self.machine, self.live);
+        let State::Passing(pass) = &mut machine.state else { return };
         pass.retry_at = None;
         let id = pass.id;
         let effect = match &pass.station {
@@ -103,7 +104,9 @@ impl Turn<'_> {
                 let work = pass.plan.steps.iter().filter(|step| step.action != Action::Keep);
                 Effect::Check(id, work.cloned().collect())
             }
-            Station::Saving | Station::Dooming | Station::Settling => Effect::Save(id, Box::new(record)),
+            Station::Saving | Station::Dooming | Station::Settling => {
+                Effect::Save(id, Box::new(machine.record.clone()))
+            }
             Station::Applying => Effect::Apply(id, pass.plan.work(pass.stage).cloned().collect()),
             Station::Probing => Effect::Probe(id, pass.manifest.urls.clone()),
             Station::Inspecting => Effect::Inspect(id, asked(&pass.gone, live)),
@@ -177,7 +180,9 @@ impl Turn<'_> {
     pub(super) fn apply(&mut self, stage: Stage) {
         let Some(pass) = self.pass() else { return };
         pass.stage = stage;
-        self.plan_again();
+        if let Some(cause) = self.plan_again() {
+            return self.has_lost_data(cause);
+        }
         let Some(pass) = self.pass() else { return };
         if pass.plan.work(stage).next().is_some() {
             self.go(Station::Applying);
@@ -186,16 +191,31 @@ impl Turn<'_> {
         }
     }
 
-    /// What an earlier stage has made, or somebody has changed meanwhile, counts for the rest of the way.
-    fn plan_again(&mut self) {
-        let live = self.live;
-        let inventory = self.machine.record.inventory.clone();
+    /// A volume of the settled release went while the pass was under way: an empty one in its place would hide that.
+    fn has_lost_data(&mut self, cause: Cause) {
         let Some(pass) = self.pass() else { return };
+        if pass.is_back() {
+            pass.refused = Some(cause);
+            self.settle();
+        } else {
+            self.fail(cause);
+        }
+    }
+
+    /// What an earlier stage has made, or somebody has changed meanwhile, counts for the rest of the way. Tells what can't be
+    /// made again.
+    fn plan_again(&mut self) -> Option<Cause> {
+        let (machine, live) = (&mut *self.machine, self.live);
+        let State::Passing(pass) = &mut machine.state else { return None };
         // drift is put back as it was found; what changes meanwhile is the next drift
         if pass.toward == Toward::Heal || pass.stage == Stage::Preflight {
-            return;
+            return None;
         }
-        let plan = plan::compare(&pass.manifest, live, &inventory);
+        let plan = plan::compare(&pass.manifest, live, &machine.record.inventory);
+        if let Some(cause) = data_lost(&machine.stack, &plan.lost) {
+            machine.lost = plan.lost;
+            return Some(cause);
+        }
         let mut again: Vec<Step> =
             plan.steps.into_iter().filter(|step| step.object.stage != Stage::Preflight).collect();
         if pass.is_back() {
@@ -204,6 +224,7 @@ impl Turn<'_> {
         }
         pass.plan.steps.retain(|step| step.object.stage == Stage::Preflight);
         pass.plan.steps.extend(again);
+        None
     }
 
     /// The objects of a stage are as they should be: wait for them, except when only drift is put back.
@@ -269,12 +290,23 @@ impl Turn<'_> {
         if pass.plan.steps.iter().any(|step| step.action != Action::Keep && !step.renews()) {
             self.machine.drift_corrected += 1;
         }
+        self.settle_what_was_made();
         self.rest_again();
+    }
+
+    /// A volume that was made anew since a person wanted that belongs to the settled release like the others.
+    fn settle_what_was_made(&mut self) {
+        let machine = &mut *self.machine;
+        let State::Passing(pass) = &machine.state else { return };
+        let inventory = &mut machine.record.inventory;
+        let new = inventory.iter_mut().filter(|owned| !owned.settled && pass.manifest.get(&owned.key).is_some());
+        if new.map(Owned::settle).count() > 0 {
+            self.save_aside();
+        }
     }
 
     /// Takes the reply to a request.
     pub(super) fn reply(&mut self, id: PassId, reply: Reply) {
-        let record = self.machine.record.clone();
         let Some(pass) = self.pass() else { return self.reply_at_rest(id, reply) };
         let expected = match (&reply, &pass.station) {
             (Reply::Turn, at) => *at == Station::Queued,
@@ -294,7 +326,7 @@ impl Turn<'_> {
         pass.in_flight = false;
         let at = pass.station.clone();
         if matches!(reply, Reply::Saved(Ok(()))) {
-            self.machine.saved = record;
+            self.machine.saved.clone_from(&self.machine.record);
         }
         // what has settled is told before the next commit is begun
         if at == Station::Settling && matches!(reply, Reply::Saved(Ok(()))) {

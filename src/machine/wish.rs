@@ -94,7 +94,10 @@ impl Turn<'_> {
         }
         if accept_data_loss {
             let lost = std::mem::take(&mut self.machine.lost);
-            self.machine.record.inventory.retain(|owned| !lost.contains(&owned.key));
+            // they stay written down, but as what may be made
+            for owned in self.machine.record.inventory.iter_mut().filter(|owned| lost.contains(&owned.key)) {
+                owned.settled = false;
+            }
         }
         self.machine.record.answer(wish, self.now, None);
         self.machine.record.held = None;

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Label with the Stack's name on every object and pod; the watches select by [`MANAGED_BY`].
@@ -209,8 +210,8 @@ pub struct Manifest {
     pub stack: StackName,
     /// The commit.
     pub revision: Revision,
-    /// Objects in the order of creation.
-    pub objects: Vec<Object>,
+    /// Objects in the order of creation. Plans share them: there is one at each look, and most of it is what was there before.
+    pub objects: Vec<Arc<Object>>,
     /// Public addresses.
     pub urls: Vec<PublicUrl>,
     /// Apps in order of name.
@@ -245,7 +246,7 @@ impl Manifest {
 
     /// The object named `key`.
     pub fn get(&self, key: &ObjectKey) -> Option<&Object> {
-        self.objects.iter().find(|object| object.key == *key)
+        self.objects.iter().find(|object| object.key == *key).map(|object| &**object)
     }
 
     /// A digest of what it makes of the project: equal for those that [`Manifest::same_objects`].
@@ -258,15 +259,14 @@ impl Manifest {
 
     /// Whether both describe the same objects, whatever their revisions are. Jobs of a release carry its revision in their
     /// names, and only what they do counts.
-    pub fn same_objects(&self, other: &Self) -> bool {
-        let lasting =
-            |manifest: &Self| manifest.objects.iter().filter(|o| o.stage.lasts()).cloned().collect::<Vec<_>>();
-        let jobs = |manifest: &Self| {
-            let jobs = manifest.objects.iter().filter(|o| o.stage == Stage::Jobs);
-            jobs.map(|job| job.body["spec"].clone()).collect::<Vec<_>>()
+    pub fn same_objects<'a>(&'a self, other: &'a Self) -> bool {
+        let lasting = |manifest: &'a Self| manifest.objects.iter().filter(|object| object.stage.lasts());
+        let jobs = |manifest: &'a Self| {
+            let jobs = manifest.objects.iter().filter(|object| object.stage == Stage::Jobs);
+            jobs.map(|job| &job.body["spec"])
         };
-        lasting(self) == lasting(other)
-            && jobs(self) == jobs(other)
+        lasting(self).eq(lasting(other))
+            && jobs(self).eq(jobs(other))
             && self.deploy == other.deploy
             && self.urls == other.urls
             && self.needed == other.needed
@@ -324,6 +324,6 @@ pub fn render(spec: &Spec, revision: &Revision, context: &Context) -> Manifest {
         needed,
         impossible,
         deploy: spec.deploy.clone(),
-        objects,
+        objects: objects.into_iter().map(Arc::new).collect(),
     }
 }

@@ -103,7 +103,7 @@ mod tests {
         let key = ObjectKey::new(Kind::Deployment, "todo-web");
         let object =
             Object { key: key.clone(), stage: Stage::Apps(0), body, recipe: [].into(), started_is_enough: false };
-        let manifest = Manifest { objects: vec![object], ..Manifest::empty(stack, Revision::new("a")) };
+        let manifest = Manifest { objects: vec![object.into()], ..Manifest::empty(stack, Revision::new("a")) };
         let live = json!({ "metadata": { "managedFields": managed } });
         let live = Live { objects: [(key, Arc::new(live))].into(), ..Live::default() };
         added(&manifest, &live).into_iter().map(|added| (added.by, added.fields)).collect()

@@ -7,6 +7,7 @@ use crate::manifest::SECRET_SET_ANNOTATION;
 use kube_quantity::ParsedQuantity;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// One field that is not as it should be.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -40,12 +41,34 @@ impl Difference {
 /// Differences of `live` from `wanted`, in the order of the fields.
 pub fn differences(wanted: &Value, live: &Value) -> Vec<Difference> {
     let mut found = vec![];
-    walk("", wanted, Some(live), &mut found);
+    walk(Field::Root, wanted, Some(live), &mut found);
     found
 }
 
-fn walk(field: &str, wanted: &Value, live: Option<&Value>, found: &mut Vec<Difference>) {
-    let mut differ = || found.push(Difference { field: field.into(), live: live.map(show), wanted: show(wanted) });
+/// Where a value stands. It becomes text only where something differs: at most looks nothing does.
+#[derive(Clone, Copy)]
+enum Field<'a> {
+    Root,
+    Named(&'a Field<'a>, &'a str),
+    /// The element of a list that this value tells from the others.
+    Of(&'a Field<'a>, &'a Value),
+    At(&'a Field<'a>, usize),
+}
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Root => Ok(()),
+            Field::Named(Field::Root, name) => f.write_str(name),
+            Field::Named(above, name) => write!(f, "{above}.{name}"),
+            Field::Of(above, value) => write!(f, "{above}[{}]", show(value)),
+            Field::At(above, index) => write!(f, "{above}[{index}]"),
+        }
+    }
+}
+
+fn walk(field: Field<'_>, wanted: &Value, live: Option<&Value>, found: &mut Vec<Difference>) {
+    let mut differ = || found.push(Difference { field: field.to_string(), live: live.map(show), wanted: show(wanted) });
     match (wanted, live) {
         // the API server leaves out empty fields
         (Value::Object(map), None) if map.is_empty() => {}
@@ -53,26 +76,26 @@ fn walk(field: &str, wanted: &Value, live: Option<&Value>, found: &mut Vec<Diffe
         (Value::String(text), None) if text.is_empty() => {}
         (Value::Object(wanted), Some(Value::Object(live))) => {
             for (name, value) in wanted {
-                let below = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
-                walk(&below, value, live.get(name), found);
+                walk(Field::Named(&field, name), value, live.get(name), found);
             }
         }
         (Value::Array(items), Some(Value::Array(others))) => match list_key(items) {
             Some(key) => {
                 for item in items {
-                    let below = format!("{field}[{}]", show(&item[key]));
-                    walk(&below, item, others.iter().find(|other| other[key] == item[key]), found);
+                    let other = others.iter().find(|other| other[key] == item[key]);
+                    walk(Field::Of(&field, &item[key]), item, other, found);
                 }
             }
             None if items.len() == others.len() => {
                 for (index, (item, other)) in items.iter().zip(others).enumerate() {
-                    walk(&format!("{field}[{index}]"), item, Some(other), found);
+                    walk(Field::At(&field, index), item, Some(other), found);
                 }
             }
             None => differ(),
         },
         (Value::String(wanted), Some(Value::String(live))) if wanted == live => {}
-        (Value::String(wanted), Some(Value::String(live))) if is_quantity(field) && same_quantity(wanted, live) => {}
+        (Value::String(wanted), Some(Value::String(live)))
+            if is_quantity(&field.to_string()) && same_quantity(wanted, live) => {}
         (wanted, Some(live)) if wanted == live => {}
         _ => differ(),
     }
@@ -80,11 +103,11 @@ fn walk(field: &str, wanted: &Value, live: Option<&Value>, found: &mut Vec<Diffe
 
 /// The field that tells the elements of a list of objects apart, if one does for all of them.
 fn list_key(items: &[Value]) -> Option<&'static str> {
+    // several files of one volume share its name
+    let unique = |at: usize, value: &Value, key: &str| items[..at].iter().all(|before| before[key] != *value);
     let names = |key: &&str| {
-        let values: Vec<_> = items.iter().filter_map(|item| item.get(*key)).collect();
-        // several files of one volume share its name
-        let unique = values.iter().enumerate().all(|(at, value)| !values[..at].contains(value));
-        !items.is_empty() && values.len() == items.len() && unique
+        let told = |(at, item): (usize, &Value)| item.get(*key).is_some_and(|value| unique(at, value, key));
+        !items.is_empty() && items.iter().enumerate().all(told)
     };
     LIST_KEYS.into_iter().find(|key| names(key))
 }

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// An object that hks made: the only ones that it may ever delete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +65,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// As it should be.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// What is done.
     pub action: Action,
     /// The Service holds ports or selectors that must be taken away explicitly.
@@ -227,27 +228,30 @@ pub fn may_go(current: &Value) -> bool {
     current["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete"
 }
 
-fn step(object: &Object, current: Option<&Value>, live: &Live, manifest: &Manifest) -> Step {
+fn step(object: &Arc<Object>, current: Option<&Value>, live: &Live, manifest: &Manifest) -> Step {
     let mut step =
-        Step { object: object.clone(), action: Action::Create, strip: false, irreversible: None, renew: false };
+        Step { object: Arc::clone(object), action: Action::Create, strip: false, irreversible: None, renew: false };
     // pods read a value when they start: another template makes new ones
     if matches!(object.key.kind, Kind::Deployment | Kind::StatefulSet)
         && let Some(at) = secrets_set(&object.body, current, live)
     {
-        step.object.body["spec"]["template"]["metadata"]["annotations"][SECRET_SET_ANNOTATION] = at.into();
+        let annotations = &mut Arc::make_mut(&mut step.object).body["spec"]["template"]["metadata"]["annotations"];
+        annotations[SECRET_SET_ANNOTATION] = at.into();
     }
     step.renew = !object.recipe.is_empty() && is_used(&object.key.name, live);
     // a claim keeps the class that it was made of: the field can't be changed
     if object.key.kind == Kind::PersistentVolumeClaim
-        && let (Some(current), Some(spec)) = (current, step.object.body["spec"].as_object_mut())
-        && spec.contains_key("storageClassName")
+        && let Some(current) = current
+        && object.body["spec"].get("storageClassName").is_some()
     {
-        spec.insert("storageClassName".into(), current["spec"]["storageClassName"].clone());
+        let class = current["spec"]["storageClassName"].clone();
+        Arc::make_mut(&mut step.object).body["spec"]["storageClassName"] = class;
     }
     let Some(current) = current else {
         // an autoscaler takes some time to look: until then it is as many as serve now, or as few as it may be
         if object.key.kind == Kind::Deployment && object.body["spec"].get("replicas").is_none() {
-            step.object.body["spec"]["replicas"] = scale_at_first(object, live, manifest).into();
+            let replicas = scale_at_first(object, live, manifest).into();
+            Arc::make_mut(&mut step.object).body["spec"]["replicas"] = replicas;
         }
         return step;
     };
@@ -275,7 +279,7 @@ fn step(object: &Object, current: Option<&Value>, live: &Live, manifest: &Manife
     }
     // The autoscaler decides, but a field that hks owned and then leaves out would fall back to 1.
     if object.key.kind == Kind::Deployment && object.body["spec"].get("replicas").is_none() {
-        step.object.body["spec"]["replicas"] = current["spec"]["replicas"].clone();
+        Arc::make_mut(&mut step.object).body["spec"]["replicas"] = current["spec"]["replicas"].clone();
     }
     step.renew &= found.iter().any(|difference| difference.field.starts_with("data."));
     step.action = if found.is_empty() { Action::Keep } else { Action::Change(found) };
@@ -433,7 +437,7 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
         new.extend(images(&object.body).into_iter().filter(|i| !known.contains(i)).map(|image| (image, secret)));
     }
     let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
-    pods.map(|pod| step(&pod, live.get(&pod.key), live, manifest)).collect()
+    pods.map(Arc::new).map(|pod| step(&pod, live.get(&pod.key), live, manifest)).collect()
 }
 
 #[cfg(test)]

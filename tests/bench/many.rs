@@ -29,8 +29,8 @@ fn objects(number: usize, namespace: &str) -> Vec<(hks::ident::Kind, DynamicObje
     let context = hks::manifest::Context { namespace: namespace.into(), ..crate::pure::context() };
     let revision = hks::ident::Revision::new("0123456789abcdef0123456789abcdef01234567");
     let manifest = hks::manifest::render(&spec.unwrap().unwrap(), &revision, &context);
-    let object = |object: hks::manifest::Object| (object.key.kind, serde_json::from_value(object.body).unwrap());
-    manifest.objects.into_iter().map(object).collect()
+    let body = |body: &serde_json::Value| serde_json::from_value(body.clone()).unwrap();
+    manifest.objects.iter().map(|object| (object.key.kind, body(&object.body))).collect()
 }
 
 /// Makes the same objects without hks; how long the calls take, and how long until the controllers have seen all.

@@ -1,11 +1,21 @@
 //! What tests of the pure modules share.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::struct_excessive_bools,
+    reason = "tests"
+)]
 
+pub mod described;
+pub mod besides;
 pub mod generate;
 pub mod sim;
 pub mod simulated;
+pub mod watcher;
 
 use hks::manifest::{Context, Edge, EdgeTls, Gateway, Images};
 

@@ -7,16 +7,18 @@
 //! table into every database; `set NAME KEY TIME` sets a key of a Secret as a person.
 
 use super::context;
-use super::simulated::{Cluster, file, live};
+use super::described::describe;
+use super::simulated::{Cluster, Controllers, Objects, file};
 use hks::ident::{Kind, ObjectKey, Revision, StackName};
 use hks::machine::{Certificate, Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
 use hks::manifest::Context;
 use hks::plan::Live;
 use hks::record::{Record, Want, Wish};
-use hks::report;
+use hks::report::News;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// What the API server says where a quota is full.
 const FULL: &str =
@@ -25,7 +27,7 @@ const FULL: &str =
 /// A cluster that does what it is told, and a machine on it.
 pub struct Sim {
     pub machine: Machine,
-    pub objects: BTreeMap<ObjectKey, Value>,
+    pub objects: Objects,
     pub saved: Record,
     pub requests: VecDeque<Effect>,
     pub now: Timestamp,
@@ -35,7 +37,7 @@ pub struct Sim {
     pub log: Vec<String>,
     pub creations: BTreeMap<ObjectKey, usize>,
     wishes: u32,
-    pub wished: Option<(Wish, Option<Commit>)>,
+    wished: Vec<(Wish, Option<Commit>)>,
     pub manager: Option<String>,
     pub cluster: Cluster,
     pub context: Context,
@@ -50,11 +52,36 @@ pub struct Sim {
     /// Until when the certificate of the public address is valid, if it has one.
     certificate: Option<Timestamp>,
     /// The objects as the watches have seen them, if they are late.
-    pub seen: Option<BTreeMap<ObjectKey, Value>>,
-    /// What the machine has asked for and told.
-    pub effects: Vec<Effect>,
-    /// What hks has deleted: key and uid.
-    pub deleted: Vec<(ObjectKey, Value)>,
+    pub seen: Option<Objects>,
+    pub controllers: Controllers,
+    /// At rest the machine gives up what it can have again from the record.
+    pub dozes: bool,
+    /// What the machine has told.
+    pub news: Vec<News>,
+    /// What hks has deleted.
+    pub deleted: Vec<Deletion>,
+    /// What hks has made, with its uid, and whether the settled release has it.
+    pub made: Vec<(ObjectKey, String, bool)>,
+    /// What somebody else has made under labels of the Stack.
+    pub strangers: BTreeSet<ObjectKey>,
+    /// The API server's store as it was once.
+    backup: Option<(Objects, Record)>,
+}
+
+/// An object that hks has deleted, and what was known then.
+pub struct Deletion {
+    pub key: ObjectKey,
+    pub object: Arc<Value>,
+    /// The record says that hks has made it.
+    pub owned: bool,
+    /// It belongs to where the pass is headed.
+    pub wanted: bool,
+    /// A rollback deletes it.
+    pub back: bool,
+    /// A person wants everything gone …
+    pub destroys: bool,
+    /// … and the data as well.
+    pub data_may_go: bool,
 }
 
 impl Sim {
@@ -72,7 +99,7 @@ impl Sim {
             log: vec![],
             creations: BTreeMap::new(),
             wishes: 0,
-            wished: None,
+            wished: vec![],
             manager: None,
             cluster: Cluster::default(),
             context: context(),
@@ -82,20 +109,36 @@ impl Sim {
             free: 4096,
             certificate: None,
             seen: None,
-            effects: vec![],
+            controllers: Controllers::default(),
+            dozes: true,
+            news: vec![],
             deleted: vec![],
+            made: vec![],
+            strangers: BTreeSet::new(),
+            backup: None,
         }
     }
 
+    pub fn has_backup(&self) -> bool {
+        self.backup.is_some()
+    }
+
+    /// What the watches see.
+    pub fn live(&mut self) -> Live {
+        self.controllers.live(self.seen.as_ref().unwrap_or(&self.objects), &self.cluster)
+    }
+
     pub fn take(&mut self, event: Event) {
-        let live = live(self.seen.as_ref().unwrap_or(&self.objects), &self.cluster);
+        let live = self.live();
         // what a machine gives up at rest must never be missed
-        self.machine.doze();
+        if self.dozes {
+            self.machine.doze();
+        }
         for effect in self.machine.step(event, &live, self.now).0 {
-            self.effects.push(effect.clone());
             self.log.push(describe(&effect));
-            if !matches!(effect, Effect::News(_)) {
-                self.requests.push_back(effect);
+            match effect {
+                Effect::News(news) => self.news.push(news),
+                request => self.requests.push_back(request),
             }
         }
     }
@@ -129,6 +172,8 @@ impl Sim {
                     if known.is_none() {
                         self.uid += 1;
                         *self.creations.entry(key.clone()).or_default() += 1;
+                        let known = self.machine.baseline().is_some_and(|baseline| baseline.get(&key).is_some());
+                        self.made.push((key.clone(), self.uid.to_string(), known));
                     }
                     body["metadata"]["uid"] = known.unwrap_or_else(|| json!(self.uid.to_string()));
                     body["metadata"]["generation"] = json!(1);
@@ -144,8 +189,9 @@ impl Sim {
                         body["spec"]["template"]["spec"]["containers"][0]["image"] = json!(mutated);
                         made.push((key.clone(), hks::plan::differences(&step.object.body, &body)));
                     }
+                    let body = Arc::new(body);
                     if let Some(seen) = &mut self.seen {
-                        seen.insert(key.clone(), body.clone());
+                        seen.insert(key.clone(), Arc::clone(&body));
                     }
                     self.objects.insert(key, body);
                 }
@@ -167,21 +213,7 @@ impl Sim {
                 Event::Inspected(id, servers.into_iter().map(|server| (server, contents.clone())).collect())
             }
             Effect::Delete(id, keys) => {
-                let uid = |object: &Value| object["metadata"]["uid"].clone();
-                let seen = self.seen.clone();
-                // with the uid that was seen, or not at all
-                let meant = |key: &ObjectKey, object: &Value| {
-                    seen.as_ref().is_none_or(|seen| seen.get(key).is_some_and(|seen| uid(seen) == uid(object)))
-                };
-                for key in &keys {
-                    if let Some(object) = self.objects.get(key).filter(|object| meant(key, object)) {
-                        self.deleted.push((key.clone(), uid(object)));
-                    }
-                }
-                self.objects.retain(|key, object| {
-                    let lingers = self.cluster.jobs_linger && key.kind == Kind::Job;
-                    lingers || !keys.contains(key) || !meant(key, object)
-                });
+                self.delete(&keys);
                 Event::Deleted(id, Ok(()))
             }
             Effect::Explain(id, cause) => Event::Explained(id, cause.with_log("last words".into())),
@@ -191,6 +223,31 @@ impl Sim {
             self.take(reply);
         }
         true
+    }
+
+    /// Deletes each with the uid that was seen, or not at all.
+    fn delete(&mut self, keys: &[ObjectKey]) {
+        for key in keys {
+            let seen = self.seen.as_ref().unwrap_or(&self.objects).get(key);
+            let meant =
+                |object: &Arc<Value>| seen.is_some_and(|seen| seen["metadata"]["uid"] == object["metadata"]["uid"]);
+            let Some(object) = self.objects.get(key).filter(|object| meant(object)).cloned() else { continue };
+            if !(self.cluster.jobs_linger && key.kind == Kind::Job) {
+                self.objects.remove(key);
+            }
+            let State::Passing(pass) = &self.machine.state else { panic!("{key} is deleted at rest") };
+            let destroys = matches!(pass.toward, Toward::Nothing { .. });
+            let with_data = |wish: &Wish| wish.what == Want::Destroy { with_data: true };
+            self.deleted.push(Deletion {
+                owned: self.saved.inventory.iter().any(|owned| owned.key == *key),
+                wanted: pass.manifest.get(key).is_some(),
+                back: matches!(pass.toward, Toward::Back { .. }),
+                destroys,
+                data_may_go: matches!(&pass.toward, Toward::Nothing { wish } if with_data(wish)),
+                key: key.clone(),
+                object,
+            });
+        }
     }
 
     pub fn fail(&mut self, transient: bool) {
@@ -282,13 +339,13 @@ impl Sim {
     pub fn wish(&mut self, what: Want, to: Option<Commit>) {
         self.wishes += 1;
         let wish = Wish { id: self.wishes.to_string(), what, by: "a test".into(), at: self.now };
-        self.wished = Some((wish.clone(), to.clone()));
+        self.wished.push((wish.clone(), to.clone()));
         self.take(Event::Wish { wish, to: Ok(to) });
     }
 
     pub fn touch(&mut self) {
         if let Some(object) = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")) {
-            object["spec"]["replicas"] = json!(7);
+            Arc::make_mut(object)["spec"]["replicas"] = json!(7);
         }
         self.take(Event::Observed);
     }
@@ -311,6 +368,15 @@ impl Sim {
                 self.perform(false);
                 self.crash();
             }
+            ["lost", "twice"] => {
+                self.command("lost");
+                self.command("lost");
+            }
+            ["stop"] => {
+                // told to end, it takes the reply to the request in flight
+                self.perform(true);
+                self.crash();
+            }
             ["rollback", revision, kind] => {
                 let to = Commit { revision: Revision::new(*revision), content: file(kind) };
                 self.wish(Want::RollBack { to: (*revision).into() }, Some(to));
@@ -322,7 +388,14 @@ impl Sim {
             ["wish", "destroy"] => self.wish(Want::Destroy { with_data: false }, None),
             ["wish", "destroy-data"] => self.wish(Want::Destroy { with_data: true }, None),
             ["again"] => {
-                if let Some((wish, to)) = self.wished.clone() {
+                if let Some((wish, to)) = self.wished.last().cloned() {
+                    self.take(Event::Wish { wish, to: Ok(to) });
+                }
+            }
+            ["unfinished"] => {
+                // what the shell does after a restart
+                let begun = self.machine.unfinished_wish();
+                if let Some((wish, to)) = self.wished.iter().find(|(wish, _)| Some(wish) == begun).cloned() {
                     self.take(Event::Wish { wish, to: Ok(to) });
                 }
             }
@@ -351,12 +424,28 @@ impl Sim {
             ["going", name] => {
                 let (kind, name) = name.split_once('/').unwrap();
                 let object = self.objects.get_mut(&ObjectKey::new(Kind::named(kind).unwrap(), name)).unwrap();
-                object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+                Arc::make_mut(object)["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
                 self.take(Event::Observed);
             }
             ["lose", "record"] => {
                 self.saved = Record::default();
                 self.crash();
+            }
+            ["backup"] => self.backup = Some((self.objects.clone(), self.saved.clone())),
+            ["restore"] => {
+                (self.objects, self.saved) = self.backup.clone().unwrap();
+                self.seen = None;
+                self.crash();
+            }
+            ["clock", "back"] => self.now -= SignedDuration::from_secs(90),
+            ["stranger", name] => {
+                let (kind, name) = name.split_once('/').unwrap();
+                let key = ObjectKey::new(Kind::named(kind).unwrap(), name);
+                let labels = json!({"app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "todo"});
+                let object = json!({"metadata": {"name": name, "uid": format!("theirs-{name}"), "labels": labels}});
+                self.strangers.insert(key.clone());
+                self.objects.insert(key, Arc::new(object));
+                self.take(Event::Observed);
             }
             ["late"] => self.seen = Some(self.objects.clone()),
             ["prompt"] => {
@@ -367,23 +456,6 @@ impl Sim {
             ["certificate", until] => self.certificate = Some(until.parse().unwrap()),
             ["free", mebibytes] => self.free = mebibytes.parse().unwrap(),
             ["refuse", how] => self.refuses = *how == "on",
-            ["theirs", how] => {
-                let at = (*how == "changed").then_some(self.now);
-                self.cluster.taken.insert("theirs".into(), at);
-                self.take(Event::Observed);
-            }
-            ["jobs", how] => {
-                self.cluster.jobs_linger = *how == "linger";
-                if !self.cluster.jobs_linger {
-                    self.objects.retain(|key, _| key.kind != Kind::Job);
-                }
-                self.take(Event::Observed);
-            }
-            ["quota", how] => self.cluster.quota_full = *how == "full",
-            ["limits", "changed"] => {
-                self.cluster.limits = Some(self.now);
-                self.take(Event::Observed);
-            }
             ["mutate", image] => self.mutated = Some((*image).into()),
             ["pods", how] => {
                 self.cluster.pods = (*how).into();
@@ -391,7 +463,7 @@ impl Sim {
             }
             ["pause", how] => {
                 let web = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")).unwrap();
-                web["spec"]["paused"] = json!(*how == "on");
+                Arc::make_mut(web)["spec"]["paused"] = json!(*how == "on");
                 self.take(Event::Observed);
             }
             ["platform", branch, domain] => {
@@ -423,10 +495,10 @@ impl Sim {
                 let annotations = json!({"hks.hexabase.ai/secret-set": time});
                 let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
                 let secret = json!({"metadata": metadata, "data": {*key: Live::HIDDEN}});
-                self.objects.insert(ObjectKey::new(Kind::Secret, *name), secret);
+                self.objects.insert(ObjectKey::new(Kind::Secret, *name), Arc::new(secret));
                 self.take(Event::Observed);
             }
-            other => panic!("no command {other:?}"),
+            other => self.besides(other),
         }
     }
 
@@ -443,49 +515,5 @@ impl Sim {
                 format!("{toward} {:?} {:?}", pass.station, pass.stage)
             }
         }
-    }
-}
-
-pub fn describe(effect: &Effect) -> String {
-    let objects = |steps: &[hks::plan::Step]| {
-        let names = steps.iter().map(|step| {
-            let sign = if step.action == hks::plan::Action::Create { '+' } else { '~' };
-            format!("{sign}{}", step.object.key)
-        });
-        names.collect::<Vec<_>>().join(" ")
-    };
-    match effect {
-        Effect::Check(_, steps) => format!("check {}", objects(steps)),
-        Effect::Save(_, record) => {
-            let part = |name: &str, revision: Option<&Revision>| {
-                revision.map(|revision| format!(" {name}={revision}")).unwrap_or_default()
-            };
-            format!(
-                "save {} objects{}{}{}",
-                record.inventory.len(),
-                part("settled", record.settled.as_ref().map(|release| &release.revision)),
-                part("attempt", record.attempt.as_ref().map(|attempt| &attempt.revision)),
-                part("held", record.held.as_ref().map(|held| &held.revision)),
-            )
-        }
-        Effect::Apply(_, steps) => format!("apply {}", objects(steps)),
-        Effect::Probe(_, urls) => {
-            format!("probe {}", urls.iter().map(|url| url.url.as_str()).collect::<Vec<_>>().join(" "))
-        }
-        Effect::Measure(_, volumes) => {
-            format!("measure {}", volumes.iter().map(|volume| volume.claim.name.as_str()).collect::<Vec<_>>().join(" "))
-        }
-        Effect::Inspect(_, names) => format!("inspect {}", names.join(" ")),
-        Effect::Delete(_, keys) => {
-            format!("delete {}", keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
-        }
-        Effect::Explain(_, cause) => format!("explain {}", cause.label()),
-        Effect::Queue(_) => "queue".into(),
-        Effect::Who(key, field) => format!("who sets {key} {field}"),
-        Effect::News(news) => match (report::status(news), report::note(news)) {
-            (Some(status), _) => format!("report {} {}: {}", status.revision, status.state.word(), status.description),
-            (None, Some(note)) => format!("note {}: {}", note.reason, note.text),
-            (None, None) => format!("news {news:?}"),
-        },
     }
 }

@@ -35,6 +35,7 @@ pub fn file(kind: &str) -> Content {
             text(true, "2")
         ),
         "volume" => text(true, "2").replace("ports:", "volumes: {uploads: {mount: /data, size: 1Gi}}, ports:"),
+        "grown" => text(true, "2").replace("ports:", "volumes: {uploads: {mount: /data, size: 2Gi}}, ports:"),
         "badvolume" => {
             text(false, "missing").replace("ports:", "volumes: {uploads: {mount: /data, size: 1Gi}}, ports:")
         }
@@ -70,7 +71,7 @@ pub fn file(kind: &str) -> Content {
 }
 
 /// How the cluster is at the moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
     /// No room for what asks for more.
     pub full: bool,
@@ -91,45 +92,70 @@ pub struct Cluster {
 /// When everything in the simulated cluster was made.
 const MADE: &str = "2027-01-15T07:59:00Z";
 
-/// The cluster's controllers: what they would have made of the objects by now.
-pub fn live(objects: &BTreeMap<ObjectKey, Value>, cluster: &Cluster) -> Live {
-    let room = !cluster.full;
-    let mut all = objects.clone();
-    for (key, object) in objects {
-        match key.kind {
-            Kind::Deployment => all.extend(rollout(key, object, room, &cluster.pods)),
-            Kind::StatefulSet => {
-                let ready = i32::from(cluster.database.is_empty());
-                let status = json!({
-                    "observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": ready, "availableReplicas": ready,
-                });
-                let server = all.get_mut(key).unwrap();
-                server["status"] = status;
-                server["metadata"]["creationTimestamp"] = json!(MADE);
-                let pod = server_pod(key, object, &cluster.database);
-                all.insert(pod.0, pod.1);
-            }
-            Kind::Pod => {
-                let status = container(object["spec"]["containers"][0]["image"].as_str().unwrap(), true);
-                all.get_mut(key).unwrap()["status"] = status;
-                all.get_mut(key).unwrap()["spec"]["nodeName"] = json!("n");
-            }
-            Kind::Job => {
-                let command = &object["spec"]["template"]["spec"]["containers"][0]["command"][0];
-                if *command == "sleep" {
-                    all.get_mut(key).unwrap()["status"] = json!({"active": 1});
-                    continue;
-                }
-                let bad = *command == "false";
-                let condition =
-                    json!({"type": if bad { "Failed" } else { "Complete" }, "status": "True", "message": "it ended"});
-                all.get_mut(key).unwrap()["status"] = json!({"succeeded": i32::from(!bad), "conditions": [condition]});
-            }
-            _ => {}
+/// Objects by key, as they were written.
+pub type Objects = BTreeMap<ObjectKey, Arc<Value>>;
+
+/// The cluster's controllers. What they have made of an object is kept for as long as the object and the cluster stay as they are.
+#[derive(Clone, Debug, Default)]
+pub struct Controllers {
+    cluster: Cluster,
+    made: BTreeMap<ObjectKey, (Arc<Value>, Objects)>,
+}
+
+impl Controllers {
+    /// What they would have made of the objects by now.
+    pub fn live(&mut self, objects: &Objects, cluster: &Cluster) -> Live {
+        if self.cluster != *cluster {
+            self.cluster = cluster.clone();
+            self.made.clear();
         }
+        let mut all = objects.clone();
+        for (key, object) in objects {
+            let known = self.made.get(key).filter(|(of, _)| Arc::ptr_eq(of, object));
+            if known.is_none() {
+                let made = controlled(key, object, cluster);
+                let made = made.into_iter().map(|(key, object)| (key, Arc::new(object))).collect();
+                self.made.insert(key.clone(), (Arc::clone(object), made));
+            }
+            let made = self.made.get(key).into_iter().flat_map(|(_, made)| made);
+            all.extend(made.map(|(key, object)| (key.clone(), Arc::clone(object))));
+        }
+        Live { objects: all, events: vec![], limits: cluster.limits, taken: cluster.taken.clone() }
     }
-    let objects = all.into_iter().map(|(key, object)| (key, Arc::new(object))).collect();
-    Live { objects, events: vec![], limits: cluster.limits, taken: cluster.taken.clone() }
+}
+
+/// What becomes of an object, and what is made for it.
+fn controlled(key: &ObjectKey, object: &Value, cluster: &Cluster) -> Vec<(ObjectKey, Value)> {
+    let mut now = object.clone();
+    match key.kind {
+        Kind::Deployment => rollout(key, object, !cluster.full, &cluster.pods),
+        Kind::StatefulSet => {
+            let ready = i32::from(cluster.database.is_empty());
+            now["status"] = json!({
+                "observedGeneration": 1, "updatedReplicas": 1, "readyReplicas": ready, "availableReplicas": ready,
+            });
+            now["metadata"]["creationTimestamp"] = json!(MADE);
+            vec![(key.clone(), now), server_pod(key, object, &cluster.database)]
+        }
+        Kind::Pod => {
+            now["status"] = container(object["spec"]["containers"][0]["image"].as_str().unwrap(), true);
+            now["spec"]["nodeName"] = json!("n");
+            vec![(key.clone(), now)]
+        }
+        Kind::Job => {
+            let command = &object["spec"]["template"]["spec"]["containers"][0]["command"][0];
+            if *command == "sleep" {
+                now["status"] = json!({"active": 1});
+                return vec![(key.clone(), now)];
+            }
+            let bad = *command == "false";
+            let condition =
+                json!({"type": if bad { "Failed" } else { "Complete" }, "status": "True", "message": "it ended"});
+            now["status"] = json!({"succeeded": i32::from(!bad), "conditions": [condition]});
+            vec![(key.clone(), now)]
+        }
+        _ => vec![],
+    }
 }
 
 /// The pod of a database server.

@@ -1,139 +1,25 @@
 //! A world for one cluster test: a project of its own on the real cluster, a real git repository, a real daemon.
 //!
-//! The cluster is the kit's (`tests/cluster`), brought up if need be, or the one that `HKS_TEST_KUBECONFIG` names. Each world
-//! has its own namespace, folder and port, and takes them away again, also after a failed test; worlds of runs that were
-//! killed are taken away by the next run.
+//! Each world has its own namespace, folder and port, and takes them away again, also after a failed test; worlds of runs that
+//! were killed are taken away by the next run.
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "tests")]
 #![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unused_self, reason = "tests")]
 
 mod ask;
+mod kit;
+mod run;
 
 pub use ask::{Client, get_json, request};
+pub use kit::{Forge, Kit, client, kit, on_host};
 
-use hks::shell::cluster::connection::Place;
-use hks::shell::cluster::target::{Host, VCluster};
+use kit::kubectl_on;
 use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-
-/// How the cluster is reached.
-pub struct Kit {
-    /// Kubeconfig that the daemon gets: the host's of a vCluster, or the cluster's own.
-    pub kubeconfig: PathBuf,
-    /// Kubeconfig of the cluster that Stacks are deployed to.
-    pub inner: PathBuf,
-    /// The vCluster.
-    pub vcluster: Option<String>,
-    /// kubectl.
-    pub kubectl: String,
-    /// Registry with the test images.
-    pub registry: String,
-    /// Domain of public URLs.
-    pub domain: String,
-    /// Domain of public URLs by HTTPS, and the authority that its certificates are of.
-    pub tls: Option<(String, PathBuf)>,
-    /// A Gateway with the listeners `web` and `websecure`, as projects see it.
-    pub gateway: Option<String>,
-    /// The forge, its user and the file with its token and password.
-    pub forge: Option<Forge>,
-}
-
-/// A real forge.
-pub struct Forge {
-    pub url: String,
-    pub user: String,
-    pub token: PathBuf,
-    pub password: PathBuf,
-}
-
-/// The cluster; the first call brings it up.
-pub fn kit() -> &'static Kit {
-    static KIT: OnceLock<Kit> = OnceLock::new();
-    KIT.get_or_init(|| {
-        let kit = find_kit();
-        sweep(&kit);
-        kit
-    })
-}
-
-fn find_kit() -> Kit {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let Some(own) = variable("HKS_TEST_KUBECONFIG") {
-        return Kit {
-            kubeconfig: own.clone().into(),
-            inner: own.into(),
-            vcluster: None,
-            kubectl: variable("HKS_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into()),
-            registry: variable("HKS_TEST_REGISTRY").unwrap_or_else(|| "127.0.0.1:5000".into()),
-            domain: variable("HKS_TEST_DOMAIN").unwrap_or_else(|| "apps.localhost:18080".into()),
-            tls: None,
-            gateway: None,
-            forge: None,
-        };
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/cluster");
-    let up = Command::new("bash").arg(&script).arg("up").status().expect("bash runs");
-    assert!(up.success(), "the test cluster did not come up; see above, or set HKS_TEST_KUBECONFIG");
-    let env = Command::new("bash").arg(&script).arg("env").output().expect("bash runs").stdout;
-    let env = String::from_utf8(env).expect("text");
-    let read = |name: &str| {
-        let line = env.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
-        line.unwrap_or_else(|| panic!("cluster env prints no {name}")).trim_matches(['"', '\'']).to_owned()
-    };
-    Kit {
-        kubeconfig: read("HKS_KIT_KUBECONFIG").into(),
-        inner: read("HKS_KIT_VCLUSTER_KUBECONFIG").into(),
-        vcluster: Some(read("HKS_KIT_VCLUSTER")),
-        kubectl: read("HKS_KIT_KUBECTL"),
-        registry: read("HKS_KIT_REGISTRY"),
-        domain: read("HKS_KIT_DOMAIN"),
-        tls: Some((read("HKS_KIT_TLS_DOMAIN"), read("HKS_KIT_CA").into())),
-        gateway: Some(read("HKS_KIT_GATEWAY")),
-        forge: Some(Forge {
-            url: read("HKS_KIT_FORGE_URL"),
-            user: read("HKS_KIT_FORGE_USER"),
-            token: read("HKS_KIT_FORGE_TOKEN_FILE").into(),
-            password: read("HKS_KIT_FORGE_PASSWORD_FILE").into(),
-        }),
-    }
-}
-
-/// Takes away what killed runs left: projects whose test process is gone.
-fn sweep(kit: &Kit) {
-    let args = [
-        "get",
-        "namespaces",
-        "-l",
-        "hks-test",
-        "-o",
-        "jsonpath={range .items[*]}{.metadata.name} {.metadata.labels.hks-test}{'\\n'}{end}",
-    ];
-    let list = kubectl_on(kit, &args);
-    for line in String::from_utf8_lossy(&list.stdout).lines() {
-        let Some((name, pid)) = line.split_once(' ') else { continue };
-        if !Path::new(&format!("/proc/{pid}")).exists() {
-            kubectl_on(kit, &["delete", "namespace", name, "--wait=false"]);
-        }
-    }
-}
-
-fn kubectl_on(kit: &Kit, args: &[&str]) -> Output {
-    Command::new(&kit.kubectl).arg("--kubeconfig").arg(&kit.inner).args(args).output().expect("kubectl runs")
-}
-
-/// Runs kubectl on the host cluster.
-pub fn on_host(args: &[&str]) -> String {
-    let kit = kit();
-    let output =
-        Command::new(&kit.kubectl).arg("--kubeconfig").arg(&kit.kubeconfig).args(args).output().expect("kubectl runs");
-    assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
 
 /// One test's world.
 pub struct World {
@@ -346,36 +232,6 @@ impl World {
         kubectl_on(kit(), &all)
     }
 
-    /// Runs hks in the project.
-    pub fn hks(&self, args: &[&str]) -> Output {
-        self.hks_with(args, "")
-    }
-
-    /// Runs hks in the project with this on its standard input.
-    pub fn hks_with(&self, args: &[&str], input: &str) -> Output {
-        let kit = kit();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hks"));
-        // what the person at this machine has set is none of the test's business
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HKS_")) {
-            command.env_remove(name);
-        }
-        command
-            .args(args)
-            .current_dir(self.work())
-            .env("HKS_KUBECONFIG", &kit.kubeconfig)
-            .env("HKS_NAMESPACE", &self.namespace)
-            .env("HKS_DOMAIN", &kit.domain)
-            .env("HKS_REDIS_IMAGE", format!("{}/redis:{{version}}", kit.registry))
-            .env("HKS_PGBOUNCER_IMAGE", format!("{}/pgbouncer:1", kit.registry))
-            .env("HKS_POSTGRES_IMAGE", format!("{}/postgres:{{version}}", kit.registry));
-        if let Some(vcluster) = &kit.vcluster {
-            command.env("HKS_VCLUSTER", vcluster);
-        }
-        let file = self.folder.path().join("input");
-        std::fs::write(&file, input).expect("written");
-        command.stdin(File::open(&file).expect("readable")).output().expect("hks runs")
-    }
-
     /// Copies a folder of the project's examples to the root of the repository.
     pub fn copy_example(&self, name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
@@ -467,22 +323,6 @@ pub fn until(seconds: u64, mut is: impl FnMut() -> bool) -> bool {
 fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
-}
-
-/// A client of the cluster that Stacks are deployed to, and what it runs on.
-pub fn client() -> (tokio::runtime::Runtime, kube::Client) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let kit = kit();
-    let place = Place {
-        host: Host { kubeconfig: Some(kit.kubeconfig.clone()), ..Host::default() },
-        vcluster: kit
-            .vcluster
-            .as_ref()
-            .map(|name| VCluster { name: name.clone(), namespace: format!("vcluster-{name}") }),
-        namespace: "default".into(),
-    };
-    let client = runtime.block_on(place.connect()).unwrap();
-    (runtime, client)
 }
 
 /// The sample app with a database and a public URL, at a version.
