@@ -3,17 +3,20 @@
 use crate::ident::{Kind, ObjectKey};
 use crate::machine::{Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
-use crate::plan::{Live, Until};
+use crate::plan::{self, Live, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
-    AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone, TroubleView,
-    View, Why,
+    AddedView, AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone,
+    TroubleView, View, Why,
 };
 use crate::rollout::{self, Cause, Progress};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Objects of which it is told what others have added.
+const MOST_ADDED: usize = 20;
 
 /// The view of a Stack.
 pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -> View {
@@ -45,6 +48,9 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
             )),
         }
     }
+    if matches!(machine.cause(), Some(Cause::LimitExceeded { .. })) && matches!(machine.state, State::Resting(_)) {
+        view.waits_for.extend(limit(machine.tried_again_at(), live));
+    }
     view.lost = machine.lost.iter().map(ToString::to_string).collect();
     view.troubles = machine.troubles().iter().map(trouble).collect();
     view.suspended.clone_from(&record.suspended);
@@ -52,6 +58,9 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     let drift = machine.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
     view.left_alone = machine.left_alone().into_iter().map(|(field, by)| LeftAloneView { field, by }).collect();
+    if let Some(baseline) = machine.baseline() {
+        view.added = plan::added(baseline, live).iter().take(MOST_ADDED).map(AddedView::of).collect();
+    }
     view.history = record.history.iter().rev().cloned().collect();
     let settled = machine.baseline().map(|baseline| baseline.urls.as_slice()).unwrap_or_default();
     view.urls = settled.iter().map(|url| url.url.clone()).collect();
@@ -116,6 +125,17 @@ pub fn recorded(
         under_way(&mut view, live);
     }
     view
+}
+
+/// What a commit waits for that a limit has refused. Without a daemon's memory nobody knows when it is tried again in any case.
+fn limit(again: Option<Timestamp>, live: &Live) -> Option<String> {
+    let at = again.map(|again| again.strftime("%H:%M UTC").to_string());
+    match (live.limits, at) {
+        (Some(_), None) => Some("a quota or limit of the project is changed".into()),
+        (Some(_), Some(at)) => Some(format!("a quota or limit of the project is changed, or it is {at}")),
+        (None, Some(at)) => Some(format!("it is {at}, since no quota can be seen from here")),
+        (None, None) => None,
+    }
 }
 
 /// The public addresses that are live, as far as objects say them: a port that only the platform knows is not in them.
@@ -360,7 +380,7 @@ mod tests {
 
     fn live(objects: impl IntoIterator<Item = (Kind, &'static str, Value)>) -> Live {
         let one = |(kind, name, body)| (ObjectKey::new(kind, name), Arc::new(body));
-        Live { objects: objects.into_iter().map(one).collect(), events: vec![] }
+        Live { objects: objects.into_iter().map(one).collect(), ..Live::default() }
     }
 
     #[test]

@@ -230,3 +230,37 @@ fn another_branch_and_a_bad_image_delete_nothing() {
         world.kubectl(&["get", "deployment", "todo-job", "-o", "jsonpath={.spec.template.spec.containers[0].image}"]);
     assert!(image.ends_with("busybox:1"), "{image}");
 }
+
+/// P15: a volume that can't grow is refused in words that say why and what to do, and nothing is touched.
+#[test]
+fn a_volume_that_can_not_grow_says_why() {
+    let mut world = World::new("growth");
+    let text = |size: &str, seconds: &str| {
+        worker(
+            "todo",
+            "1",
+            &format!("sleep {seconds}"),
+            &format!("    volumes: {{data: {{mount: /data, size: {size}}}}}\n"),
+        )
+    };
+    let first = world.push_stack(&text("32Mi", "3601"));
+    world.start();
+    world.settled("todo", &first);
+    let class = world.kubectl(&["get", "pvc", "todo-job-data", "-o", "jsonpath={.spec.storageClassName}"]);
+    let second = world.push_stack(&text("64Mi", "3602"));
+    let view = world
+        .wait("todo", "refused", 60, |view| view["state"] == "invalid" && view["desiredRevision"] == second.as_str());
+    let cause = view["cause"].as_str().unwrap();
+    assert!(
+        cause.contains("it can't grow from 32Mi to 64Mi: ") && cause.contains("set it back to 32Mi, or "),
+        "{cause}"
+    );
+    assert!(
+        if class.is_empty() { cause.contains("without a storage class") } else { cause.contains(&class) },
+        "{cause}"
+    );
+    let diff = world.hks(&["diff"]);
+    let diff = String::from_utf8_lossy(&diff.stderr).into_owned();
+    assert!(diff.contains("it can't grow from 32Mi to 64Mi"), "{diff}");
+    assert!(world.kubectl(&["get", "deployment", "todo-job", "-o", "yaml"]).contains("3601"));
+}

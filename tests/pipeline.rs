@@ -46,7 +46,7 @@ fn applied(manifest: &Manifest) -> (Live, Vec<Owned>) {
         .iter()
         .map(|object| Owned { key: object.key.clone(), settled: true, made: None, doomed: false })
         .collect();
-    (Live { objects, events: vec![] }, owned)
+    (Live { objects, ..Live::default() }, owned)
 }
 
 fn show(plan: &Plan) -> String {

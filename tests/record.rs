@@ -153,8 +153,14 @@ fn no_record_outgrows_its_object() {
     for number in 0..20 {
         // control characters take six bytes each
         let log = "\u{1}".repeat(16 * 1024);
-        let cause =
-            Cause::CrashLoop { component: "web".into(), pod: "p".into(), container: "c".into(), exit_code: 1, log };
+        let cause = Cause::CrashLoop {
+            component: "web".into(),
+            pod: "p".into(),
+            container: "c".into(),
+            exit_code: 1,
+            log,
+            hint: String::new(),
+        };
         record.remember(Deployment {
             revision: Revision::new(number.to_string()),
             started: at,

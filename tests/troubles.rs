@@ -215,3 +215,16 @@ fn a_database_that_can_not_run_with_less_is_put_back_with_its_data() {
     assert!(support::until(60, || world.view("todo")["databases"][0]["ready"] == true), "{:#}", world.view("todo"));
     assert_eq!(sql("SELECT n FROM kept"), "42");
 }
+
+/// P18: hks leaves a program no capability; the cause says so where its own words tell only that it was denied.
+#[test]
+fn what_is_not_permitted_names_the_key_that_permits_it() {
+    let mut world = World::new("denied");
+    let sha = world.push_stack(&worker("one", "1", "touch /tmp/x && chown 7:7 /tmp/x && sleep 3600", ""));
+    world.start();
+    let text = description(&world.held("one", &sha));
+    assert!(text.contains("Operation not permitted; hks takes all capabilities away: apps.job.security"), "{text}");
+    let allowed = "    security: {capabilities: [CHOWN]}\n";
+    let sha = world.push_stack(&worker("one", "1", "touch /tmp/x && chown 7:7 /tmp/x && sleep 3600", allowed));
+    world.settled("one", &sha);
+}

@@ -2,13 +2,14 @@
 
 use super::args::{ClusterArgs, FileClusterArgs};
 use super::local::{self, Checked, Chosen};
-use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG};
+use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG, harmless};
 use super::{Ended, INVALID};
 use crate::ident::{ObjectKey, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Plan, Step};
 use crate::platform::Platform;
 use crate::record::Record;
+use crate::report::AddedView;
 use crate::shell::cluster::apply;
 use crate::shell::cluster::connection::Place;
 use crate::shell::cluster::contact;
@@ -116,7 +117,8 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Ended {
     let (chosen, platform) = chosen(args, checked, &project.client, out).await?;
     let (_, manifest) = chosen.render(&platform, namespace)?;
     let known = recorded(&project, &manifest.stack).await?;
-    let plan = plan::compare(&manifest, &project.live(&manifest.stack), &known.inventory);
+    let live = project.live(&manifest.stack);
+    let plan = plan::compare(&manifest, &live, &known.inventory);
     for refusal in &plan.refusals {
         out.say(&format!("{BAD}impossible:{BAD:#} {}: {}", refusal.key, refusal.message));
     }
@@ -129,10 +131,14 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Ended {
     for step in plan.steps.iter().filter(|step| step.action != Action::Keep && step.object.key.kind != pod) {
         changes.push((step, hunk(&project, &manifest.stack, step).await?));
     }
+    let added: Vec<_> = plan::added(&manifest, &live).iter().map(AddedView::of).collect();
     if out.json {
-        out.data(&as_data(&plan, &changes))?;
+        out.data(&as_data(&plan, &changes, &added))?;
     } else {
         print(&plan, &changes, out);
+        for added in &added {
+            out.print(&format!("  {}", harmless(&added.sentence())));
+        }
     }
     if plan.is_empty() && plan.refusals.is_empty() && plan.missing.is_empty() {
         out.say("no differences");
@@ -141,13 +147,13 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Ended {
     Ok(ExitCode::from(1))
 }
 
-fn as_data(plan: &Plan, changes: &[(&Step, String)]) -> Value {
+fn as_data(plan: &Plan, changes: &[(&Step, String)], added: &[AddedView]) -> Value {
     let objects = changes.iter().map(|(step, text)| {
         let action = if step.action == Action::Create { "create" } else { "change" };
         json!({ "object": step.object.key.to_string(), "action": action, "diff": text, "irreversible": step.irreversible })
     });
     let names = |keys: &[ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
-    json!({ "objects": objects.collect::<Vec<_>>(), "delete": names(&plan.prune), "retain": names(&plan.retain) })
+    json!({ "objects": objects.collect::<Vec<_>>(), "delete": names(&plan.prune), "retain": names(&plan.retain), "added": added })
 }
 
 fn print(plan: &Plan, changes: &[(&Step, String)], out: Out) {

@@ -12,12 +12,13 @@ use crate::plan::{Live, Note};
 use crate::platform::Platform;
 use crate::record::Outcome;
 use crate::report::{AppView, DatabaseView, Readiness, StackState, Tone, View, shorten, span};
+use crate::rollout;
 use crate::shell::clock;
 use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::inspect;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::logs::Redactor;
-use crate::shell::cluster::project::Project;
+use crate::shell::cluster::project::{self, Project};
 use crate::shell::cluster::published::{self, Published, Sources};
 use crate::shell::git;
 use crate::view;
@@ -126,12 +127,17 @@ async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Re
         || Context::new(&Platform::default(), namespace, "", None),
         |published| published.context(namespace),
     );
-    let live = project.live(stack);
     let machine = Machine::new(stack.clone(), context, record);
+    let mut live = project.live(stack);
+    Arc::make_mut(&mut live).taken = project::look_at(project, machine.takes()).await;
     let looking = Box::pin(looked(machine.clone(), project, &live)).await;
     let mut troubles = machine.unwell(&live, clock::now());
     for trouble in &mut troubles {
-        trouble.cause = inspect::explain(project, trouble.cause.clone()).await;
+        let cause = inspect::explain(project, trouble.cause.clone()).await;
+        trouble.cause = match machine.baseline() {
+            Some(baseline) => rollout::hinted(cause, baseline),
+            None => cause,
+        };
     }
     let mut view = view::recorded(&machine, &looking, &troubles, (namespace, &live), clock::now());
     if !view.activity.is_empty() {
@@ -250,6 +256,9 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
     }
     for alone in &view.left_alone {
         line("left", &harmless(&format!("{} alone: {}", alone.field, alone.by)));
+    }
+    for added in &view.added {
+        line("added", &harmless(&added.sentence()));
     }
     match &seen.holder {
         Some(holder) if out.wide => line("daemon", holder),

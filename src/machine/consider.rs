@@ -19,9 +19,9 @@ const MOST_ALSO: usize = 50;
 const SURELY_FITS: usize = 200 * 1024;
 
 /// A commit that can be deployed.
-struct Usable {
+pub(super) struct Usable {
     document: Document,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     /// Digest of what it becomes.
     content: String,
 }
@@ -65,6 +65,7 @@ impl Turn<'_> {
         self.machine.considered = Some(identity(&commit));
         self.machine.blockers.clear();
         self.machine.head_content.clear();
+        self.machine.head_takes.clear();
         if self.is_as_it_was(&commit) {
             self.unchanged(&commit.revision);
             return true;
@@ -72,6 +73,7 @@ impl Turn<'_> {
         match self.read(&commit) {
             Ok(usable) => {
                 self.machine.head_content.clone_from(&usable.content);
+                self.machine.head_takes = usable.manifest.taken_names();
                 self.pursue(&commit, usable)
             }
             Err(verdict) => self.is_unusable(&commit.revision, verdict),
@@ -91,7 +93,7 @@ impl Turn<'_> {
     }
 
     /// What the file of a commit becomes here.
-    fn read(&self, commit: &Commit) -> Result<Usable, Verdict> {
+    pub(super) fn read(&self, commit: &Commit) -> Result<Usable, Verdict> {
         let document = match &commit.content {
             Content::Missing => return Err(Verdict::Withdrawn("hks.yaml is gone".into())),
             Content::Unusable { message } => {
@@ -351,7 +353,7 @@ impl Turn<'_> {
         let revision = commit.revision.clone();
         let started = match &self.machine.record.attempt {
             Some(attempt) if attempt.revision == revision || attempt.content == content => attempt.started,
-            _ => self.now,
+            _ => self.machine.limited_since(&revision).unwrap_or(self.now),
         };
         self.machine.failed_wish = None;
         self.forget_insistence();
@@ -390,10 +392,12 @@ impl Turn<'_> {
             return false;
         }
         let blockers = &self.machine.blockers;
-        (!blockers.is_empty() && blockers.iter().all(|until| until.is_met(self.live))) || self.has_new_secret()
+        (!blockers.is_empty() && blockers.iter().all(|until| until.is_met(self.live)))
+            || self.has_new_secret()
+            || self.has_new_limit()
     }
 
-    /// A key of one of the Stack's Secrets was set since the newest commit failed.
+    /// A key of a Secret that the Stack takes was set since the newest commit failed.
     fn has_new_secret(&self) -> bool {
         let Some(held) = self.machine.record.held.as_ref().filter(|held| held.ending != Ending::Open) else {
             return false;
@@ -411,13 +415,15 @@ impl Turn<'_> {
             let at = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
             at?.parse::<Timestamp>().ok()
         });
-        times.max()
+        let others = self.machine.head_takes.iter().filter_map(|name| *self.live.taken.get(name)?);
+        times.chain(others).max()
     }
 
     /// Begins with the newest commit once more.
     pub(super) fn begin_again(&mut self) {
         self.machine.heeded = self.secret_set();
         self.machine.blockers.clear();
+        self.machine.limited = None;
         self.machine.record.held = None;
         self.machine.verdict = Verdict::Usable;
         self.machine.considered = None;

@@ -125,6 +125,9 @@ impl Turn<'_> {
             return;
         }
         self.machine.corrections.push(self.now);
+        for step in plan.steps.iter().filter(|step| step.renews()) {
+            self.tell(News::Renewed { component: rollout::component(&step.object.body).0 });
+        }
         self.count_swings(&plan);
         self.heal(plan);
     }

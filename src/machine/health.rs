@@ -2,13 +2,12 @@
 
 use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
 use crate::ident::PassId;
-use crate::manifest::Object;
+use crate::manifest::Manifest;
 use crate::plan::Live;
 use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// How long something may be on its way before it counts as not well: a pod that moves to another node takes some seconds.
 const GRACE: SignedDuration = SignedDuration::from_secs(20);
@@ -153,7 +152,7 @@ impl Turn<'_> {
             self.machine.health = Health::default();
             return;
         };
-        let mut seen = health(&baseline.objects, live);
+        let mut seen = health(&baseline, live);
         if let (Some(cause), Some(first)) =
             (super::drift::data_lost(&self.machine.stack, &self.machine.lost), self.machine.lost.first())
         {
@@ -229,6 +228,8 @@ impl Turn<'_> {
         match reply {
             Reply::Explained(cause) if health.explaining.as_ref().is_some_and(|(of, _)| *of == id) => {
                 let Some((_, of)) = health.explaining.take() else { return };
+                let hinted = self.machine.kept().map(|baseline| rollout::hinted(cause.clone(), baseline));
+                let (cause, health) = (hinted.unwrap_or(cause), &mut self.machine.health);
                 if let Some(unwell) = health.unwell.get_mut(&of) {
                     (unwell.cause, unwell.shown) = (cause.clone(), true);
                     self.tell(News::Degraded { component: of.to_string(), cause });
@@ -298,12 +299,14 @@ impl super::Machine {
             let own = baseline.objects.iter().filter(|object| rollout::component(&object.body).0 == component);
             own.filter_map(|object| rollout::unavailable_since(live.get(&object.key)?)).min()
         };
-        let seen = health(&baseline.objects, live).into_iter();
+        let lacking = rollout::lacking(baseline, live);
+        let seen = health(baseline, live).into_iter();
         let troubles = seen.filter_map(|(of, (cause, passing))| {
             let component = of.to_string();
             let since = since(&component);
             let lasts = since.is_some_and(|since| now.duration_since(since) >= GRACE);
-            (!passing || lasts).then(|| Trouble { component, cause, since: since.unwrap_or(now) })
+            let gone = lacking.iter().any(|(_, lack)| *lack == cause);
+            (!passing || lasts || gone).then(|| Trouble { component, cause, since: since.unwrap_or(now) })
         });
         troubles.collect()
     }
@@ -323,9 +326,12 @@ fn ends_soon(certificate: &Certificate, now: Timestamp) -> Option<Cause> {
 }
 
 /// By component, what of the objects is not as it should be, and whether it may be on its way.
-fn health(objects: &[Arc<Object>], live: &Live) -> BTreeMap<Of, (Cause, bool)> {
-    let mut found: BTreeMap<Of, (Cause, bool)> = BTreeMap::new();
-    for object in objects.iter().filter(|object| object.stage.lasts()) {
+fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
+    // a Secret may be replaced by way of deletion
+    let lacking = rollout::lacking(manifest, live).into_iter();
+    let mut found: BTreeMap<Of, (Cause, bool)> =
+        lacking.map(|(name, cause)| (Of::Component(name), (cause, true))).collect();
+    for object in manifest.objects.iter().filter(|object| object.stage.lasts()) {
         let name = Of::Component(rollout::component(&object.body).0);
         let (cause, passing) = match rollout::of_object(object, live) {
             Progress::Ready => continue,

@@ -24,6 +24,7 @@ mod back;
 mod drift;
 mod health;
 mod room;
+mod limit;
 mod consider;
 mod wish;
 
@@ -41,7 +42,7 @@ use crate::spec::{self, Document, Selection};
 use drift::Insistence;
 use jiff::Timestamp;
 use seam::Reply;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Commits whose words are remembered: those that wait for the same deployment, and some more.
@@ -130,6 +131,8 @@ pub struct Machine {
     verdict: Verdict,
     /// Digest of what the newest commit becomes here; empty if it becomes nothing.
     head_content: String,
+    /// Secrets of others that it takes.
+    head_takes: BTreeSet<String>,
     context: Context,
     /// The record as the cluster has it, as far as known.
     saved: Record,
@@ -147,6 +150,8 @@ pub struct Machine {
     /// Fields that somebody else sets again and again.
     insistence: Insistence,
     health: health::Health,
+    /// What a limit has kept from running.
+    limited: Option<limit::Limited>,
     /// The last news.
     told: Option<News>,
     /// The newest setting of a secret that the newest commit was begun again for. It is by the clock of who set it: one that
@@ -177,6 +182,7 @@ impl Machine {
             considered: None,
             verdict: Verdict::default(),
             head_content: String::new(),
+            head_takes: BTreeSet::new(),
             drift: vec![],
             drift_corrected: 0,
             lost: vec![],
@@ -190,6 +196,7 @@ impl Machine {
             corrections: vec![],
             insistence: Insistence::default(),
             health: health::Health::default(),
+            limited: None,
             told: None,
             heeded: None,
             blockers: vec![],
@@ -272,6 +279,13 @@ impl Machine {
         }
     }
 
+    /// Secrets of others that what runs, or the newest commit, takes: what is known of them belongs into the picture. Not to be
+    /// asked while it dozes.
+    pub fn takes(&self) -> BTreeSet<String> {
+        let runs = self.baseline().map(Manifest::taken_names).unwrap_or_default();
+        runs.into_iter().chain(self.head_takes.iter().cloned()).collect()
+    }
+
     /// Why the newest commit is not in effect.
     pub fn cause(&self) -> Option<&Cause> {
         if let Verdict::Mistake(cause) = &self.verdict {
@@ -316,7 +330,7 @@ impl Machine {
                 let drift = self.drift_pause.into_iter().chain(self.retiring.values().copied());
                 // a time that nobody looks at would come again and again
                 let drift = drift.filter(|_| self.looks_for_drift());
-                drift.chain(self.health.wake_at()).min()
+                drift.chain(self.health.wake_at()).chain(self.tried_again_at()).min()
             }
         }
     }
@@ -465,6 +479,7 @@ impl Turn<'_> {
     /// Comes to rest and looks for what changed meanwhile.
     fn rest_again(&mut self) {
         self.machine.state = State::Resting(self.machine.resting());
+        self.note_limit();
         self.look_around();
     }
 

@@ -66,6 +66,8 @@ pub enum Station {
     Saving,
     /// Deleting jobs of an earlier release that still run, before anything of this one does.
     Clearing,
+    /// Waiting until those have ended, with their pods.
+    Ending,
     /// Creating and changing the objects of a stage.
     Applying,
     /// Waiting for a stage to become ready.
@@ -164,6 +166,7 @@ impl Pass {
                 Some(since) => Some(since + span(self.manifest.deploy.capacity_wait) - self.waited),
                 None => Some(self.deadline()),
             },
+            Station::Ending => Some(self.deadline()),
             Station::Vanishing => Some(self.station_since + VANISH_PATIENCE),
             _ => None,
         };

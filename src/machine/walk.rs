@@ -112,7 +112,7 @@ impl Turn<'_> {
             Station::Inspecting => Effect::Inspect(id, asked(&pass.gone, live)),
             Station::Pruning | Station::Unsticking | Station::Clearing => Effect::Delete(id, pass.gone.clone()),
             Station::Explaining(cause) => Effect::Explain(id, cause.clone()),
-            Station::Watching | Station::Vanishing => return,
+            Station::Watching | Station::Vanishing | Station::Ending => return,
         };
         // whoever only waits for a turn can be overtaken
         pass.in_flight = pass.station != Station::Queued;
@@ -177,7 +177,7 @@ impl Turn<'_> {
         self.effects.add(Effect::Save(id, Box::new(self.machine.record.clone())));
     }
 
-    fn apply(&mut self, stage: Stage) {
+    pub(super) fn apply(&mut self, stage: Stage) {
         let Some(pass) = self.pass() else { return };
         pass.stage = stage;
         if let Some(cause) = self.plan_again() {
@@ -356,8 +356,8 @@ impl Turn<'_> {
             Reply::Deleted(Ok(())) => match at {
                 Station::Unsticking => self.go(Station::Watching),
                 Station::Clearing => {
-                    let first = self.pass().map_or(Stage::Preflight, |pass| pass.stage);
-                    self.apply(first);
+                    self.go(Station::Ending);
+                    self.look();
                 }
                 _ if self.pass().is_some_and(|pass| pass.toward == Toward::Heal) => self.healed(),
                 _ => {
@@ -367,7 +367,10 @@ impl Turn<'_> {
             },
             Reply::Probed(reply) => self.probed(reply),
             Reply::Measured(_) => {}
-            Reply::Explained(cause) => self.fall_back(cause),
+            Reply::Explained(cause) => {
+                let hinted = self.pass().map(|pass| rollout::hinted(cause.clone(), &pass.manifest));
+                self.fall_back(hinted.unwrap_or(cause));
+            }
         }
     }
 

@@ -26,6 +26,7 @@ impl Turn<'_> {
         }
         match pass.station {
             Station::Watching => self.watch(),
+            Station::Ending => self.wait_for_jobs(),
             Station::Vanishing => {
                 let there = pass.gone.iter().any(|key| live.get(key).is_some());
                 if !there || now >= pass.station_since + VANISH_PATIENCE {
@@ -34,6 +35,26 @@ impl Turn<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Two releases must not work on the same data: the jobs of the last one end first, and a pod may take its time for that.
+    fn wait_for_jobs(&mut self) {
+        let (now, live) = (self.now, self.live);
+        let Some(pass) = self.pass() else { return };
+        let stage = pass.stage;
+        let Some((key, job)) = pass.gone.iter().find_map(|key| Some((key, live.get(key)?))) else {
+            return self.apply(stage);
+        };
+        let (component, message) =
+            (rollout::component(job).0, format!("{key} of an earlier release has not ended yet"));
+        pass.message.clone_from(&message);
+        if now < pass.deadline() {
+            return;
+        }
+        if pass.is_back() {
+            return self.apply(stage);
+        }
+        self.fail(Cause::NotReady { component, pod: String::new(), message, log: String::new(), hint: String::new() });
     }
 
     fn watch(&mut self) {

@@ -2,6 +2,7 @@
 //! equal input gives equal bytes. No secret value occurs here: a Secret is rendered as a recipe for its values.
 
 mod app;
+mod beside;
 mod cache;
 mod confine;
 mod content;
@@ -16,6 +17,7 @@ mod pooler;
 mod pull;
 
 pub use crate::platform::{Images, IngressTls as EdgeTls};
+pub use beside::{Taken, Use};
 pub use ingress::{Edge, Gateway};
 pub use pull::pull_pods;
 

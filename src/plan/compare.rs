@@ -6,6 +6,7 @@
 use crate::manifest::SECRET_SET_ANNOTATION;
 use kube_quantity::ParsedQuantity;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One field that is not as it should be.
@@ -25,7 +26,15 @@ const LIST_KEYS: [&str; 5] = ["name", "mountPath", "containerPort", "port", "pat
 impl Difference {
     /// Whether it only tells that a secret was set.
     pub fn is_of_a_secret(&self) -> bool {
-        self.field.starts_with("spec.template.metadata.annotations") && self.field.ends_with(SECRET_SET_ANNOTATION)
+        let of_the_first = || {
+            let wanted = serde_json::from_str::<BTreeMap<String, Value>>(&self.wanted).unwrap_or_default();
+            self.live.is_none() && wanted.into_keys().eq([SECRET_SET_ANNOTATION])
+        };
+        match self.field.strip_prefix("spec.template.metadata.annotations") {
+            Some("") => of_the_first(),
+            Some(name) => name.ends_with(SECRET_SET_ANNOTATION),
+            None => false,
+        }
     }
 }
 

@@ -14,6 +14,12 @@ pub struct Live {
     pub objects: BTreeMap<ObjectKey, Arc<Value>>,
     /// Warnings about objects of the Stack, oldest first.
     pub events: Vec<Arc<Note>>,
+    /// When a quota or limit range of the project was last changed; `None` where there is none to be seen, which tells nothing
+    /// of those outside of a vCluster.
+    pub limits: Option<Timestamp>,
+    /// Secrets of others that the Stack takes, by name: when a value was last changed, `None` where it is not there. What is
+    /// not in here is not known.
+    pub taken: BTreeMap<String, Option<Timestamp>>,
 }
 
 /// A Kubernetes event, as far as it matters here.

@@ -3,7 +3,9 @@
 
 mod compare;
 mod live;
+mod added;
 
+pub use added::{Added, added, is_of_others};
 pub use compare::{Difference, bytes, differences};
 pub use live::{Live, Note, stack_of, uid};
 
@@ -148,6 +150,17 @@ impl Plan {
         self.prune.is_empty() && self.steps.iter().all(|step| step.action == Action::Keep)
     }
 
+    /// Whether carrying it out takes something away before what replaces it is there: a server restarts, old pods of an app end
+    /// first, a job runs once more.
+    pub fn disturbs(&self) -> bool {
+        self.steps.iter().any(|step| match (&step.action, step.object.key.kind) {
+            (Action::Keep, _) => false,
+            (_, Kind::Job) | (Action::Change(_), Kind::StatefulSet) => true,
+            (Action::Change(_), Kind::Deployment) => ends_old_first(&step.object.body),
+            _ => false,
+        })
+    }
+
     /// Counts of objects to create, to change and to delete.
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |want: fn(&Action) -> bool| {
@@ -220,7 +233,7 @@ fn step(object: &Arc<Object>, current: Option<&Value>, live: &Live, manifest: &M
         Step { object: Arc::clone(object), action: Action::Create, strip: false, irreversible: None, renew: false };
     // pods read a value when they start: another template makes new ones
     if matches!(object.key.kind, Kind::Deployment | Kind::StatefulSet)
-        && let Some(at) = secrets_set(&object.body, live)
+        && let Some(at) = secrets_set(&object.body, current, live)
     {
         let annotations = &mut Arc::make_mut(&mut step.object).body["spec"]["template"]["metadata"]["annotations"];
         annotations[SECRET_SET_ANNOTATION] = at.into();
@@ -297,6 +310,14 @@ fn secrets_of(body: &Value) -> impl Iterator<Item = &str> {
     env.filter_map(|entry| entry["valueFrom"]["secretKeyRef"]["name"].as_str())
 }
 
+/// Old pods of the Deployment end before new ones are there.
+pub fn ends_old_first(deployment: &Value) -> bool {
+    let strategy = &deployment["spec"]["strategy"];
+    let unavailable = &strategy["rollingUpdate"]["maxUnavailable"];
+    let some = unavailable.as_i64().map_or_else(|| !matches!(unavailable.as_str(), None | Some("0" | "0%")), |n| n > 0);
+    strategy["type"] == "Recreate" || some
+}
+
 /// Somebody has paused the rollout of a Deployment.
 pub fn is_paused(object: &Value) -> bool {
     object["spec"]["paused"] == true
@@ -314,14 +335,24 @@ pub fn is_going(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// When somebody last set a key of the Secrets that the containers take values from.
-fn secrets_set<'a>(body: &Value, live: &'a Live) -> Option<&'a str> {
+/// When somebody last set a key of the Secrets that the containers take values from, as their pods should know it.
+fn secrets_set(body: &Value, current: Option<&Value>, live: &Live) -> Option<String> {
+    let made = current.and_then(|current| current["metadata"]["creationTimestamp"].as_str()?.parse::<Timestamp>().ok());
     let set = secrets_of(body).filter_map(|name| {
-        let secret = live.get(&ObjectKey::new(Kind::Secret, name))?;
-        secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str()
+        let Some(secret) = live.get(&ObjectKey::new(Kind::Secret, name)) else {
+            // of others' Secrets hks knows the time only; pods that came later than that have the value
+            let at = (*live.taken.get(name)?)?;
+            return made.is_some_and(|made| at > made).then(|| at.to_string());
+        };
+        secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str().map(str::to_owned)
     });
-    // the same zone and precision everywhere: order of text is order of time
-    set.max()
+    // a Secret that is gone, or can't be seen, is no reason to make pods anew
+    let known = current.filter(|_| secrets_of(body).next().is_some()).and_then(|current| {
+        let annotations = &current["spec"]["template"]["metadata"]["annotations"];
+        annotations[SECRET_SET_ANNOTATION].as_str().map(str::to_owned)
+    });
+    // the same zone everywhere: order of text is order of time
+    set.chain(known).max()
 }
 
 /// Old and new size of a volume whose size changes.
@@ -407,4 +438,34 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
     }
     let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
     pods.map(Arc::new).map(|pod| step(&pod, live.get(&pod.key), live, manifest)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_know_the_newest_of_the_values_that_they_take_and_never_an_older_one() {
+        let at = |text: &str| text.parse::<Timestamp>().ok();
+        let from = json!({ "secretKeyRef": { "name": "theirs", "key": "word" } });
+        let container = json!({ "env": [{ "name": "WORD", "valueFrom": from }] });
+        let body = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+        let current = |stamp: Option<&str>| {
+            let annotations = json!({ SECRET_SET_ANNOTATION: stamp });
+            let template = json!({ "metadata": { "annotations": annotations } });
+            json!({ "metadata": { "creationTimestamp": "2026-01-02T00:00:00Z" }, "spec": { "template": template } })
+        };
+        let stamp = |known: Option<Option<Timestamp>>, current: Option<Value>| {
+            let taken = known.map(|at| ("theirs".to_owned(), at)).into_iter().collect();
+            secrets_set(&body, current.as_ref(), &Live { taken, ..Live::default() })
+        };
+        let (before, after) = ("2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");
+        assert_eq!(stamp(Some(at(after)), Some(current(None))).as_deref(), Some(after));
+        assert_eq!(stamp(Some(at(before)), Some(current(None))), None, "the pods came later");
+        assert_eq!(stamp(Some(at(after)), None), None, "they are still to come");
+        for known in [None, Some(None), Some(at(before))] {
+            assert_eq!(stamp(known, Some(current(Some(after)))).as_deref(), Some(after), "{known:?}");
+        }
+    }
 }

@@ -6,7 +6,9 @@ mod view;
 
 pub use news::{News, Note, note, status, told_of};
 pub use state::{Ended, StackState, Tone, Why};
-pub use view::{AppView, DatabaseView, DriftView, LackingView, LeftAloneView, Readiness, TroubleView, View, span};
+pub use view::{
+    AddedView, AppView, DatabaseView, DriftView, LackingView, LeftAloneView, Readiness, TroubleView, View, span,
+};
 
 use crate::ident::Revision;
 use crate::record::{Deployment, Ending, Outcome};

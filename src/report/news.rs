@@ -90,6 +90,11 @@ pub enum News {
         /// The app, database or cache.
         component: String,
     },
+    /// Its pods are made anew, since somebody has changed a Secret that they take values from.
+    Renewed {
+        /// The app, database or cache.
+        component: String,
+    },
     /// Somebody else sets a field again and again: it is left alone.
     LeftAlone {
         /// The object and the field.
@@ -159,6 +164,7 @@ pub fn status(news: &News) -> Option<Status> {
         News::Queued { .. }
         | News::Degraded { .. }
         | News::Recovered { .. }
+        | News::Renewed { .. }
         | News::LeftAlone { .. }
         | News::Answered { .. } => None,
     }
@@ -179,6 +185,9 @@ pub fn note(news: &News) -> Option<Note> {
         }
         News::Degraded { component, cause } => note(true, "Degraded", told_of(component, cause)),
         News::Recovered { component } => note(false, "Recovered", format!("{component} is well again")),
+        News::Renewed { component } => {
+            note(false, "Renewed", format!("pods of {component} start anew with the changed values of their Secrets"))
+        }
         News::LeftAlone { field, by } => note(true, "LeftAlone", format!("{field} is left alone: {by}")),
         News::Answered { want, by, refused: Some(why) } => {
             note(true, "WishRefused", format!("{by} wants to {want}: {why}"))

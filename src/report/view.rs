@@ -3,7 +3,7 @@
 use super::StackState;
 use super::state::{Ended, Why};
 use crate::ident::{Revision, StackName};
-use crate::plan::Difference;
+use crate::plan::{Added, Difference};
 use crate::record::{Deployment, Suspended};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -60,6 +60,8 @@ pub struct View {
     pub drift: Vec<DriftView>,
     /// Fields that are not put back, since somebody insists on them or the API server makes them so.
     pub left_alone: Vec<LeftAloneView>,
+    /// Fields that others have added to objects of the Stack; they stay through every release. At most 20.
+    pub added: Vec<AddedView>,
     /// How often drift was put back since the daemon started.
     pub drift_corrected: u64,
     /// Databases and volumes that left the file and stay.
@@ -77,6 +79,43 @@ pub struct LeftAloneView {
     pub field: String,
     /// Who sets it, or to what.
     pub by: String,
+}
+
+/// Fields of one object that somebody else has added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AddedView {
+    /// The object.
+    pub object: String,
+    /// Who, by the name of the field manager.
+    pub by: String,
+    /// How many they are.
+    pub count: usize,
+    /// The first of them.
+    pub fields: Vec<String>,
+}
+
+/// Fields of one object that are named.
+const NAMED: usize = 5;
+
+impl AddedView {
+    /// What is told of what was added.
+    pub fn of(added: &Added) -> Self {
+        Self {
+            object: added.object.to_string(),
+            by: added.by.clone(),
+            count: added.fields.len(),
+            fields: added.fields.iter().take(NAMED).cloned().collect(),
+        }
+    }
+
+    /// In words.
+    pub fn sentence(&self) -> String {
+        let Self { object, by, count, fields } = self;
+        let (what, stay) = if *count == 1 { ("field", "stays") } else { ("fields", "stay") };
+        let rest = count.saturating_sub(fields.len());
+        let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        format!("{count} {what} of {object} set by {by} {stay}: {}{rest}", fields.join(", "))
+    }
 }
 
 /// How far something that runs is.
@@ -202,6 +241,7 @@ impl View {
             caches: vec![],
             drift: vec![],
             left_alone: vec![],
+            added: vec![],
             drift_corrected: 0,
             retained: vec![],
             history: vec![],
@@ -230,6 +270,11 @@ impl View {
             Some(_) => "It stays until the next commit".to_owned(),
             None => format!("Push another commit, or run `hks retry {}`", self.name),
         };
+        let waits = self.waits_for.first().map(|first| format!("{first}{}", more(self.waits_for.len())));
+        let tried =
+            waits.as_ref().map(|what| format!("It is tried again when {what}, or by `hks retry {}`", self.name));
+        let also = tried.as_ref().map(|tried| format!(". {tried}")).unwrap_or_default();
+        let again = tried.unwrap_or(again);
         let doing = |what: String| if self.activity.is_empty() { what } else { format!("{what}: {}", self.activity) };
         match self.state {
             StackState::Fresh => "nothing was ever deployed".into(),
@@ -262,11 +307,11 @@ impl View {
             }
             StackState::Held(Ended::Unhealthy) => {
                 let why = self.ending.as_deref().unwrap_or("it is not ready");
-                format!("{failed}; {runs} is back, but it is not well either: {why}")
+                format!("{failed}; {runs} is back, but it is not well either: {why}{also}")
             }
             StackState::Held(Ended::Refused) => {
                 let why = self.ending.as_deref().unwrap_or("the cluster said no");
-                format!("{failed}, and {runs} could not be put back, since that was refused: {why}")
+                format!("{failed}, and {runs} could not be put back, since that was refused: {why}{also}")
             }
             StackState::Invalid => match self.lacking.first() {
                 Some(LackingView { secret, key }) => format!(
@@ -274,10 +319,7 @@ impl View {
                     more(self.lacking.len()),
                     self.name
                 ),
-                None if !self.waits_for.is_empty() => {
-                    let first = self.waits_for.first().map(String::as_str).unwrap_or_default();
-                    format!("{newest} waits until {first}{}; nothing was touched", more(self.waits_for.len()))
-                }
+                None if let Some(what) = waits => format!("{newest} waits until {what}; nothing was touched"),
                 None if self.applied_revision.is_none() => format!("{newest} can't be used; nothing was touched"),
                 None => format!("{newest} can't be used; {runs} goes on running, untouched"),
             },
@@ -451,10 +493,31 @@ mod tests {
         let waits_for = vec!["Deployment/todo-web is resumed".to_owned()];
         let waiting = View { waits_for, ..view(StackState::Invalid) };
         assert_eq!(told(&waiting), "9d03e7b waits until Deployment/todo-web is resumed; nothing was touched");
+        let waits_for = vec!["a quota or limit of the project is changed, or it is 08:03 UTC".to_owned()];
+        assert_eq!(
+            told(&View { waits_for, ..view(StackState::Held(Ended::Restored)) }),
+            "9d03e7b failed; 4f1c2ab is back and well. It is tried again when a quota or limit of the project is changed, \
+             or it is 08:03 UTC, or by `hks retry todo`"
+        );
         let lost = vec!["PersistentVolumeClaim/data-todo-main-1".to_owned()];
         let lost = told(&View { lost, ..view(StackState::DataLost) });
         assert!(lost.starts_with("PersistentVolumeClaim/data-todo-main-1 is gone"), "{lost}");
         assert!(lost.ends_with("`hks retry todo --accept-data-loss`"), "{lost}");
+    }
+
+    #[test]
+    fn what_others_have_added_is_told_in_bounds() {
+        let object = crate::ident::ObjectKey::new(crate::ident::Kind::Deployment, "todo-web");
+        let fields = |count: usize| (0..count).map(|number| format!("spec.f{number}")).collect();
+        let told = |count| {
+            AddedView::of(&Added { object: object.clone(), by: "kubectl-edit".into(), fields: fields(count) })
+                .sentence()
+        };
+        assert_eq!(told(1), "1 field of Deployment/todo-web set by kubectl-edit stays: spec.f0");
+        assert_eq!(
+            told(7),
+            "7 fields of Deployment/todo-web set by kubectl-edit stay: spec.f0, spec.f1, spec.f2, spec.f3, spec.f4 and 2 more"
+        );
     }
 
     #[test]

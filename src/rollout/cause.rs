@@ -78,6 +78,9 @@ pub enum Cause {
         exit_code: i32,
         /// Its last log lines.
         log: String,
+        /// Which key of hks.yaml may cure it, where the log tells.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        hint: String,
     },
     /// It did not become ready in `deploy.timeout`.
     NotReady {
@@ -89,6 +92,9 @@ pub enum Cause {
         message: String,
         /// Its last log lines.
         log: String,
+        /// Which key of hks.yaml may cure it, where the log tells.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        hint: String,
     },
     /// The container can't be started as configured, for example because a Secret is missing.
     Configuration {
@@ -128,6 +134,9 @@ pub enum Cause {
         message: String,
         /// The last log lines.
         log: String,
+        /// Which key of hks.yaml may cure it, where the log tells.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        hint: String,
     },
     /// Keys of a secret are not set yet; nothing was touched. It goes on by itself once they are.
     SecretMissing {
@@ -254,8 +263,12 @@ impl Cause {
     /// The same cause with the log lines that explain it.
     #[must_use]
     pub fn with_log(mut self, lines: String) -> Self {
-        if let Cause::CrashLoop { log, .. } | Cause::NotReady { log, .. } | Cause::JobFailed { log, .. } = &mut self {
+        if let Cause::CrashLoop { log, hint, .. }
+        | Cause::NotReady { log, hint, .. }
+        | Cause::JobFailed { log, hint, .. } = &mut self
+        {
             *log = lines;
+            hint.clear();
         }
         self
     }
@@ -268,6 +281,7 @@ impl fmt::Display for Cause {
             let line = log.lines().rev().find(|line| !line.trim().is_empty()).map(str::trim);
             line.map(|line| format!(": {line}")).unwrap_or_default()
         };
+        let also = |hint: &str| if hint.is_empty() { String::new() } else { format!("; {hint}") };
         match self {
             Cause::InvalidSpec { count: 1, first } => write!(f, "{first}"),
             Cause::InvalidSpec { count, first } => write!(f, "{first} (and {} more)", count - 1),
@@ -285,17 +299,19 @@ impl fmt::Display for Cause {
             Cause::OutOfMemory { component, limit, .. } => {
                 write!(f, "{component} ran out of memory (OOMKilled at its limit of {limit})")
             }
-            Cause::CrashLoop { component, exit_code, log, .. } => {
-                write!(f, "{component} crashes (exit code {exit_code}){}", last(log))
+            Cause::CrashLoop { component, exit_code, log, hint, .. } => {
+                write!(f, "{component} crashes (exit code {exit_code}){}{}", last(log), also(hint))
             }
-            Cause::NotReady { component, message, log, .. } => {
-                write!(f, "{component} did not become ready: {message}{}", last(log))
+            Cause::NotReady { component, message, log, hint, .. } => {
+                write!(f, "{component} did not become ready: {message}{}{}", last(log), also(hint))
             }
             Cause::Configuration { component, message } => write!(f, "{component} can't start: {message}"),
             Cause::UrlNotLive { url, message } => write!(f, "{url} does not answer: {message}"),
             Cause::Rejected { object, message } => write!(f, "{object} was rejected: {message}"),
             Cause::Refused { object, message } => write!(f, "{object}: {message}"),
-            Cause::JobFailed { job, message, log, .. } => write!(f, "job {job} failed: {message}{}", last(log)),
+            Cause::JobFailed { job, message, log, hint, .. } => {
+                write!(f, "job {job} failed: {message}{}{}", last(log), also(hint))
+            }
             Cause::SecretMissing { stack, secret, keys } => {
                 let key = keys.first().map(String::as_str).unwrap_or_default();
                 write!(

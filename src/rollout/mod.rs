@@ -4,15 +4,21 @@
 mod cause;
 mod pod;
 mod route;
+mod taken;
+mod hint;
 pub mod text;
 
 pub use cause::{Cause, Resource};
+pub use hint::hinted;
+pub use taken::lacking;
 
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, Object};
-use crate::plan::{Live, held_by, is_going, is_paused, uid};
+use crate::plan::{Live, ends_old_first, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
+use kube_quantity::ParsedQuantity;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// How far an object or a stage is.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +46,8 @@ pub struct Missing {
     pub pulling: Option<String>,
     /// It runs again after a crash, and nothing else is known to be wrong.
     pub crashed: Option<Crash>,
+    /// A limit that may have room soon.
+    pub limit: Option<Box<Cause>>,
 }
 
 /// How the last run of a container ended.
@@ -56,14 +64,17 @@ pub struct Crash {
 impl Missing {
     /// What it is called once time is over.
     pub fn into_cause(self) -> Cause {
-        let Self { component, pod, message, pulling, crashed } = self;
+        let Self { component, pod, message, pulling, crashed, limit } = self;
+        if let Some(cause) = limit {
+            return *cause;
+        }
         if let Some(image) = pulling {
             return Cause::ImagePullTimeout { image, reason: message };
         }
         if let Some(Crash { pod, container, exit_code }) = crashed {
-            return Cause::CrashLoop { component, pod, container, exit_code, log: String::new() };
+            return Cause::CrashLoop { component, pod, container, exit_code, log: String::new(), hint: String::new() };
         }
-        Cause::NotReady { component, pod, message, log: String::new() }
+        Cause::NotReady { component, pod, message, log: String::new(), hint: String::new() }
     }
 }
 
@@ -153,6 +164,7 @@ fn job(who: &Who, current: &Value, live: &Live) -> Progress {
             pod: newest.map(|(key, _)| key.name.clone()).unwrap_or_default(),
             message: failed["message"].as_str().unwrap_or("it failed").to_owned(),
             log: String::new(),
+            hint: String::new(),
         });
     }
     let seen = pods().map(|(key, pod)| pod::ending_well(who, key, pod, live)).reduce(Progress::worse);
@@ -177,6 +189,13 @@ impl Who {
     fn progressing_after(&self, crashed: Option<Crash>, message: impl Into<String>) -> Progress {
         let component = self.component.clone();
         Progress::Progressing(Missing { component, message: message.into(), crashed, ..Missing::default() })
+    }
+
+    /// A limit has no room yet, but will.
+    fn waiting_for(&self, limit: Cause) -> Progress {
+        let message = format!("the old pods make room: {limit}");
+        let (component, limit) = (self.component.clone(), Some(Box::new(limit)));
+        Progress::Progressing(Missing { component, message, limit, ..Missing::default() })
     }
 
     /// Somebody has deleted it. Of what holds data that is a failure: it ends with the last pod that uses it.
@@ -211,16 +230,22 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
         let message = format!("somebody has paused it; resume it: kubectl rollout resume deployment/{name}");
         return Progress::Failed(Cause::Configuration { component: who.component.clone(), message });
     }
-    if let Some(cause) = refused(who, current, live) {
-        return Progress::Failed(cause);
-    }
+    // Deployment and ReplicaSet carry the number of the rollout that they belong to
+    let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
+    let newest = live.owned_by(Kind::ReplicaSet, uid(current)).find(|(_, set)| revision(set) == revision(current));
+    let there = newest.map_or(0, |(_, set)| live.owned_by(Kind::Pod, uid(set)).count());
+    let room_comes = makes_room(current, live);
+    // the condition goes some time after the last pod was made
+    let lacking = i64::try_from(there).is_ok_and(|there| there < wanted);
+    let limit = match refused(who, current).filter(|_| lacking) {
+        Some(cause) if room_comes && is_limit(&cause) => Some(cause),
+        Some(cause) => return Progress::Failed(cause),
+        None => None,
+    };
     let counts = [&status["updatedReplicas"], &status["availableReplicas"], &status["replicas"]].map(number);
     if counts == [wanted; 3] {
         return Progress::Ready;
     }
-    // Deployment and ReplicaSet carry the number of the rollout that they belong to
-    let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
-    let newest = live.owned_by(Kind::ReplicaSet, uid(current)).find(|(_, set)| revision(set) == revision(current));
     let Some((set_key, set)) = newest else { return who.progressing("the rollout has not started yet") };
     // where old pods end first, the newest set is the old one until they have
     let recreates = current["spec"]["strategy"]["type"] == "Recreate";
@@ -229,7 +254,10 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
     }
     let pods = || live.owned_by(Kind::Pod, uid(set));
     let message = format!("{} of {wanted} pods ready", counts[1].min(counts[0]));
-    let base = who.progressing_after(pods().find_map(|(key, pod)| pod::crashed(key, pod)), message);
+    let base = match limit {
+        Some(limit) => who.waiting_for(limit),
+        None => who.progressing_after(pods().find_map(|(key, pod)| pod::crashed(key, pod)), message),
+    };
     let seen = pods().fold(None, |worst: Option<Progress>, (key, pod)| {
         let this = pod::starting(who, key, pod, live);
         Some(match worst {
@@ -241,9 +269,10 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
         Some(Progress::Ready) | None => base,
         Some(worst) => worst,
     };
-    let refusal = no_pod(who, set_key, set, live);
-    let room_comes = matches!(refusal, Progress::Failed(Cause::LimitExceeded { .. })) && makes_room(current, live);
-    if room_comes { seen } else { seen.worse(refusal) }
+    match no_pod(who, set_key, set, live) {
+        Progress::Failed(cause) if room_comes && is_limit(&cause) => who.waiting_for(cause),
+        refusal => seen.worse(refusal),
+    }
 }
 
 fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
@@ -307,13 +336,14 @@ pub fn stuck<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> 
 
 /// A quota, or a policy, inside the cluster makes the controller create no pod at all; a Deployment says so in a
 /// condition.
-fn refused(who: &Who, deployment: &Value, live: &Live) -> Option<Cause> {
+fn refused(who: &Who, deployment: &Value) -> Option<Cause> {
     let conditions = deployment["status"]["conditions"].as_array()?;
     let failure = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
-    let cause = denied(who, failure["message"].as_str()?)?;
-    // a full quota has room as soon as one of the old pods goes
-    let room_comes = matches!(cause, Cause::LimitExceeded { .. }) && makes_room(deployment, live);
-    (!room_comes).then_some(cause)
+    denied(who, failure["message"].as_str()?)
+}
+
+fn is_limit(cause: &Cause) -> bool {
+    matches!(cause, Cause::LimitExceeded { .. })
 }
 
 /// What a refusal to create a pod means: a limit, or in the words of whoever denies it. `None` for what may pass.
@@ -323,17 +353,49 @@ fn denied(who: &Who, message: &str) -> Option<Cause> {
     })
 }
 
-/// Old pods of the Deployment go before new ones come, or are going already.
+/// A full quota has room as soon as an old pod of the Deployment goes: they go before new ones come, or are going already; or
+/// they have gone, and neither the quota nor the controller, which waits ever longer, has noticed that yet.
 fn makes_room(deployment: &Value, live: &Live) -> bool {
-    let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
-    let sets =
-        live.owned_by(Kind::ReplicaSet, uid(deployment)).filter(|(_, set)| revision(set) != revision(deployment));
-    let mut old = sets.flat_map(|(_, set)| live.owned_by(Kind::Pod, uid(set))).map(|(_, pod)| pod).peekable();
-    let strategy = &deployment["spec"]["strategy"];
-    let unavailable = &strategy["rollingUpdate"]["maxUnavailable"];
-    let some = unavailable.as_i64().map_or_else(|| !matches!(unavailable.as_str(), None | Some("0" | "0%")), |n| n > 0);
-    let before = strategy["type"] == "Recreate" || some;
-    old.peek().is_some() && (before || old.any(pod::is_ending))
+    let revision = |set: &Value| {
+        let revision = set["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str();
+        revision.and_then(|revision| revision.parse::<i64>().ok()).unwrap_or(0)
+    };
+    let newest = revision(deployment);
+    let sets = || live.owned_by(Kind::ReplicaSet, uid(deployment)).map(|(_, set)| set);
+    let old = || sets().filter(|set| revision(set) != newest);
+    let mut pods = old().flat_map(|set| live.owned_by(Kind::Pod, uid(set))).map(|(_, pod)| pod).peekable();
+    let first = ends_old_first(deployment);
+    if pods.peek().is_some() {
+        return first || pods.any(pod::is_ending);
+    }
+    let mut conditions = deployment["status"]["conditions"].as_array().into_iter().flatten();
+    let done = conditions.any(|c| c["type"] == "Progressing" && c["reason"] == "NewReplicaSetAvailable");
+    let new = sets().find(|set| revision(set) == newest);
+    let last = old().filter(|set| revision(set) < newest).max_by_key(|set| revision(set));
+    first && !done && last.zip(new).is_some_and(|(old, new)| takes_no_more(new, old, live))
+}
+
+/// Whether another pod of `new` finds room where one of `old` was.
+fn takes_no_more(new: &Value, old: &Value, live: &Live) -> bool {
+    let had = old["metadata"]["annotations"]["deployment.kubernetes.io/desired-replicas"].as_str();
+    let had = had.and_then(|had| had.parse::<usize>().ok()).unwrap_or(0);
+    let before = amounts(old);
+    let fits = |(what, amount): (String, ParsedQuantity)| before.get(&what).is_some_and(|before| amount <= *before);
+    live.owned_by(Kind::Pod, uid(new)).count() < had && amounts(new).into_iter().all(fits)
+}
+
+/// What one pod of a ReplicaSet asks for, such as `limits.memory`.
+fn amounts(set: &Value) -> BTreeMap<String, ParsedQuantity> {
+    let mut sums: BTreeMap<String, ParsedQuantity> = BTreeMap::new();
+    for container in set["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten() {
+        for what in ["requests", "limits"] {
+            for (name, amount) in container["resources"][what].as_object().into_iter().flatten() {
+                let amount = amount.as_str().and_then(|amount| ParsedQuantity::try_from(amount).ok());
+                *sums.entry(format!("{what}.{name}")).or_default() += amount.unwrap_or_default();
+            }
+        }
+    }
+    sums
 }
 
 /// … and a ReplicaSet or StatefulSet only in an event, which counts while there is no pod.
@@ -363,5 +425,53 @@ fn claim(who: &Who, key: &ObjectKey, current: &Value, live: &Live) -> Progress {
             let refusal = events.find_map(|note| text::limit(&note.message, &who.component, who.database));
             refusal.map_or(Progress::Ready, Progress::Failed)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// An app whose new pod was refused by a quota after its old one has gone; `memory` is what the new one asks for.
+    fn refused(memory: &str, unavailable: i64, reason: &str) -> Progress {
+        let owner = |uid: &str| json!([{ "uid": uid, "controller": true }]);
+        let message = "pods \"w\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1";
+        let conditions = json!([
+            { "type": "Progressing", "status": "True", "reason": reason },
+            { "type": "ReplicaFailure", "status": "True", "message": message },
+        ]);
+        let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": unavailable } });
+        let numbered = |number: &str| json!({ "deployment.kubernetes.io/revision": number, "deployment.kubernetes.io/desired-replicas": "1" });
+        let set = |number: &str, memory: &str| {
+            let containers = json!([{ "resources": { "limits": { "memory": memory } } }]);
+            let metadata = json!({ "uid": number, "ownerReferences": owner("d"), "annotations": numbered(number) });
+            let set = json!({ "metadata": metadata, "spec": { "template": { "spec": { "containers": containers } } } });
+            (ObjectKey::new(Kind::ReplicaSet, number), Arc::new(set))
+        };
+        let deployment = json!({
+            "metadata": { "uid": "d", "annotations": numbered("2") },
+            "spec": { "replicas": 1, "strategy": strategy },
+            "status": { "conditions": conditions },
+        });
+        let key = ObjectKey::new(Kind::Deployment, "w");
+        let own = (key.clone(), Arc::new(deployment.clone()));
+        let live = Live { objects: [own, set("1", "1Gi"), set("2", memory)].into(), ..Live::default() };
+        super::deployment(&Who { component: "w".into(), database: false }, &deployment, &live)
+    }
+
+    #[test]
+    fn the_room_of_a_pod_that_has_gone_is_waited_for() {
+        let under_way = "ReplicaSetUpdated";
+        assert!(matches!(refused("1024Mi", 1, under_way), Progress::Progressing(_)));
+        assert!(matches!(refused("2Gi", 1, under_way), Progress::Failed(_)), "it asks for more");
+        assert!(matches!(refused("1Gi", 0, under_way), Progress::Failed(_)), "nothing has gone for it");
+        assert!(matches!(refused("1Gi", 1, "NewReplicaSetAvailable"), Progress::Failed(_)), "at rest");
+        let late = match refused("1Gi", 1, under_way) {
+            Progress::Progressing(missing) => missing.into_cause(),
+            other => panic!("{other:?}"),
+        };
+        assert!(is_limit(&late), "{late}");
     }
 }

@@ -125,7 +125,7 @@ fn progressing(who: &Who, key: &ObjectKey, message: String, pulling: Option<Stri
 
 fn missing(who: &Who, key: &ObjectKey, message: String, pulling: Option<String>) -> Missing {
     let component = who.component.clone();
-    Missing { component, pod: key.name.clone(), message, pulling, crashed: None }
+    Missing { component, pod: key.name.clone(), message, pulling, crashed: None, limit: None }
 }
 
 fn phase(pod: &Value) -> String {
@@ -236,6 +236,7 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Liv
                     container: status["name"].as_str().unwrap_or_default().into(),
                     exit_code: number(&status["lastState"]["terminated"]["exitCode"]).try_into().unwrap_or(-1),
                     log: String::new(),
+                    hint: String::new(),
                 })
             })
         }
@@ -295,7 +296,7 @@ mod tests {
         let status = json!({ "name": "web", "state": { "waiting": waiting } });
         let pod = json!({ "status": { "containerStatuses": [status.clone()] } });
         let secret = (ObjectKey::new(Kind::Secret, "todo-mail"), Arc::new(json!({})));
-        let live = Live { objects: [secret].into(), events: vec![] };
+        let live = Live { objects: [secret].into(), ..Live::default() };
         let who = Who { component: "web".into(), database: false };
         container(&who, &ObjectKey::new(Kind::Pod, "web-0"), &pod, &status, &live).expect("told")
     }
@@ -318,7 +319,7 @@ mod tests {
             let placed = json!({ "type": "PodScheduled", "status": "True" });
             let status = json!({ "phase": "Running", "conditions": [placed], "containerStatuses": [status] });
             let pod = json!({ "status": status });
-            let live = Live { objects: [].into(), events: vec![] };
+            let live = Live::default();
             let who = Who { component: "job".into(), database: false };
             match starting(&who, &ObjectKey::new(Kind::Pod, "job-0"), &pod, &live) {
                 Progress::Progressing(missing) => missing.into_cause(),

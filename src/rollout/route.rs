@@ -57,7 +57,7 @@ mod tests {
             "spec": { "parentRefs": [{ "name": "public" }] },
             "status": { "parents": [{ "conditions": conditions }] },
         });
-        let live = Live { objects: [].into(), events: vec![] };
+        let live = Live::default();
         taken(&Who { component: "public".into(), database: false }, &key, &route, &live)
     }
 

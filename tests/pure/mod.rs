@@ -11,6 +11,7 @@
 )]
 
 pub mod described;
+pub mod besides;
 pub mod generate;
 pub mod sim;
 pub mod simulated;

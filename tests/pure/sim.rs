@@ -1,7 +1,7 @@
 //! One Stack's machine on a simulated cluster, by commands.
 //!
 //! Commands, besides those that explain themselves in [`Sim::command`]: `push SHA KIND` a commit (kinds: see [`file`]); `run` answers
-//! every request until nothing is left to do; `answer` answers only the next one; `fail transient|final` lets the next one
+//! every request until nothing is left to do; `answer` answers only the next one; `fail transient|final|limit` lets the next one
 //! fail; `pass TIME` lets time pass; `crash` loses all but the cluster, and the source is slow; `fetch` gives the newest commit
 //! again; `touch` changes an object as a stranger; `room none|enough` takes or gives room in the node pool; `tables` puts a
 //! table into every database; `set NAME KEY TIME` sets a key of a Secret as a person.
@@ -19,6 +19,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+
+/// What the API server says where a quota is full.
+const FULL: &str =
+    "pods \"x\" is forbidden: exceeded quota: q, requested: count/pods=1, used: count/pods=20, limited: count/pods=20";
 
 /// A cluster that does what it is told, and a machine on it.
 pub struct Sim {
@@ -155,6 +159,10 @@ impl Sim {
                 let message = "denied by a policy".into();
                 Event::Applied(id, Err(Fault { transient: false, object, component, message }))
             }
+            Effect::Apply(id, _) if self.cluster.quota_full && self.state().starts_with("forward") => {
+                let (object, component) = ("Deployment/todo-web".into(), ("web".into(), false));
+                Event::Applied(id, Err(Fault { transient: false, object, component, message: FULL.into() }))
+            }
             Effect::Apply(id, steps) => {
                 let mut made = vec![];
                 for step in steps {
@@ -224,7 +232,9 @@ impl Sim {
             let meant =
                 |object: &Arc<Value>| seen.is_some_and(|seen| seen["metadata"]["uid"] == object["metadata"]["uid"]);
             let Some(object) = self.objects.get(key).filter(|object| meant(object)).cloned() else { continue };
-            self.objects.remove(key);
+            if !(self.cluster.jobs_linger && key.kind == Kind::Job) {
+                self.objects.remove(key);
+            }
             let State::Passing(pass) = &self.machine.state else { panic!("{key} is deleted at rest") };
             let destroys = matches!(pass.toward, Toward::Nothing { .. });
             let with_data = |wish: &Wish| wish.what == Want::Destroy { with_data: true };
@@ -241,13 +251,13 @@ impl Sim {
     }
 
     pub fn fail(&mut self, transient: bool) {
+        self.fail_with(transient, "it hurts");
+    }
+
+    fn fail_with(&mut self, transient: bool, message: &str) {
         let fault = || {
-            Err(Fault {
-                transient,
-                object: "Deployment/todo-web".into(),
-                component: ("web".into(), false),
-                message: "it hurts".into(),
-            })
+            let (object, component) = ("Deployment/todo-web".into(), ("web".into(), false));
+            Err(Fault { transient, object, component, message: message.into() })
         };
         let reply = match self.requests.pop_front() {
             Some(Effect::Check(id, _)) => Event::Checked(id, fault()),
@@ -354,6 +364,7 @@ impl Sim {
             }
             ["fail", "transient"] => self.fail(true),
             ["fail", "final"] => self.fail(false),
+            ["fail", "limit"] => self.fail_with(false, FULL),
             ["pass", time] => self.pass(humantime::parse_duration(time).unwrap().try_into().unwrap()),
             ["crash"] => self.crash(),
             ["fetch"] => self.fetch(),
@@ -491,7 +502,7 @@ impl Sim {
                 self.objects.insert(ObjectKey::new(Kind::Secret, *name), Arc::new(secret));
                 self.take(Event::Observed);
             }
-            other => panic!("no command {other:?}"),
+            other => self.besides(other),
         }
     }
 

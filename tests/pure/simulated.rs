@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The hks.yaml of a kind: `v1`, `v2` (web changes), `nodb` (v1 without its database), `bad` (web's image is missing),
-/// `blue1`, `blue2`, `bluebad` (blue/green), `job`, `badjob` (with a job of the release), `needs` (a secret to be set), `empty`, `gone`, `broken`, `big` (asks for more room).
+/// `blue1`, `blue2`, `bluebad` (blue/green), `job`, `badjob`, `longjob` (with a job of the release), `needs` (a secret to be set), `theirs` (a Secret of somebody
+/// else's), `empty`, `gone`, `broken`, `big` (asks for more room).
 pub fn file(kind: &str) -> Content {
     let text = |database: bool, tag: &str| {
         let database = if database { "databases: {main: {engine: postgres, version: \"16\"}}\n" } else { "" };
@@ -50,8 +51,15 @@ pub fn file(kind: &str) -> Content {
         "badjob" => {
             format!("{}jobs: {{smoke: {{run: postDeploy, app: web, command: [\"false\"]}}}}\n", text(false, "3"))
         }
+        "longjob" => {
+            format!("{}jobs: {{smoke: {{run: postDeploy, app: web, command: [sleep]}}}}\n", text(false, "4"))
+        }
         "needs" => format!(
             "{}secrets: {{mail: {{keys: [password]}}}}\n",
+            text(false, "2").replace("{http: 80}", "{http: 80}, env: {PASSWORD: \"${secrets.mail.password}\"}")
+        ),
+        "theirs" => format!(
+            "{}secrets: {{mail: {{from: {{existing: theirs}}}}}}\n",
             text(false, "2").replace("{http: 80}", "{http: 80}, env: {PASSWORD: \"${secrets.mail.password}\"}")
         ),
         "broken" => "kind: [".to_owned(),
@@ -71,6 +79,14 @@ pub struct Cluster {
     pub database: String,
     /// What has become of the pods of apps: empty for fine, `crash` they crash again and again.
     pub pods: String,
+    /// Secrets of others: when each was changed, or that it is gone.
+    pub taken: BTreeMap<String, Option<jiff::Timestamp>>,
+    /// Pods of jobs take their time to end.
+    pub jobs_linger: bool,
+    /// A quota has no room for what is new.
+    pub quota_full: bool,
+    /// When a quota was last changed, where the project has one.
+    pub limits: Option<jiff::Timestamp>,
 }
 
 /// When everything in the simulated cluster was made.
@@ -104,7 +120,7 @@ impl Controllers {
             let made = self.made.get(key).into_iter().flat_map(|(_, made)| made);
             all.extend(made.map(|(key, object)| (key.clone(), Arc::clone(object))));
         }
-        Live { objects: all, events: vec![] }
+        Live { objects: all, events: vec![], limits: cluster.limits, taken: cluster.taken.clone() }
     }
 }
 
@@ -127,7 +143,12 @@ fn controlled(key: &ObjectKey, object: &Value, cluster: &Cluster) -> Vec<(Object
             vec![(key.clone(), now)]
         }
         Kind::Job => {
-            let bad = object["spec"]["template"]["spec"]["containers"][0]["command"][0] == "false";
+            let command = &object["spec"]["template"]["spec"]["containers"][0]["command"][0];
+            if *command == "sleep" {
+                now["status"] = json!({"active": 1});
+                return vec![(key.clone(), now)];
+            }
+            let bad = *command == "false";
             let condition =
                 json!({"type": if bad { "Failed" } else { "Complete" }, "status": "True", "message": "it ended"});
             now["status"] = json!({"succeeded": i32::from(!bad), "conditions": [condition]});
@@ -182,6 +203,7 @@ fn rollout(key: &ObjectKey, object: &Value, room: bool, how: &str) -> Vec<(Objec
     let full = image.contains("big") && !room;
     let good = !image.contains("missing") && !full && how.is_empty();
     let mut deployment = object.clone();
+    deployment["metadata"]["creationTimestamp"] = json!(MADE);
     deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("1");
     let replicas = object["spec"]["replicas"].as_i64().unwrap();
     let ready = if good { replicas } else { 0 };

@@ -7,6 +7,7 @@ use crate::manifest::{MANAGED_BY, STACK_LABEL, holds_data};
 use crate::plan::{self, Action, Difference, Step};
 use crate::rollout;
 use crate::shell::cluster::failure::{describe, describe_own};
+use crate::shell::cluster::growth;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::{Claim, MANAGER, Project};
 use crate::shell::cluster::secrets;
@@ -98,6 +99,10 @@ pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Resul
     if step.action == Action::Create {
         not_taken(project, stack, step).await?;
     }
+    if let Some(message) = growth::impossible(project, step).await {
+        let object = step.object.key.to_string();
+        return Err(Fault { transient: false, object, component: rollout::component(&step.object.body), message });
+    }
     let params = PatchParams { dry_run: true, ..params() };
     let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body(project, step)?)).await;
     let object = patched.map_err(|error| fault(step, &error))?;
@@ -167,7 +172,7 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     Ok(plan::differences(&step.object.body, &came_out))
 }
 
-/// Deletes objects in the background: of the Stack's own only, each only with the uid that the picture has, and data only
+/// Deletes objects without waiting for that: of the Stack's own only, each only with the uid that the picture has, and data only
 /// as it was when that was decided.
 pub async fn delete(hand: Hand<'_>, keys: &[ObjectKey]) -> Result<(), Fault> {
     for some in keys.chunks(PARALLEL) {
@@ -186,7 +191,9 @@ async fn delete_one(hand: Hand<'_>, key: &ObjectKey) -> Result<(), Fault> {
     let uid = plan::uid(&seen);
     let version = seen["metadata"]["resourceVersion"].as_str().filter(|_| holds_data(key, &seen));
     let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: version.map(str::to_owned) };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    // a job is there until its pods have ended
+    let how = if key.kind == Kind::Job { DeleteParams::foreground() } else { DeleteParams::background() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..how };
     let api = hand.project.api(key.kind);
     match api.delete(&key.name, &params).await {
         Ok(_) => Ok(()),

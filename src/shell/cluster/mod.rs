@@ -8,6 +8,7 @@ pub mod contact;
 pub mod record;
 pub mod lease;
 pub mod secrets;
+pub mod growth;
 pub mod apply;
 pub mod inspect;
 pub mod logs;

@@ -6,7 +6,9 @@
 mod slim;
 mod store;
 mod watches;
+mod beside;
 
+pub use beside::look_at;
 pub use store::Claim;
 
 use crate::ident::{Kind, ObjectKey, StackName};
@@ -50,6 +52,8 @@ pub struct Project {
     presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
     /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
     suspicion: Notify,
+    /// Stacks take other Secrets of others than before.
+    taken: Notify,
 }
 
 /// Stacks of a project that begin with a commit at the same time.
@@ -81,8 +85,10 @@ impl Project {
             proofs: Mutex::default(),
             presence: tokio::sync::Mutex::default(),
             suspicion: Notify::new(),
+            taken: Notify::new(),
         });
-        let tasks = watches::start(&project);
+        let mut tasks = watches::start(&project);
+        beside::start(&project, &mut tasks);
         (project, tasks)
     }
 
@@ -106,6 +112,13 @@ impl Project {
     /// Why the project can't be seen at the moment, if so.
     pub fn trouble(&self) -> Option<String> {
         self.troubles().iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
+    }
+
+    /// Says which Secrets of others a Stack takes: they are watched by name, and without their values.
+    pub fn take_beside(&self, stack: &StackName, names: BTreeSet<String>) {
+        if self.lock().take_beside(stack.as_str(), names) {
+            self.taken.notify_one();
+        }
     }
 
     /// The cluster did not answer, or not as it should: its address and the access data are looked at again.

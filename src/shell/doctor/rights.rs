@@ -27,7 +27,7 @@ const fn need(group: &'static str, resources: &'static [&'static str], verbs: &'
 }
 
 /// Every right in a project, in the order of the chart.
-pub(super) const NEEDED: [Need; 15] = [
+pub(super) const NEEDED: [Need; 16] = [
     need("", &["secrets", "configmaps", "persistentvolumeclaims", "services"], ALL),
     need("", &["pods"], ALL),
     Need { without: Some("causes are told without log lines"), ..need("", &["pods/log"], &["get"]) },
@@ -36,6 +36,10 @@ pub(super) const NEEDED: [Need; 15] = [
         ..need("", &["pods/exec"], &["get", "create"])
     },
     need("", &["events"], &["list", "watch"]),
+    Need {
+        without: Some("what a quota has refused is not tried again when the quota is changed"),
+        ..need("", &["resourcequotas", "limitranges"], &["list", "watch"])
+    },
     Need {
         without: Some("the project hears of nothing by Events of Kubernetes"),
         ..need("events.k8s.io", &["events"], &["create", "patch"])

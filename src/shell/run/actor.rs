@@ -20,6 +20,7 @@ use crate::shell::web::board::{Board, Usage};
 use crate::view;
 use driver::{Driver, may_be_elsewhere, wait_for_turn};
 use futures::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -340,6 +341,7 @@ impl Running {
             self.step(&mut driver, event);
         };
         Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;
+        project.take_beside(&self.stack, BTreeSet::new());
         left
     }
 
@@ -411,6 +413,7 @@ impl Running {
         let last_before = driver.machine.record.history.last().map(|deployment| deployment.ended);
         tracing::trace!(stack = %self.stack, ?event, "event");
         let effects = driver.machine.step(event, &live, clock::now());
+        driver.project.take_beside(&self.stack, driver.machine.takes());
         for effect in effects.0 {
             match &effect {
                 Effect::News(news) => self.tell(news),

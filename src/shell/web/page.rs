@@ -117,6 +117,7 @@ pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup
         (databases("Caches", &view.caches))
         (drift(&view.drift))
         @for alone in &view.left_alone { p.dim { (alone.field) " is left alone: " (alone.by) } }
+        @for added in &view.added { p.dim { (added.sentence()) } }
         @if view.drift_corrected > 0 { p.dim { "corrections of drift since the daemon started: " (view.drift_corrected) } }
         @if !view.retained.is_empty() {
             h2 { "Retained data" }

@@ -1,10 +1,23 @@
 //! What of an object is kept: no Secret values, no ConfigMap contents, and nothing that nobody reads.
 
 use crate::ident::Kind;
-use crate::plan::Live;
+use crate::plan::{self, Live};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::DynamicObject;
 use serde_json::{Map, Value};
 
+/// Kinds of which it is told what others have added.
+const ADDED_TO: [Kind; 9] = [
+    Kind::Service,
+    Kind::NetworkPolicy,
+    Kind::StatefulSet,
+    Kind::Deployment,
+    Kind::HorizontalPodAutoscaler,
+    Kind::PodDisruptionBudget,
+    Kind::CronJob,
+    Kind::Ingress,
+    Kind::HTTPRoute,
+];
 /// Annotations that repeat the object.
 const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
 /// What is kept of a pod's spec: where it runs, and what of.
@@ -15,7 +28,18 @@ const CONTAINER: [&str; 3] = ["name", "image", "resources"];
 /// The parts of an object that are kept; nothing if it can't be read.
 pub(super) fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
     let metadata = &mut object.metadata;
-    metadata.managed_fields = None;
+    let managed = metadata.managed_fields.take().unwrap_or_default();
+    if ADDED_TO.contains(&kind) {
+        let of_others = managed.into_iter().filter(|entry| {
+            plan::is_of_others(entry.manager.as_deref().unwrap_or_default(), entry.subresource.as_deref())
+        });
+        let what = |entry: ManagedFieldsEntry| ManagedFieldsEntry {
+            manager: entry.manager,
+            fields_v1: entry.fields_v1,
+            ..ManagedFieldsEntry::default()
+        };
+        metadata.managed_fields = Some(of_others.map(what).collect()).filter(|left: &Vec<_>| !left.is_empty());
+    }
     metadata.self_link = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, _| !COPIES.contains(&name.as_str()));
@@ -37,12 +61,9 @@ pub(super) fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
             map.remove("data");
             map.remove("binaryData");
         }
-        // the pods say all that matters
-        Kind::ReplicaSet => {
-            value["spec"].as_object_mut()?.remove("template");
-        }
         Kind::Pod => pod_spec(value["spec"].as_object_mut()?),
-        Kind::Job => {
+        // of a ReplicaSet the pods say all that matters, and when they are gone, what they asked for
+        Kind::ReplicaSet | Kind::Job => {
             if let Some(spec) = value["spec"]["template"]["spec"].as_object_mut() {
                 pod_spec(spec);
             }
@@ -81,6 +102,18 @@ mod tests {
         assert_eq!((&secret["apiVersion"], &secret["kind"]), (&json!("v1"), &json!("Secret")));
         let map = slimmed(Kind::ConfigMap, json!({ "metadata": { "name": "m" }, "data": { "a": "b" } }));
         assert!(map.get("data").is_none());
+    }
+
+    #[test]
+    fn of_managed_fields_those_of_others_are_kept() {
+        let entry =
+            |manager: &str| json!({ "manager": manager, "time": "2026-01-01T00:00:00Z", "fieldsV1": { "f:spec": {} } });
+        let managed = json!([entry("hks"), entry("kubectl-edit"), entry("kube-controller-manager")]);
+        let object = json!({ "metadata": { "name": "w", "managedFields": managed } });
+        let kept = slimmed(Kind::Deployment, object.clone());
+        let theirs = json!([{ "manager": "kubectl-edit", "fieldsV1": { "f:spec": {} } }]);
+        assert_eq!(kept["metadata"]["managedFields"], theirs);
+        assert!(slimmed(Kind::Secret, object)["metadata"].get("managedFields").is_none());
     }
 
     #[test]

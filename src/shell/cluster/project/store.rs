@@ -43,6 +43,12 @@ pub(super) struct Store {
     written: BTreeMap<ObjectKey, Instant>,
     /// Who is about to make an object.
     claims: BTreeMap<ObjectKey, (StackName, Instant)>,
+    /// When a quota or limit range was last changed.
+    limits: Option<Timestamp>,
+    /// Secrets of others, and how many Stacks take each.
+    takers: BTreeMap<String, usize>,
+    /// What is known of them: when a value was last changed, `None` where it is not there.
+    taken: BTreeMap<String, Option<Timestamp>>,
 }
 
 /// What a Stack learns that wants to make an object.
@@ -62,6 +68,8 @@ struct Own {
     items: BTreeMap<ObjectKey, Item>,
     /// Warnings about them, oldest first.
     events: Vec<Arc<Note>>,
+    /// Secrets of others that it takes.
+    takes: Arc<BTreeSet<String>>,
     /// The picture, while somebody looks at it.
     live: Option<Arc<Live>>,
     changes: watch::Sender<u64>,
@@ -101,7 +109,18 @@ fn text(object: &Value) -> Option<Box<[u8]>> {
 impl Store {
     /// The picture of one Stack.
     pub(super) fn live(&mut self, stack: &str) -> Arc<Live> {
-        self.stacks.get_mut(stack).map(|own| Arc::clone(own.open())).unwrap_or_default()
+        let Some(own) = self.stacks.get_mut(stack) else { return Arc::default() };
+        let takes = own.takes.clone();
+        let live = own.open();
+        if live.limits != self.limits {
+            Arc::make_mut(live).limits = self.limits;
+        }
+        let known = |name: &String| Some((name.clone(), *self.taken.get(name)?));
+        let taken: BTreeMap<_, _> = takes.iter().filter_map(known).collect();
+        if live.taken != taken {
+            Arc::make_mut(live).taken = taken;
+        }
+        Arc::clone(live)
     }
 
     /// Nobody looks at a Stack for the moment.
@@ -327,7 +346,51 @@ impl Store {
         (name, own)
     }
 
-    /// What can't be seen concerns every Stack.
+    /// A quota or limit range was changed.
+    pub(super) fn limited(&mut self, at: Timestamp) {
+        if self.limits.is_none_or(|known| known < at) {
+            self.limits = Some(at);
+            self.tell_all();
+        }
+    }
+
+    /// Says which Secrets of others a Stack takes; whether they are others than before.
+    pub(super) fn take_beside(&mut self, stack: &str, names: BTreeSet<String>) -> bool {
+        if names.is_empty() && !self.stacks.contains_key(stack) {
+            return false;
+        }
+        let names = Arc::new(names);
+        let (_, own) = self.own(stack);
+        let before = std::mem::replace(&mut own.takes, Arc::clone(&names));
+        if before == names {
+            return false;
+        }
+        for name in names.difference(&before) {
+            *self.takers.entry(name.clone()).or_default() += 1;
+        }
+        for name in before.difference(&names) {
+            *self.takers.entry(name.clone()).or_default() -= 1;
+        }
+        self.takers.retain(|_, takers| *takers > 0);
+        self.taken.retain(|name, _| self.takers.contains_key(name));
+        true
+    }
+
+    /// Secrets of others that are taken.
+    pub(super) fn taken(&self) -> Vec<String> {
+        self.takers.keys().cloned().collect()
+    }
+
+    /// A Secret of somebody else's was seen: when a value of it was changed, `None` if it is gone.
+    pub(super) fn seen_beside(&mut self, name: &str, at: Option<Timestamp>) {
+        if !self.takers.contains_key(name) || self.taken.get(name) == Some(&at) {
+            return;
+        }
+        self.taken.insert(name.to_owned(), at);
+        self.stacks.values().filter(|own| own.takes.contains(name)).for_each(Own::tell);
+    }
+
+    /// What can't be seen, and a limit, concerns every Stack.
     pub(super) fn tell_all(&self) {
         self.stacks.values().for_each(Own::tell);
     }
@@ -335,7 +398,7 @@ impl Store {
 
 impl Own {
     /// The picture, from the text if need be.
-    fn open(&mut self) -> &Arc<Live> {
+    fn open(&mut self) -> &mut Arc<Live> {
         let (items, events) = (&mut self.items, &self.events);
         self.live.get_or_insert_with(|| {
             let mut objects = BTreeMap::new();
@@ -343,7 +406,7 @@ impl Own {
                 objects.insert(key.clone(), Arc::new(item.value().unwrap_or_default()));
                 item.text = None;
             }
-            Arc::new(Live { objects, events: events.clone() })
+            Arc::new(Live { objects, events: events.clone(), ..Live::default() })
         })
     }
 
@@ -439,6 +502,27 @@ mod tests {
         store.fold("a");
         store.remove(&key("p"));
         assert_eq!((store.live("a").objects.len(), store.live("a").events.len()), (1, 1));
+    }
+
+    #[test]
+    fn secrets_of_others_are_seen_by_those_who_take_them() {
+        let mut store = Store::default();
+        let [a, b] = ["a", "b"].map(|name| store.subscribe(&StackName::new(name).unwrap()));
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert!(store.take_beside("a", names(&["theirs"])) && store.take_beside("b", names(&["theirs", "other"])));
+        assert!(!store.take_beside("a", names(&["theirs"])), "nothing is new");
+        store.seen_beside("other", None);
+        assert!(!a.has_changed().unwrap() && b.has_changed().unwrap());
+        let at = Timestamp::from_second(1).ok();
+        store.seen_beside("theirs", at);
+        assert_eq!(store.live("a").taken, [("theirs".to_owned(), at)].into());
+        assert_eq!(store.live("b").taken, [("other".to_owned(), None), ("theirs".to_owned(), at)].into());
+        store.take_beside("b", names(&[]));
+        assert_eq!(store.taken(), ["theirs"], "a still takes it");
+        assert!(store.live("b").taken.is_empty());
+        store.take_beside("a", names(&[]));
+        store.take_beside("a", names(&["theirs"]));
+        assert!(store.live("a").taken.is_empty(), "what was known is old");
     }
 
     #[test]

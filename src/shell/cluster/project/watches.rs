@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long until a cluster is asked again for an extension that it lacks; extensions come rarely.
-const UNSERVED: Duration = Duration::from_mins(5);
+pub(super) const UNSERVED: Duration = Duration::from_mins(5);
 /// … and until one is asked again that did not answer.
 const UNANSWERED: Duration = Duration::from_secs(5);
 /// First and longest wait between tries of a watch.
@@ -30,7 +30,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 const QUIET: Duration = Duration::from_secs(15);
 
 /// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
-const PAGE: u32 = 50;
+pub(super) const PAGE: u32 = 50;
 
 /// Starts all watches.
 pub(super) fn start(project: &Arc<Project>) -> JoinSet<()> {
@@ -215,11 +215,11 @@ fn unknown(error: &watcher::Error) -> bool {
 }
 
 /// The waits between tries of a watch: short, since all that a daemon knows hangs on it.
-fn waits() -> ResetTimerBackoff<Waits> {
+pub(super) fn waits() -> ResetTimerBackoff<Waits> {
     ResetTimerBackoff::new(Waits(0), QUIET)
 }
 
-struct Waits(u32);
+pub(super) struct Waits(u32);
 
 impl Iterator for Waits {
     type Item = Duration;

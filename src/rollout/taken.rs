@@ -1,0 +1,33 @@
+//! Secrets of others that a Stack takes and that are gone: what runs goes on, and can't be started again.
+
+use super::{Cause, component};
+use crate::ident::Kind;
+use crate::manifest::{Manifest, Use};
+use crate::plan::Live;
+
+/// By component: which Secret it lacks, and what to do.
+pub fn lacking(manifest: &Manifest, live: &Live) -> Vec<(String, Cause)> {
+    let gone = manifest.taken().into_iter().filter(|taken| live.taken.get(taken.secret) == Some(&None));
+    let told = gone.map(|taken| {
+        let name = match taken.by.key.kind {
+            Kind::Ingress => taken.by.key.name.clone(),
+            _ => component(&taken.by.body).0,
+        };
+        let secret = taken.secret;
+        let message = match taken.of {
+            Use::Values(keys) => {
+                let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
+                format!("it is gone, and pods of {name} can't start again without it; make it again, with {keys}")
+            }
+            Use::Pull => format!(
+                "it is gone, and images of {name} can't be pulled again without it; make it again: kubectl create secret \
+                 docker-registry {secret}"
+            ),
+            Use::Certificate => format!(
+                "it is gone, and {name} has no certificate without it; make it again: kubectl create secret tls {secret}"
+            ),
+        };
+        (name, Cause::Refused { object: format!("Secret/{secret}"), message })
+    });
+    told.collect()
+}

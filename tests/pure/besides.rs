@@ -1,0 +1,31 @@
+//! What others do in the project beside hks, as commands of the simulation.
+
+use super::sim::Sim;
+use hks::ident::Kind;
+use hks::machine::Event;
+
+impl Sim {
+    /// Something happens that others do in the project.
+    pub fn besides(&mut self, words: &[&str]) {
+        match words {
+            ["jobs", how] => {
+                self.cluster.jobs_linger = *how == "linger";
+                if !self.cluster.jobs_linger {
+                    self.objects.retain(|key, _| key.kind != Kind::Job);
+                }
+                self.take(Event::Observed);
+            }
+            ["theirs", how] => {
+                let at = (*how == "changed").then_some(self.now);
+                self.cluster.taken.insert("theirs".into(), at);
+                self.take(Event::Observed);
+            }
+            ["limits", "changed"] => {
+                self.cluster.limits = Some(self.now);
+                self.take(Event::Observed);
+            }
+            ["quota", how] => self.cluster.quota_full = *how == "full",
+            other => panic!("no command {other:?}"),
+        }
+    }
+}
