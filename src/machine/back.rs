@@ -1,6 +1,6 @@
 //! The way back: a pass toward the last settled release, and what happens where there is none to go back to.
 
-use super::pass::{Target, Toward, may_be_undone};
+use super::pass::{Target, Toward, is_of_size, may_be_undone};
 use super::{Baseline, Turn};
 use crate::ident::Revision;
 use crate::manifest::Manifest;
@@ -102,9 +102,4 @@ impl Turn<'_> {
         self.tell(News::ended(deployment));
         self.rest_again();
     }
-}
-
-/// A volume that has grown stays as it is: that is no reason not to go back.
-pub(super) fn is_of_size(plan: &Plan, refusal: &plan::Refusal) -> bool {
-    plan.steps.iter().any(|step| step.object.key == refusal.key && step.irreversible.is_some())
 }

@@ -1,7 +1,6 @@
 //! Drift: what somebody else changed is put back, unless somebody insists or the API server made it so.
 
-use super::back::is_of_size;
-use super::pass::{Target, Toward};
+use super::pass::{Target, Toward, is_of_size};
 use super::{Effect, Made, Turn};
 use crate::ident::{ObjectKey, StackName};
 use crate::plan::{self, Action, Difference, Plan, Refusal, Step};

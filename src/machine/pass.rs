@@ -3,7 +3,7 @@
 
 use crate::ident::{ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
-use crate::plan::{Action, Live, Plan, Step};
+use crate::plan::{Action, Live, Plan, Refusal, Step};
 use crate::record::Wish;
 use crate::rollout::{self, Cause};
 use crate::spec::Document;
@@ -215,4 +215,9 @@ pub(super) fn backoff(id: PassId, stack: &str, tries: u32, most: u64) -> SignedD
 /// What can't be undone stays: a volume that has grown, for example.
 pub(super) fn may_be_undone(step: &Step) -> bool {
     step.irreversible.is_none() || step.action == Action::Create
+}
+
+/// A volume that has grown stays as it is: that is no reason not to go back.
+pub(super) fn is_of_size(plan: &Plan, refusal: &Refusal) -> bool {
+    plan.steps.iter().any(|step| step.object.key == refusal.key && step.irreversible.is_some())
 }

@@ -8,6 +8,7 @@ use hks::plan::{self, Action};
 use hks::record::{Ending, Outcome};
 use hks::report::{News, StatusState};
 use hks::rollout::Cause;
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,9 +27,10 @@ pub struct Watcher {
     /// By commit: the last status, and whether a final one may follow.
     told: BTreeMap<Revision, (StatusState, String)>,
     /// The commit that was put back and that nothing has given another chance since.
-    failed: Option<Revision>,
-    /// … but one chance, which is taken when the commit is known.
+    failed: Option<(Revision, Timestamp)>,
+    /// … but one chance, which is taken when the commit is known, and gone when that has ended.
     chance: bool,
+    taken: bool,
     /// The clock was set back: what was set before may look as if it had been set since.
     skewed: bool,
     /// The record does not say what ran: what differs may be what another hks has made of the same file.
@@ -175,14 +177,16 @@ impl Watcher {
             News::Ended(end)
                 if end.outcome == Outcome::RolledBack && !matches!(end.cause, Some(Cause::Requested { .. })) =>
             {
-                self.failed = Some(end.revision.clone());
+                let failed = Some((end.revision.clone(), end.ended));
+                if self.failed != failed && std::mem::take(&mut self.taken) {
+                    self.chance = false;
+                }
+                self.failed = failed;
             }
             News::Started { revision, platform: false, .. } => {
-                let again = self.failed.as_ref() == Some(revision);
+                let again = self.failed.as_ref().is_some_and(|(failed, _)| failed == revision);
                 assert!(!again || self.chance || self.skewed, "{revision} was put back and is tried again");
-                if again {
-                    (self.failed, self.chance) = (None, false);
-                }
+                self.taken |= again;
             }
             _ => {}
         }
