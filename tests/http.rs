@@ -135,17 +135,10 @@ fn two_sources() -> Routes {
 
 fn view(name: &str, state: StackState) -> View {
     let at = hks::shell::clock::now();
-    let deployment = |revision: &str, outcome, description: &str, ago: i64| Deployment {
-        revision: Revision::new(revision),
-        started: at - SignedDuration::from_secs(ago + 48),
-        ended: at - SignedDuration::from_secs(ago),
-        outcome,
-        cause: None,
-        ending: hks::record::Ending::Open,
-        back_to: None,
-        description: description.into(),
-        jobs: std::collections::BTreeMap::new(),
-        message: Some(hks::ident::Message::new(HOSTILE, &format!("{HOSTILE}\u{1b}[2J"))),
+    let deployment = |revision: &str, outcome, description: &str, ago: i64| {
+        let times = (at - SignedDuration::from_secs(ago + 48), at - SignedDuration::from_secs(ago));
+        let message = Some(hks::ident::Message::new(HOSTILE, &format!("{HOSTILE}\u{1b}[2J")));
+        Deployment { message, ..Deployment::new(Revision::new(revision), times, outcome, None, description.into()) }
     };
     View {
         desired_revision: Some(Revision::new(NEW)),

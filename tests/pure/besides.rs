@@ -1,10 +1,20 @@
 //! What others do in the project beside hks, as commands of the simulation.
 
 use super::sim::Sim;
-use hks::ident::Kind;
+use hks::ident::{Kind, ObjectKey};
 use hks::machine::Event;
+use serde_json::json;
+use std::sync::Arc;
 
 impl Sim {
+    /// A stranger changes an object.
+    pub fn touch(&mut self) {
+        if let Some(object) = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")) {
+            Arc::make_mut(object)["spec"]["replicas"] = json!(7);
+        }
+        self.take(Event::Observed);
+    }
+
     /// Something happens that others do in the project.
     pub fn besides(&mut self, words: &[&str]) {
         match words {

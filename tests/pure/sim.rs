@@ -347,13 +347,6 @@ impl Sim {
         self.take(Event::Wish { wish, to: Ok(to) });
     }
 
-    pub fn touch(&mut self) {
-        if let Some(object) = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")) {
-            Arc::make_mut(object)["spec"]["replicas"] = json!(7);
-        }
-        self.take(Event::Observed);
-    }
-
     pub fn command(&mut self, line: &str) {
         let words: Vec<_> = line.split_whitespace().collect();
         match words.as_slice() {
