@@ -186,7 +186,11 @@ impl Turn<'_> {
             self.join(commit, usable.document);
             return false;
         }
-        let resting = matches!(self.machine.state, State::Resting(_));
+        // drift that is being put back is no reason to try it again
+        let resting = match &self.machine.state {
+            State::Resting(_) => true,
+            State::Passing(pass) => pass.toward == Toward::Heal,
+        };
         let held = self.machine.record.held.clone().filter(|held| held.ending != Ending::Open && resting);
         if let Some(held) = held
             && is_held(&held, &commit.revision, &usable.content)
