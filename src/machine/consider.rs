@@ -4,7 +4,7 @@
 use super::pass::{Origin, Pass, Station, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
 use crate::ident::Revision;
-use crate::manifest::{Manifest, SECRET_SET_ANNOTATION};
+use crate::manifest::{CACHE_LABEL, DATABASE_LABEL, Manifest, SECRET_SET_ANNOTATION};
 use crate::plan::{self, Plan, Until};
 use crate::record::{Deployment, Ending, Held, Outcome, Record, Release};
 use crate::report::{self, News};
@@ -413,9 +413,15 @@ impl Turn<'_> {
         newest && !asked && set.is_some() && set != self.machine.heeded
     }
 
-    /// When a key of one of the Stack's Secrets was last set.
+    /// When a key of one of the Stack's Secrets was last set. Credentials of databases and caches are made by hks itself, also
+    /// anew, and by nobody else.
     fn secret_set(&self) -> Option<Timestamp> {
-        let times = self.live.of(crate::ident::Kind::Secret).filter_map(|(_, secret)| {
+        let own = |secret: &serde_json::Value| {
+            let labels = &secret["metadata"]["labels"];
+            labels[DATABASE_LABEL].is_string() || labels[CACHE_LABEL].is_string()
+        };
+        let secrets = self.live.of(crate::ident::Kind::Secret).filter(|(_, secret)| !own(secret));
+        let times = secrets.filter_map(|(_, secret)| {
             let at = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
             at?.parse::<Timestamp>().ok()
         });
