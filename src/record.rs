@@ -135,6 +135,9 @@ pub struct Held {
     /// How the rollback ended.
     #[serde(default)]
     pub ending: Ending,
+    /// What a person wanted gone was asked for before the newest commit was known: it counts for the first one that is seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 /// How a rollback ended. Each of the three ends is final: nothing is tried again until somebody does something.

@@ -90,6 +90,7 @@ fn a_record_can_be_read_by_the_hks_before() {
         at,
         restored: true,
         ending: ending.clone(),
+        unseen: false,
     });
     record.remember(Deployment {
         revision: Revision::new("bbbb"),

@@ -38,6 +38,7 @@ impl Turn<'_> {
                 at: self.now,
                 restored: false,
                 ending: Ending::Open,
+                unseen: false,
             };
             self.machine.record.held = Some(held.clone());
             return self.hold_as_it_is(&held, cause);

@@ -70,13 +70,27 @@ impl Turn<'_> {
             self.unchanged(&commit.revision);
             return true;
         }
-        match self.read(&commit) {
+        let read = self.read(&commit);
+        self.hold_the_first(&commit.revision, read.as_ref().map_or("", |usable| usable.content.as_str()));
+        match read {
             Ok(usable) => {
                 self.machine.head_content.clone_from(&usable.content);
                 self.machine.head_takes = usable.manifest.taken_names();
                 self.pursue(&commit, usable)
             }
             Err(verdict) => self.is_unusable(&commit.revision, verdict),
+        }
+    }
+
+    /// What a person wanted gone before any commit was known is not brought back by the first one.
+    fn hold_the_first(&mut self, revision: &Revision, content: &str) {
+        if let Some(held) = self.machine.record.held.as_mut().filter(|held| held.unseen) {
+            held.unseen = false;
+            held.revision = revision.clone();
+            content.clone_into(&mut held.content);
+            if matches!(self.machine.state, State::Resting(_)) && self.machine.record.attempt.is_none() {
+                self.save_aside();
+            }
         }
     }
 
@@ -144,7 +158,16 @@ impl Turn<'_> {
         }
         if let Some(attempt) = self.machine.record.attempt.take() {
             let (revision, content, started) = (attempt.revision, attempt.content, attempt.started);
-            let held = Held { revision, content, cause, started, at: self.now, restored: false, ending: Ending::Open };
+            let held = Held {
+                revision,
+                content,
+                cause,
+                started,
+                at: self.now,
+                restored: false,
+                ending: Ending::Open,
+                unseen: false,
+            };
             self.machine.record.held = Some(held.clone());
             self.go_back(&held);
         } else {

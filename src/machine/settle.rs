@@ -185,6 +185,7 @@ impl Turn<'_> {
                     ),
                 };
                 held.ending = ending.clone();
+                held.unseen = machine.head.is_none();
                 record.held = Some(held);
             }
             (Toward::Back { .. } | Toward::Heal, _) => {
@@ -291,7 +292,8 @@ fn deployment(
 
 /// The newest commit is held since a person asked for something else.
 fn requested(by: String, revision: Revision, content: String, started: Timestamp, at: Timestamp) -> Held {
-    Held { revision, content, cause: Cause::Requested { by }, started, at, restored: true, ending: Ending::Healthy }
+    let (cause, ending) = (Cause::Requested { by }, Ending::Healthy);
+    Held { revision, content, cause, started, at, restored: true, ending, unseen: false }
 }
 
 /// What is gone is forgotten, and what now belongs to a release, or was kept by a rollback, is never deleted by one.

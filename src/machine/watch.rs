@@ -160,7 +160,7 @@ impl Turn<'_> {
         }
         let content = pass.content.clone();
         let also = std::mem::take(&mut pass.also);
-        let held = Held { revision, content, cause, started, at, restored: false, ending: Ending::Open };
+        let held = Held { revision, content, cause, started, at, restored: false, ending: Ending::Open, unseen: false };
         self.machine.record.held = Some(held.clone());
         self.machine.record.attempt = None;
         self.go_back(&held);
