@@ -59,13 +59,13 @@ async fn bare(client: &Client, namespace: &str, count: usize) -> (Duration, Dura
 /// Waits until all are settled; looking costs the daemon something, so it is done rarely.
 fn settle(world: &World, count: usize) {
     let mut last = Value::Null;
-    for _ in 0..400 {
+    for round in 0..120 {
         last = world.get("/api/v1/status").unwrap_or_default();
         let all = last["stacks"].as_array().cloned().unwrap_or_default();
         if all.len() == count && all.iter().all(|stack| stack["state"] == "settled") {
             return;
         }
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(if round < 20 { 500 } else { 4000 }));
     }
     panic!("not settled after 400 s: {}", last.to_string().chars().take(2000).collect::<String>());
 }

@@ -246,7 +246,7 @@ impl Running {
                 },
             }
         };
-        self.drive(project, *machine, room).await
+        self.drive(project, machine, room).await
     }
 
     /// The Lease, then room to begin, then the record: only its holder may read what it will act on.
@@ -272,7 +272,12 @@ impl Running {
         Ok(Prepared::Ours(Box::new(machine), room))
     }
 
-    async fn drive(&mut self, project: &Arc<Project>, machine: Machine, room: Option<OwnedSemaphorePermit>) -> Left {
+    async fn drive(
+        &mut self,
+        project: &Arc<Project>,
+        machine: Box<Machine>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Left {
         let mut changes = project.subscribe(&self.stack);
         let mut driver = Driver::new(machine, Arc::clone(project));
         driver.enter_room(room);

@@ -35,7 +35,7 @@ const ROOM: Duration = Duration::from_secs(10);
 
 /// A machine, what it works on, and what it has asked for.
 pub(super) struct Driver {
-    pub(super) machine: Machine,
+    pub(super) machine: Box<Machine>,
     pub(super) project: Arc<Project>,
     /// What is to be asked, in order.
     pub(super) queue: VecDeque<Effect>,
@@ -65,7 +65,7 @@ pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<O
 }
 
 impl Driver {
-    pub(super) fn new(machine: Machine, project: Arc<Project>) -> Self {
+    pub(super) fn new(machine: Box<Machine>, project: Arc<Project>) -> Self {
         let (queue, wish) = (VecDeque::new(), String::new());
         Self {
             machine,
