@@ -93,7 +93,11 @@ impl Turn<'_> {
             return Err("it is under way already".into());
         }
         if accept_data_loss {
-            let lost = std::mem::take(&mut self.machine.lost);
+            let mut lost = std::mem::take(&mut self.machine.lost);
+            // after a restart nobody has looked yet
+            if let Some(kept) = self.machine.kept() {
+                lost.extend(plan::compare(kept, self.live, &self.machine.record.inventory).lost);
+            }
             // they stay written down, but as what may be made
             for owned in self.machine.record.inventory.iter_mut().filter(|owned| lost.contains(&owned.key)) {
                 owned.settled = false;
