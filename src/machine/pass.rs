@@ -80,7 +80,7 @@ pub enum Station {
     Explaining(Cause),
     /// Asking databases that are about to be removed for tables.
     Inspecting,
-    /// Writing down which data was proven empty, before it is deleted.
+    /// Writing down what is going to be deleted, and which data of it was proven empty.
     Dooming,
     /// Deleting.
     Pruning,

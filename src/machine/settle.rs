@@ -126,9 +126,17 @@ impl Turn<'_> {
         }
     }
 
+    /// Only what is written down as made by hks is deleted: who is killed in the middle must know what it was about.
     fn delete(&mut self) {
-        let Some(pass) = self.pass() else { return };
-        if pass.gone.is_empty() { self.settle() } else { self.go(Station::Pruning) }
+        let State::Passing(pass) = &self.machine.state else { return };
+        let written = |key: &ObjectKey| self.machine.saved.inventory.iter().any(|owned| owned.key == *key);
+        if pass.gone.is_empty() {
+            self.settle();
+        } else if pass.gone.iter().all(written) {
+            self.go(Station::Pruning);
+        } else {
+            self.go(Station::Dooming);
+        }
     }
 
     /// Writes down how the pass ended.

@@ -105,7 +105,12 @@ impl Turn<'_> {
                 Effect::Check(id, work.cloned().collect())
             }
             Station::Saving | Station::Dooming | Station::Settling => {
-                Effect::Save(id, Box::new(machine.record.clone()))
+                let mut record = Box::new(machine.record.clone());
+                // a wish that is being carried out is taken up again after a restart
+                if let (Station::Dooming, Toward::Nothing { wish }) = (&pass.station, &pass.toward) {
+                    record.answered.retain(|answered| answered.id != wish.id);
+                }
+                Effect::Save(id, record)
             }
             Station::Applying => Effect::Apply(id, pass.plan.work(pass.stage).cloned().collect()),
             Station::Probing => Effect::Probe(id, pass.manifest.urls.clone()),
