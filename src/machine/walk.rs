@@ -197,9 +197,11 @@ impl Turn<'_> {
     }
 
     /// A volume of the settled release went while the pass was under way: an empty one in its place would hide that.
-    fn has_lost_data(&mut self, cause: Cause) {
+    pub(super) fn has_lost_data(&mut self, cause: Cause) {
         let Some(pass) = self.pass() else { return };
-        if pass.is_back() {
+        if pass.toward == Toward::Heal {
+            self.rest_again();
+        } else if pass.is_back() {
             pass.refused = Some(cause);
             self.settle();
         } else {
@@ -209,17 +211,20 @@ impl Turn<'_> {
 
     /// What an earlier stage has made, or somebody has changed meanwhile, counts for the rest of the way. Tells what can't be
     /// made again.
-    fn plan_again(&mut self) -> Option<Cause> {
+    pub(super) fn plan_again(&mut self) -> Option<Cause> {
         let (machine, live) = (&mut *self.machine, self.live);
         let State::Passing(pass) = &mut machine.state else { return None };
-        // drift is put back as it was found; what changes meanwhile is the next drift
-        if pass.toward == Toward::Heal || pass.stage == Stage::Preflight {
+        if pass.stage == Stage::Preflight {
             return None;
         }
         let plan = plan::compare(&pass.manifest, live, &machine.record.inventory);
         if let Some(cause) = data_lost(&machine.stack, &plan.lost) {
             machine.lost = plan.lost;
             return Some(cause);
+        }
+        // drift is put back as it was found; what changes meanwhile is the next drift
+        if pass.toward == Toward::Heal {
+            return None;
         }
         let mut again: Vec<Step> =
             plan.steps.into_iter().filter(|step| step.object.stage != Stage::Preflight).collect();

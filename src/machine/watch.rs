@@ -20,8 +20,14 @@ impl Turn<'_> {
             return;
         }
         if let Some(at) = pass.retry_at {
-            return if at <= now {
-                self.send();
+            if at > now {
+                return;
+            }
+            // what it was about may be gone meanwhile
+            let lost = if pass.station == Station::Applying { self.plan_again() } else { None };
+            return match lost {
+                Some(cause) => self.has_lost_data(cause),
+                None => self.send(),
             };
         }
         match pass.station {

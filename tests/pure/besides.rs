@@ -2,11 +2,22 @@
 
 use super::sim::Sim;
 use hks::ident::{Kind, ObjectKey};
-use hks::machine::Event;
+use hks::machine::{Event, Fault};
+use hks::plan::{Action, Step};
 use serde_json::json;
 use std::sync::Arc;
 
 impl Sim {
+    /// A volume that went since the plan was made is not made again as if it were changed.
+    pub fn gone_since(&self, steps: &[Step]) -> Option<Fault> {
+        let gone = |step: &&Step| {
+            let claim = step.object.key.kind == Kind::PersistentVolumeClaim;
+            claim && matches!(step.action, Action::Change(_)) && !self.objects.contains_key(&step.object.key)
+        };
+        let (object, component) = (steps.iter().find(gone)?.object.key.to_string(), ("web".into(), false));
+        Some(Fault { transient: true, object, component, message: "it is gone".into() })
+    }
+
     /// A stranger changes an object.
     pub fn touch(&mut self) {
         if let Some(object) = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")) {

@@ -163,6 +163,9 @@ impl Sim {
                 let (object, component) = ("Deployment/todo-web".into(), ("web".into(), false));
                 Event::Applied(id, Err(Fault { transient: false, object, component, message: FULL.into() }))
             }
+            Effect::Apply(id, steps) if self.gone_since(&steps).is_some() => {
+                Event::Applied(id, Err(self.gone_since(&steps).unwrap()))
+            }
             Effect::Apply(id, steps) => {
                 let mut made = vec![];
                 for step in steps {

@@ -138,6 +138,11 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     let known = project.get(key).filter(|seen| plan::stack_of(seen) == Some(stack.as_str()));
     if known.is_none() {
         not_taken(project, stack, step).await?;
+        // it went since the plan was made: an empty one in its place would hide that
+        if matches!(step.action, Action::Change(_)) && key.kind == Kind::PersistentVolumeClaim {
+            let (object, component) = (key.to_string(), rollout::component(&step.object.body));
+            return Err(Fault { transient: true, object, component, message: "it is gone".into() });
+        }
     }
     if !step.object.recipe.is_empty() {
         let written = secrets::ensure(&api, step, &body).await.map_err(failed)?;
