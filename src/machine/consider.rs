@@ -23,7 +23,7 @@ pub(super) struct Usable {
     document: Document,
     pub(super) manifest: Manifest,
     /// Digest of what it becomes.
-    content: String,
+    pub(super) content: String,
 }
 
 impl Turn<'_> {
@@ -31,6 +31,9 @@ impl Turn<'_> {
     /// under way was given up for it.
     pub(super) fn reconsider(&mut self) -> bool {
         let mut moved = false;
+        if self.waits_for_a_wish() {
+            return false;
+        }
         if !self.is_busy()
             && let Some((wish, to)) = self.machine.asked.take()
         {
@@ -44,7 +47,7 @@ impl Turn<'_> {
         moved
     }
 
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         matches!(&self.machine.state, State::Passing(pass) if pass.in_flight)
     }
 
@@ -470,7 +473,7 @@ impl Turn<'_> {
     }
 }
 
-fn identity(commit: &Commit) -> (Revision, Option<String>) {
+pub(super) fn identity(commit: &Commit) -> (Revision, Option<String>) {
     let tag = match &commit.content {
         Content::File(document) => document.tag.clone(),
         Content::Missing | Content::Unusable { .. } => None,

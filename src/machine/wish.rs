@@ -1,5 +1,6 @@
 //! What a person asks for. No wish is acted on twice, and one that can't be met is told.
 
+use super::consider::{Usable, identity};
 use super::pass::{Origin, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
 use crate::manifest::Manifest;
@@ -21,7 +22,12 @@ impl Turn<'_> {
         let granted = match &wish.what {
             Want::RollBack { .. } => to.and_then(|to| {
                 let to = to.ok_or_else(|| "the commit can't be found".to_owned())?;
-                self.roll_back(&wish, &to)
+                let recognized = self.recognize_the_head();
+                self.roll_back(&wish, &to).inspect_err(|_| {
+                    if recognized {
+                        self.machine.considered = None;
+                    }
+                })
             }),
             Want::Retry { accept_data_loss } => self.retry(&wish, *accept_data_loss),
             Want::Suspend { reason } => Ok(self.suspend(&wish, reason)),
@@ -31,7 +37,10 @@ impl Turn<'_> {
         match granted {
             Ok(moved) => moved,
             Err(why) => {
-                if !known {
+                if unfinished && matches!(self.machine.state, State::Resting(_)) {
+                    self.machine.record.attempt = None;
+                }
+                if !known || unfinished {
                     self.machine.record.answer(&wish, self.now, Some(why.clone()));
                     self.save_beside();
                 }
@@ -39,6 +48,38 @@ impl Turn<'_> {
                 false
             }
         }
+    }
+
+    /// After a restart, a rollback that a person wanted goes on before the newest commit is looked at: what that person has
+    /// rolled back would come again. And it needs to know what the newest commit is.
+    pub(super) fn waits_for_a_wish(&self) -> bool {
+        let rolls_back = |wish: &Wish| matches!(wish.what, Want::RollBack { .. });
+        match &self.machine.asked {
+            Some((wish, Ok(_))) => rolls_back(wish) && self.machine.head.is_none() && !self.is_busy(),
+            Some((_, Err(_))) => false,
+            None => self.machine.unfinished_wish().is_some_and(rolls_back),
+        }
+    }
+
+    /// Whether the newest commit is the one that was there before a restart: then a wish is about it, and it is not new.
+    fn recognize_the_head(&mut self) -> bool {
+        let Some(commit) = self.machine.head.clone().filter(|_| self.machine.considered.is_none()) else {
+            return false;
+        };
+        let read = self.read(&commit).ok();
+        let record = &self.machine.record;
+        let deployed = record.last_of(&commit.revision).is_some()
+            || record.settled.as_ref().is_some_and(|release| release.revision == commit.revision);
+        let runs = |usable: &Usable| self.machine.baseline().is_some_and(|kept| kept.same_objects(&usable.manifest));
+        let known = deployed || read.as_ref().is_some_and(runs);
+        if known {
+            self.machine.considered = Some(identity(&commit));
+            if let Some(usable) = read {
+                self.machine.head_takes = usable.manifest.taken_names();
+                self.machine.head_content = usable.content;
+            }
+        }
+        known
     }
 
     /// The record is kept by the pass under way, or else at once.

@@ -39,7 +39,7 @@ const TOGETHER: Duration = Duration::from_millis(20);
 const DOZE: Duration = Duration::from_millis(100);
 
 /// Finds a Stack's file in the commit with this id.
-pub type Older = Arc<dyn Fn(&str) -> Result<Commit, String> + Send + Sync>;
+pub type Older = Arc<dyn Fn(&str) -> Result<Option<Commit>, String> + Send + Sync>;
 
 /// What an actor is given.
 #[derive(Clone)]
@@ -308,6 +308,9 @@ impl Running {
                     Some((commit, permit)) => {
                         driver.enter_room(Some(permit));
                         self.head = Some(commit.clone());
+                        if let Some(wish) = self.wished(project, &mut driver) {
+                            self.step(&mut driver, wish);
+                        }
                         Event::Commit(commit)
                     }
                     None => break Left::Ended,
@@ -403,11 +406,18 @@ impl Running {
         if driver.taken.as_ref() == Some(&wish.id) {
             return None;
         }
-        driver.taken = Some(wish.id.clone());
         let to = match &wish.what {
-            Want::RollBack { to } => (self.setting.older)(to).map(Some),
+            Want::RollBack { to } => match (self.setting.older)(to) {
+                // once the repository can be read, the newest commit brings this here again
+                Ok(None) => {
+                    driver.wish.clear();
+                    return None;
+                }
+                found => found,
+            },
             _ => Ok(None),
         };
+        driver.taken = Some(wish.id.clone());
         Some(Event::Wish { wish, to })
     }
 

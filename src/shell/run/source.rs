@@ -238,7 +238,7 @@ impl Follower {
 
     /// Looks again and again: when kicked, and at the latest after the poll interval.
     async fn follow(&mut self, told: &Told) {
-        let (mut failures, mut kicked) = (0, true);
+        let (mut failures, mut kicked, mut looked) = (0, true, false);
         loop {
             self.find_poster(told).await;
             match self.look(kicked, told).await {
@@ -259,10 +259,18 @@ impl Follower {
             }
             self.shared.board.publish_source(self.view.clone());
             self.tried.send_replace(true);
-            let wait = self.interval(failures);
-            kicked = tokio::select! {
-                () = self.kick.notified() => true,
-                () = tokio::time::sleep(wait) => false,
+            let wait = tokio::time::sleep(self.interval(failures));
+            tokio::pin!(wait);
+            self.take_up_the_rest();
+            kicked = loop {
+                tokio::select! {
+                    () = self.kick.notified() => break true,
+                    () = &mut wait => break false,
+                    () = seen(self.project.clone()), if !looked => {
+                        looked = true;
+                        self.take_up_the_rest();
+                    }
+                }
             };
         }
     }
@@ -380,6 +388,19 @@ impl Follower {
         watched
             .inspect_err(|error| tracing::warn!(source = %self.name, %error, "failed to watch the repository; polling"))
             .ok()
+    }
+}
+
+/// Waits until a project can be seen.
+async fn seen(mut project: watch::Receiver<Option<Arc<Project>>>) {
+    loop {
+        let now = project.borrow_and_update().clone();
+        if let Some(project) = now {
+            return project.ready().await;
+        }
+        if project.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

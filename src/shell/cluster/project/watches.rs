@@ -29,6 +29,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 /// which a connection fails.
 const QUIET: Duration = Duration::from_secs(15);
 
+/// Errors in a row by which the API server refuses to go on with a watch, until it is begun anew.
+const REFUSED: u32 = 3;
+
 /// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
 pub(super) const PAGE: u32 = 50;
 
@@ -49,9 +52,13 @@ impl Project {
         }
         let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
         let config = watcher::Config::default().labels(&selector).page_size(PAGE);
-        let mut stream = watch_stream(self.api(kind), config).backoff(waits()).boxed();
+        let mut stream = watch_stream(self.api(kind), config.clone()).backoff(waits()).boxed();
         let mut listed = BTreeMap::new();
-        while let Some(event) = self.next(kind.plural(), &mut stream).await {
+        loop {
+            let Some(event) = self.next(kind.plural(), &mut stream).await else {
+                stream = watch_stream(self.api(kind), config.clone()).backoff(waits()).boxed();
+                continue;
+            };
             match event {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
@@ -76,8 +83,13 @@ impl Project {
     async fn watch_events(self: Arc<Self>) {
         let events: Api<v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let config = watcher::Config::default().fields("type=Warning").page_size(PAGE);
-        let mut stream = watch_stream(events, config).backoff(waits()).boxed();
-        while let Some(event) = self.next("events", &mut stream).await {
+        let anew = || watch_stream(events.clone(), config.clone()).backoff(waits()).boxed();
+        let mut stream = anew();
+        loop {
+            let Some(event) = self.next("events", &mut stream).await else {
+                stream = anew();
+                continue;
+            };
             match event {
                 Event::Apply(event) | Event::InitApply(event) => self.lock().note(event),
                 Event::InitDone => self.listed("events"),
@@ -87,13 +99,14 @@ impl Project {
         }
     }
 
-    /// The next event of a watch. Its errors are told here, and that they are over.
+    /// The next event of a watch. Its errors are told here, and that they are over. `None` when it has to begin anew with a list:
+    /// an API server may be unable for ever to go on from where the watch was.
     async fn next<K>(
         &self,
         what: &'static str,
         stream: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
     ) -> Option<Event<K>> {
-        let mut over = None;
+        let (mut over, mut refused) = (None, 0);
         loop {
             let event = tokio::select! {
                 event = stream.next() => event,
@@ -115,7 +128,12 @@ impl Project {
                 {
                     self.listed(what);
                 }
+                Err(watcher::Error::WatchError(status)) if refused >= REFUSED => {
+                    tracing::warn!(namespace = %self.namespace, what, error = %status.message, "the watch can't go on; listing anew");
+                    return None;
+                }
                 Err(error) => {
+                    refused += u32::from(matches!(error, watcher::Error::WatchError(_)));
                     self.broken(what, &explain(what, &self.namespace, &error));
                     if unknown(&error) {
                         self.suspect();

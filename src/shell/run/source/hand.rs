@@ -6,6 +6,7 @@ use crate::ident::{Revision, StackName};
 use crate::machine::{Commit, Content};
 use crate::manifest::Context;
 use crate::report::{self, Status, StatusState};
+use crate::shell::cluster::lease;
 use crate::shell::forge::statuses::Statuses;
 use crate::shell::git::{Found, Mirror, Reading};
 use crate::shell::run::actor::{Actor, Setting};
@@ -21,19 +22,19 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// The file of a Stack in an older commit.
+    /// The file of a Stack in an older commit; `None` as long as the repository could not be read.
     ///
     /// # Errors
     /// It can't be had, in words for who asked for it.
-    fn older(shelf: &RwLock<Self>, stack: &StackName, sha: &str) -> Result<Commit, String> {
+    fn older(shelf: &RwLock<Self>, stack: &StackName, sha: &str) -> Result<Option<Commit>, String> {
         let (mirror, path) = {
             let library = shelf.read().unwrap_or_else(PoisonError::into_inner);
             let path = library.paths.get(stack).cloned().unwrap_or_else(|| "hks.yaml".into());
-            let mirror = library.mirror.clone();
-            (mirror.ok_or("the repository could not be read yet; ask again when it can be")?, path)
+            let Some(mirror) = library.mirror.clone() else { return Ok(None) };
+            (mirror, path)
         };
         let found = tokio::task::block_in_place(|| mirror.older(sha, &path));
-        found.map_err(|error| format!("{sha} can't be had from the repository: {error}"))
+        found.map(Some).map_err(|error| format!("{sha} can't be had from the repository: {error}"))
     }
 }
 
@@ -83,6 +84,29 @@ impl Follower {
             self.actor(&name).commit(Commit { revision: revision.clone(), content, message: Some(message.clone()) });
         }
         reading
+    }
+
+    /// Takes up the Stacks of this source in the cluster that no file is of and nobody here acts for: their files went, or
+    /// can't be read any more, while no daemon was there to see it.
+    pub(super) fn take_up_the_rest(&mut self) {
+        let Some(revision) = self.view.head.clone().filter(|_| self.reading.is_some()) else { return };
+        let Some(project) = self.project.borrow().clone().filter(|project| project.is_ready()) else { return };
+        for name in lease::of_source(&project, &self.name) {
+            if self.owners.contains_key(&name) || self.actors.contains_key(&name) {
+                continue;
+            }
+            self.actor(&name);
+            // a file without a name may be its: what is not known to be gone is left as it is
+            if self.view.problems.is_empty() {
+                self.actor(&name).commit(Commit {
+                    revision: revision.clone(),
+                    content: Content::Missing,
+                    message: None,
+                });
+                self.given.insert(name.clone(), revision.clone());
+                self.gone.insert(name);
+            }
+        }
     }
 
     /// The actor of a Stack.
