@@ -259,6 +259,40 @@ impl View {
         told
     }
 
+    /// What is not well of what runs.
+    fn ill(&self) -> Option<String> {
+        self.troubles.first().map(|first| format!("{}{}", first.cause, more(self.troubles.len())))
+    }
+
+    /// How a rollback ended, what runs since, and what brings the next try.
+    fn held(&self, ended: Ended, (failed, runs): (&str, &str), again: &str, also: &str) -> String {
+        let destroyed = self.cause.as_deref().and_then(|cause| cause.strip_prefix("Stack: "));
+        match ended {
+            Ended::Restored | Ended::Unhealthy if self.applied_revision.is_none() => match destroyed {
+                Some(who) => format!("nothing of it runs: {who}"),
+                None => format!("{failed}; what it created was removed again. {again}"),
+            },
+            Ended::Restored => match (self.ill(), self.not_ready().as_slice()) {
+                (Some(ill), _) => format!("{failed}; {runs} is back, but {ill}. {again}"),
+                (None, []) => format!("{failed}; {runs} is back and well. {again}"),
+                (None, [one, ..]) => format!("{failed}; {runs} is back; {one} is not ready at the moment. {again}"),
+            },
+            Ended::Unhealthy => {
+                let why = self.ending.as_deref().unwrap_or("it is not ready");
+                format!("{failed}; {runs} is back, but it is not well either: {why}{also}")
+            }
+            Ended::Refused => {
+                let why = self.ending.as_deref().unwrap_or("the cluster said no");
+                match self.applied_revision {
+                    Some(_) => {
+                        format!("{failed}, and {runs} could not be put back, since that was refused: {why}{also}")
+                    }
+                    None => format!("{failed}, and nothing was put back: {why}{also}"),
+                }
+            }
+        }
+    }
+
     fn told(&self, now: Timestamp) -> String {
         let newest = short(self.desired_revision.as_ref(), "the newest commit");
         let runs = short(self.applied_revision.as_ref(), "nothing");
@@ -275,6 +309,7 @@ impl View {
             waits.as_ref().map(|what| format!("It is tried again when {what}, or by `hks retry {}`", self.name));
         let also = tried.as_ref().map(|tried| format!(". {tried}")).unwrap_or_default();
         let again = tried.unwrap_or(again);
+        let ill = self.ill();
         let doing = |what: String| if self.activity.is_empty() { what } else { format!("{what}: {}", self.activity) };
         match self.state {
             StackState::Fresh => "nothing was ever deployed".into(),
@@ -299,20 +334,7 @@ impl View {
                 let what = first.map_or_else(|| "something of it is not well".into(), |trouble| trouble.cause.clone());
                 format!("{runs} runs, but {what}{}", more(self.troubles.len()))
             }
-            StackState::Held(_) if self.applied_revision.is_none() => {
-                format!("{failed}; what it created was removed again. {again}")
-            }
-            StackState::Held(Ended::Restored) => {
-                format!("{failed}; {runs} is back and well. {again}")
-            }
-            StackState::Held(Ended::Unhealthy) => {
-                let why = self.ending.as_deref().unwrap_or("it is not ready");
-                format!("{failed}; {runs} is back, but it is not well either: {why}{also}")
-            }
-            StackState::Held(Ended::Refused) => {
-                let why = self.ending.as_deref().unwrap_or("the cluster said no");
-                format!("{failed}, and {runs} could not be put back, since that was refused: {why}{also}")
-            }
+            StackState::Held(ended) => self.held(ended, (&failed, runs), &again, &also),
             StackState::Invalid => match self.lacking.first() {
                 Some(LackingView { secret, key }) => format!(
                     "{newest} waits for key {key} of secret {secret}{}: run `hks secret set {} {secret} {key}`",
@@ -321,6 +343,7 @@ impl View {
                 ),
                 None if let Some(what) = waits => format!("{newest} waits until {what}; nothing was touched"),
                 None if self.applied_revision.is_none() => format!("{newest} can't be used; nothing was touched"),
+                None if let Some(ill) = ill => format!("{newest} can't be used, and {runs} is not well: {ill}"),
                 None => format!("{newest} can't be used; {runs} goes on running, untouched"),
             },
             StackState::Suspended(Why::NoFile) => {

@@ -119,6 +119,12 @@ pub async fn look(place: &Place, platform: &Platform) -> Result<Vec<Finding>, Fa
         Some(vcluster) => (target::vcluster(&host, vcluster).await?, Some(host)),
         None => (host, None),
     };
+    // what does not answer at all is not looked at any further
+    if let Err(error) = target.apiserver_version().await
+        && !matches!(error, Error::Api(_))
+    {
+        return Err(Failure::unreachable(&error, "the cluster does not answer"));
+    }
     let patient = Patient { place, platform, target, host };
     let (rights, cluster, edge, vcluster, outside) = tokio::join!(
         rights::look(&patient),

@@ -58,6 +58,9 @@ pub enum GitError {
     /// No tag fits (any more).
     #[error("no tag of the repository fits {0}; nothing is deleted")]
     NoTag(String),
+    /// Nobody has this commit.
+    #[error("the repository has no commit {0}; see `hks history`")]
+    NoCommit(String),
     /// The credentials are not accepted. They are tried again when they change, at a webhook, and after a long wait.
     #[error(
         "the repository refuses the credentials of {0}; correct them, they are tried again when they change, and now and then"
@@ -180,7 +183,10 @@ impl Mirror {
             if repository.revparse_single(short).is_err() && short.len() >= 40 {
                 let (refused, stranger) = (Cell::new(false), Cell::new(None));
                 let mut options = FetchOptions::new();
-                options.remote_callbacks(self.callbacks(&refused, &stranger)).depth(1);
+                options.remote_callbacks(self.callbacks(&refused, &stranger));
+                if !is_local(&self.remote.url) {
+                    options.depth(1);
+                }
                 repository.remote_anonymous(&self.remote.url)?.fetch(&[short], Some(&mut options), None)?;
             }
             let commit = repository.revparse_single(short)?.peel_to_commit()?;
@@ -188,7 +194,10 @@ impl Mirror {
             let message = Some(read::message(&commit));
             Ok(Commit { revision: Revision::new(commit.id().to_string()), content, message })
         };
-        read().map_err(|error| self.error(&error))
+        read().map_err(|error| match error.code() {
+            ErrorCode::NotFound => GitError::NoCommit(short.to_owned()),
+            _ => self.error(&error),
+        })
     }
 
     fn open(&self) -> Result<Repository, git2::Error> {

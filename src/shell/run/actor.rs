@@ -9,11 +9,9 @@ use crate::manifest::Context;
 use crate::record::{WISH_ANNOTATION, Want, Wish};
 use crate::report::{self, MAX_DESCRIPTION, News, StackState, Status, StatusState, View, shorten};
 use crate::shell::clock;
-use crate::shell::cluster::inspect;
-use crate::shell::cluster::lease;
-use crate::shell::cluster::lease::{Lead, Look};
+use crate::shell::cluster::lease::{self, Lead, Look};
 use crate::shell::cluster::project::Project;
-use crate::shell::cluster::record;
+use crate::shell::cluster::{inspect, record};
 use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
 use crate::shell::run::supervise;
 use crate::shell::web::board::{Board, Usage};
@@ -333,6 +331,7 @@ impl Running {
                     if !self.still_acts(project).await {
                         break Left::Again;
                     }
+                    driver.keep_the_record(&self.stack);
                     match self.wished(project, &mut driver) {
                         Some(event) => event,
                         None => Event::Observed,

@@ -1,15 +1,12 @@
 //! Carrying out what a machine asks for: one request after the other, and the turns that changes of the platform wait for.
 
 use super::{Left, Setting};
-use crate::ident::{PassId, StackName};
+use crate::ident::{Kind, ObjectKey, PassId, StackName};
 use crate::machine::{Effect, Event, Machine, State};
 use crate::report;
-use crate::shell::cluster::apply;
-use crate::shell::cluster::apply::Hand;
-use crate::shell::cluster::inspect;
-use crate::shell::cluster::lease;
+use crate::shell::cluster::apply::{self, Hand};
 use crate::shell::cluster::project::Project;
-use crate::shell::cluster::record;
+use crate::shell::cluster::{inspect, lease, record};
 use crate::shell::metrics::OutcomeLabels;
 use crate::shell::probe;
 use futures::future::BoxFuture;
@@ -109,7 +106,11 @@ impl Driver {
 
     /// Whether nothing is under way.
     pub(super) fn may_doze(&self) -> bool {
-        self.rests() && !self.dozes && self.request.is_none() && self.queue.is_empty()
+        !self.dozes && self.idles()
+    }
+
+    fn idles(&self) -> bool {
+        self.rests() && self.request.is_none() && self.queue.is_empty()
     }
 
     /// Gives up what the Stack does not need while it rests.
@@ -117,6 +118,16 @@ impl Driver {
         (self.dozes, self.due) = (true, self.machine.wake_at());
         self.machine.doze();
         self.project.fold(stack);
+    }
+
+    /// Somebody has deleted the record of a Stack at rest: what is known of it is written down again.
+    pub(super) fn keep_the_record(&mut self, stack: &StackName) {
+        let key = ObjectKey::new(Kind::ConfigMap, record::name(stack));
+        let record = &self.machine.record;
+        let gone = record.settled.is_some() || record.held.is_some();
+        if gone && self.idles() && self.project.get(&key).is_none() {
+            self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));
+        }
     }
 
     pub(super) fn take_turn(&mut self, permit: Option<OwnedSemaphorePermit>) -> Event {
