@@ -29,6 +29,13 @@ fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
     world.start();
     world.wait("one", "still so", 30, |view| view["state"] == "held" && view["appliedRevision"] == first.as_str());
 
+    // an object whose label somebody takes away is still there, and gets it back
+    let label = "jsonpath={.metadata.labels.hks\\.hexabase\\.ai/stack}";
+    let labelled = || world.kubectl(&["get", "deployment", "one-job", "-o", label]) == "one";
+    assert!(labelled());
+    world.kubectl(&["label", "deployment", "one-job", "hks.hexabase.ai/stack-"]);
+    assert!(until(30, labelled), "{}", world.log());
+
     // a record that somebody deletes is written again while the daemon knows it
     world.kubectl(&["delete", "configmap", "hks-one"]);
     assert!(until(30, || world.try_kubectl(&["get", "configmap", "hks-one"]).status.success()), "{}", world.log());

@@ -135,7 +135,7 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     let api = project.api(kind);
     let mut body = body(project, step)?;
     let failed = |error: Error| fault(step, &error);
-    let known = project.get(key).filter(|seen| plan::stack_of(seen) == Some(stack.as_str()));
+    let known = project.get(key).filter(|_| project.is_of(key, stack));
     if known.is_none() {
         not_taken(project, stack, step).await?;
         // it went since the plan was made: an empty one in its place would hide that

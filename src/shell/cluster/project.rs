@@ -157,6 +157,11 @@ impl Project {
         self.lock().get(key)
     }
 
+    /// Whether an object, as last seen, is one of a Stack.
+    pub fn is_of(&self, key: &ObjectKey, stack: &StackName) -> bool {
+        self.lock().owner(key) == Some(stack.as_str())
+    }
+
     /// All objects of a kind, of whatever Stack.
     pub fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
         self.lock().all(kind)

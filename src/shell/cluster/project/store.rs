@@ -144,6 +144,18 @@ impl Store {
         }
     }
 
+    /// The Stack that an object without a Stack's label was of a moment ago: somebody has taken the label away, and it is the
+    /// same object.
+    fn still_owned(&self, key: &ObjectKey, item: &Item) -> Option<Box<str>> {
+        self.item(key).filter(|known| known.uid == item.uid)?;
+        self.owners.get(key).map(|owner| Box::from(&**owner))
+    }
+
+    /// Whose an object is.
+    pub(super) fn owner(&self, key: &ObjectKey) -> Option<&str> {
+        self.owners.get(key).map(|owner| &**owner)
+    }
+
     fn item(&self, key: &ObjectKey) -> Option<&Item> {
         self.stacks.get(self.owners.get(key)?)?.items.get(key)
     }
@@ -245,7 +257,7 @@ impl Store {
 
     /// `object` is the item as a value, unless the item has it as text.
     fn put(&mut self, key: &ObjectKey, mut item: Item, object: Option<Value>) {
-        let Some(stack) = item.stack.clone() else { return self.remove(key) };
+        let Some(stack) = item.stack.clone().or_else(|| self.still_owned(key, &item)) else { return self.remove(key) };
         if self.owners.get(key).is_some_and(|owner| **owner != *stack) {
             self.remove(key);
         }
@@ -446,6 +458,23 @@ mod tests {
     fn pod(stack: &str, name: &str, uid: &str, version: u64) -> Value {
         let labels = json!({ STACK_LABEL: stack });
         json!({ "metadata": { "name": name, "uid": uid, "resourceVersion": version.to_string(), "labels": labels } })
+    }
+
+    #[test]
+    fn who_loses_a_label_is_still_there() {
+        let mut store = Store::default();
+        store.seen(&key("web-0"), pod("web", "web-0", "a", 1));
+        let mut bare = pod("web", "web-0", "a", 2);
+        bare["metadata"]["labels"] = json!({});
+        store.seen(&key("web-0"), bare.clone());
+        assert_eq!(store.live("web").objects[&key("web-0")]["metadata"]["resourceVersion"], "2");
+        // another object of that name is somebody else's, and so is what another Stack claims
+        bare["metadata"]["uid"] = json!("b");
+        store.seen(&key("web-0"), bare);
+        assert!(store.live("web").objects.is_empty());
+        store.seen(&key("web-0"), pod("web", "web-0", "c", 4));
+        store.seen(&key("web-0"), pod("api", "web-0", "c", 5));
+        assert!(store.live("web").objects.is_empty() && store.live("api").objects.len() == 1);
     }
 
     fn event(name: &str, about: &str, second: i64) -> Event {
