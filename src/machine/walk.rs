@@ -7,7 +7,7 @@ use super::pass::{
 use super::settle::asked;
 use super::{Effect, Fault, Made, Reply, State, Turn};
 use crate::ident::{ObjectKey, PassId};
-use crate::manifest::Stage;
+use crate::manifest::{Stage, holds_data};
 use crate::plan::{self, Action, Owned, Step};
 use crate::record::Attempt;
 use crate::report::News;
@@ -126,12 +126,18 @@ impl Turn<'_> {
 
     /// Writes down what is going to be created, before it is.
     fn save(&mut self) {
+        let (live, first) = (self.live, self.machine.record.settled.is_none());
         let Some(pass) = self.pass() else { return };
         let forward = pass.toward == Toward::Forward;
         let steps = pass.plan.steps.iter();
-        let new: Vec<_> = steps
+        let mut new: Vec<_> = steps
             .map(|step| Owned::new(step.object.key.clone(), step.action != Action::Create, pass.started))
             .collect();
+        if first && forward {
+            // data of the Stack that no record tells of is kept, and known from now on
+            let data = live.objects.iter().filter(|(key, object)| holds_data(key, object) && !plan::may_go(object));
+            new.extend(data.map(|(key, _)| Owned::new(key.clone(), true, pass.started)));
+        }
         let wish = match &pass.origin {
             Origin::Person(wish) => Some(wish.clone()),
             Origin::Commit | Origin::Platform => None,
