@@ -3,7 +3,8 @@
 use super::{Cause, component};
 use crate::ident::Kind;
 use crate::manifest::{Manifest, Use};
-use crate::plan::Live;
+use crate::plan::{Live, Until};
+use std::collections::BTreeMap;
 
 /// By component: which Secret it lacks, and what to do.
 pub fn lacking(manifest: &Manifest, live: &Live) -> Vec<(String, Cause)> {
@@ -29,5 +30,17 @@ pub fn lacking(manifest: &Manifest, live: &Live) -> Vec<(String, Cause)> {
         };
         (name, Cause::Refused { object: format!("Secret/{secret}"), message })
     });
-    told.collect()
+    told.chain(unset(manifest, live)).collect()
+}
+
+/// Keys that `hks secret set` has set once and that are not there any more.
+fn unset(manifest: &Manifest, live: &Live) -> impl Iterator<Item = (String, Cause)> {
+    let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for needed in manifest.needed.iter().filter(|needed| !Until::Set((*needed).clone()).is_met(live)) {
+        keys.entry(&needed.secret).or_default().push(needed.key.clone());
+    }
+    keys.into_iter().map(|(secret, keys)| {
+        let (stack, secret) = (manifest.stack.to_string(), secret.to_owned());
+        (format!("secret {secret}"), Cause::SecretMissing { stack, secret, keys })
+    })
 }
