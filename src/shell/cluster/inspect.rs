@@ -129,11 +129,14 @@ async fn lines(project: &Project, pod: &str, previous: bool) -> String {
         limit_bytes: Some(LOG_BYTES),
         ..LogParams::default()
     };
-    match pods.logs(pod, &params(previous)).await {
-        Ok(text) => text,
-        Err(_) if previous => pods.logs(pod, &params(false)).await.unwrap_or_default(),
-        Err(_) => String::new(),
+    // of a container that the kubelet has cleared away meanwhile it says so in place of the log, with status 200
+    let log = |text: &String| !text.starts_with("unable to retrieve container logs for");
+    for previous in if previous { &[true, false][..] } else { &[false] } {
+        if let Some(text) = pods.logs(pod, &params(*previous)).await.ok().filter(log) {
+            return text;
+        }
     }
+    String::new()
 }
 
 /// Values of the Secrets of the project, `None` if they can't be had.
