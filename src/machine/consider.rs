@@ -38,6 +38,10 @@ impl Turn<'_> {
             && let Some((wish, to)) = self.machine.asked.take()
         {
             moved |= self.grant(wish, to);
+            // who resumes goes on with what was begun
+            if self.waits_for_a_wish() {
+                return moved;
+            }
         }
         if !self.is_busy() && self.has_new_head() && self.machine.record.suspended.is_none() {
             moved |= self.consider();

@@ -316,10 +316,11 @@ impl Machine {
         self.insistence.left_alone()
     }
 
-    /// A wish that was begun with before a restart, if there is one: it has to come again as [`Event::Wish`].
+    /// A wish that was begun with before a restart or a suspension, if there is one: it has to come again as [`Event::Wish`].
     pub fn unfinished_wish(&self) -> Option<&Wish> {
         let attempt = self.record.attempt.as_ref().filter(|attempt| attempt.failed.is_none())?;
-        attempt.wish.as_ref().filter(|_| matches!(self.state, State::Resting(_)))
+        let rests = matches!(self.state, State::Resting(_)) && self.record.suspended.is_none();
+        attempt.wish.as_ref().filter(|_| rests)
     }
 
     /// When the machine next wants [`Event::Due`].
