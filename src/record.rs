@@ -239,6 +239,13 @@ impl Deployment {
     }
 }
 
+impl Held {
+    /// A deployment that failed at `at`; the rollback has not ended.
+    pub fn open(revision: Revision, content: String, cause: Cause, (started, at): (Timestamp, Timestamp)) -> Self {
+        Self { revision, content, cause, started, at, restored: false, ending: Ending::Open, unseen: false }
+    }
+}
+
 impl Release {
     /// The release as a file to be read again.
     pub fn document(&self) -> Document {

@@ -30,16 +30,7 @@ impl Turn<'_> {
         self.machine.failed_wish = wish;
         let Some((manifest, plan)) = self.way_back(&revision) else {
             let cause = self.no_way_back();
-            let held = Held {
-                revision,
-                content: String::new(),
-                cause: cause.clone(),
-                started,
-                at: self.now,
-                restored: false,
-                ending: Ending::Open,
-                unseen: false,
-            };
+            let held = Held::open(revision, String::new(), cause.clone(), (started, self.now));
             self.machine.record.held = Some(held.clone());
             return self.hold_as_it_is(&held, cause);
         };

@@ -95,9 +95,7 @@ impl Turn<'_> {
             held.unseen = false;
             held.revision = revision.clone();
             content.clone_into(&mut held.content);
-            if matches!(self.machine.state, State::Resting(_)) && self.machine.record.attempt.is_none() {
-                self.save_aside();
-            }
+            self.save_at_rest();
         }
     }
 
@@ -165,16 +163,7 @@ impl Turn<'_> {
         }
         if let Some(attempt) = self.machine.record.attempt.take() {
             let (revision, content, started) = (attempt.revision, attempt.content, attempt.started);
-            let held = Held {
-                revision,
-                content,
-                cause,
-                started,
-                at: self.now,
-                restored: false,
-                ending: Ending::Open,
-                unseen: false,
-            };
+            let held = Held::open(revision, content, cause, (started, self.now));
             self.machine.record.held = Some(held.clone());
             self.go_back(&held);
         } else {
@@ -196,7 +185,11 @@ impl Turn<'_> {
         let deployment = self.rejected(revision.clone(), self.now, cause);
         self.machine.remember(deployment.clone());
         self.tell(News::ended(deployment));
-        // a request in flight must find the record that it knows
+        self.save_at_rest();
+    }
+
+    /// Keeps the record, unless something is under way: a request in flight must find the record that it knows.
+    fn save_at_rest(&mut self) {
         if matches!(self.machine.state, State::Resting(_)) && self.machine.record.attempt.is_none() {
             self.save_aside();
         }

@@ -8,6 +8,7 @@ use crate::manifest::Object;
 use crate::plan::{Live, bytes};
 use crate::rollout::{self, Cause};
 use jiff::SignedDuration;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -67,23 +68,18 @@ fn size(claim: &Object, live: &Live) -> Option<(String, u64)> {
 }
 
 /// The volumes of databases and caches: their pods have the means to be asked.
-fn volumes(objects: &[Arc<Object>]) -> Vec<Volume> {
+fn volumes<'a>(objects: &'a [Arc<Object>]) -> Vec<Volume> {
     let servers = objects.iter().filter(|object| object.key.kind == Kind::StatefulSet);
     let volumes = servers.flat_map(|server| {
         let pod = &server.body["spec"]["template"]["spec"];
-        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-        let claims = list(&pod["volumes"]).into_iter().filter_map(|volume| {
-            let claim = volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned();
-            Some((volume["name"].clone(), claim))
-        });
-        let claims: Vec<_> = claims.collect();
-        let containers = list(&pod["containers"]);
-        claims.into_iter().filter_map(move |(name, claim)| {
-            containers.iter().find_map(|container| {
+        let list = |value: &'a Value| value.as_array().into_iter().flatten();
+        list(&pod["volumes"]).filter_map(move |volume| {
+            let claim = volume["persistentVolumeClaim"]["claimName"].as_str()?;
+            list(&pod["containers"]).find_map(|container| {
                 let mounts = container["volumeMounts"].as_array()?;
-                let path = mounts.iter().find(|mount| mount["name"] == name)?["mountPath"].as_str()?;
+                let path = mounts.iter().find(|mount| mount["name"] == volume["name"])?["mountPath"].as_str()?;
                 Some(Volume {
-                    claim: ObjectKey::new(Kind::PersistentVolumeClaim, claim.as_str()),
+                    claim: ObjectKey::new(Kind::PersistentVolumeClaim, claim),
                     pod: format!("{}-0", server.key.name),
                     container: container["name"].as_str()?.to_owned(),
                     path: path.to_owned(),

@@ -2,7 +2,7 @@
 
 use super::pass::{Origin, Station, Toward, VANISH_PATIENCE, glance, span};
 use super::{Probed, Turn};
-use crate::record::{Ending, Held};
+use crate::record::Held;
 use crate::report::News;
 use crate::rollout::{self, Cause, Progress};
 use crate::spec;
@@ -166,7 +166,7 @@ impl Turn<'_> {
         }
         let content = pass.content.clone();
         let also = std::mem::take(&mut pass.also);
-        let held = Held { revision, content, cause, started, at, restored: false, ending: Ending::Open, unseen: false };
+        let held = Held::open(revision, content, cause, (started, at));
         self.machine.record.held = Some(held.clone());
         self.machine.record.attempt = None;
         self.go_back(&held);

@@ -124,8 +124,8 @@ impl Driver {
     pub(super) fn keep_the_record(&mut self, stack: &StackName) {
         let key = ObjectKey::new(Kind::ConfigMap, record::name(stack));
         let record = &self.machine.record;
-        let gone = record.settled.is_some() || record.held.is_some();
-        if gone && self.idles() && self.project.get(&key).is_none() {
+        let deployed = record.settled.is_some() || record.held.is_some();
+        if deployed && self.idles() && self.project.get(&key).is_none() {
             self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));
         }
     }
