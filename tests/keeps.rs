@@ -138,6 +138,18 @@ fn credentials_that_are_made_anew_in_a_deployment_reach_everybody() {
         password.len() == 32 && key("url").contains(&password)
     }));
     assert!(until(60, || can(&world)));
+    // a password that somebody sets by hand is the password from then on: server, URL and clients get it
+    let set = "{\"stringData\":{\"password\":\"of/a person\",\"user\":\"somebody\"}}";
+    world.kubectl(&["patch", "secret", "todo-main-credentials", "-p", set]);
+    let environment = "printenv HKS_APP_PASSWORD";
+    let known = || {
+        let pod = world.try_kubectl(&["exec", "todo-main-0", "-c", "postgres", "--", "sh", "-c", environment]);
+        String::from_utf8_lossy(&pod.stdout).trim() == "of/a person"
+    };
+    assert!(until(90, || known() && can(&world)), "{}", world.log());
+    assert!(key("url").contains("of%2Fa%20person") && key("user") != "somebody");
+    assert_eq!(psql(&world, "todo-main-0", "app", "select count(*) from kept"), "7");
+    world.wait("todo", "well", 90, |view| view["state"] == "settled" && view["drift"].as_array().unwrap().is_empty());
 }
 
 /// R9: a claim that is gone is told, and nothing is made in its place until somebody says so.

@@ -4,7 +4,7 @@
 use super::pass::{Origin, Pass, Station, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
 use crate::ident::Revision;
-use crate::manifest::{CACHE_LABEL, DATABASE_LABEL, Manifest, SECRET_SET_ANNOTATION};
+use crate::manifest::{CACHE_LABEL, DATABASE_LABEL, Manifest};
 use crate::plan::{self, Plan, Until};
 use crate::record::{Deployment, Ending, Held, Outcome, Record, Release};
 use crate::report::{self, News};
@@ -444,10 +444,7 @@ impl Turn<'_> {
             labels[DATABASE_LABEL].is_string() || labels[CACHE_LABEL].is_string()
         };
         let secrets = self.live.of(crate::ident::Kind::Secret).filter(|(_, secret)| !own(secret));
-        let times = secrets.filter_map(|(_, secret)| {
-            let at = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
-            at?.parse::<Timestamp>().ok()
-        });
+        let times = secrets.filter_map(|(_, secret)| plan::set_at(secret));
         let others = self.machine.head_takes.iter().filter_map(|name| *self.live.taken.get(name)?);
         times.chain(others).max()
     }

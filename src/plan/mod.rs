@@ -4,10 +4,12 @@
 mod compare;
 mod live;
 mod added;
+mod secret;
 
 pub use added::{Added, added, is_of_others};
 pub use compare::{Difference, bytes, differences};
 pub use live::{Live, Note, stack_of, uid};
+pub use secret::{disowned, keys_of, set_at, set_by_others};
 
 use crate::engine::postgres;
 use crate::ident::{Kind, ObjectKey};
@@ -233,12 +235,12 @@ fn step(object: &Arc<Object>, current: Option<&Value>, live: &Live, manifest: &M
         Step { object: Arc::clone(object), action: Action::Create, strip: false, irreversible: None, renew: false };
     // pods read a value when they start: another template makes new ones
     if matches!(object.key.kind, Kind::Deployment | Kind::StatefulSet)
-        && let Some(at) = secrets_set(&object.body, current, live)
+        && let Some(at) = secret::known_to(&object.body, current, live, manifest)
     {
         let annotations = &mut Arc::make_mut(&mut step.object).body["spec"]["template"]["metadata"]["annotations"];
         annotations[SECRET_SET_ANNOTATION] = at.into();
     }
-    step.renew = !object.recipe.is_empty() && is_used(&object.key.name, live);
+    step.renew = !object.recipe.is_empty() && secret::is_used(&object.key.name, live);
     // a claim keeps the class that it was made of: the field can't be changed
     if object.key.kind == Kind::PersistentVolumeClaim
         && let Some(current) = current
@@ -265,10 +267,7 @@ fn step(object: &Arc<Object>, current: Option<&Value>, live: &Live, manifest: &M
     if !dropped {
         found.retain(|difference| !difference.field.starts_with("metadata.annotations"));
     }
-    for key in object.recipe.keys().filter(|key| current["data"].get(key.as_str()).is_none()) {
-        let wanted = Live::HIDDEN.to_owned();
-        found.push(Difference { field: format!("data.{key}"), live: None, wanted });
-    }
+    found.extend(secret::differences(object, current));
     step.strip = object.key.kind == Kind::Service && compare::service_has_more(&object.body, current);
     if step.strip {
         let wanted = object.body["spec"]["ports"].to_string();
@@ -297,19 +296,6 @@ fn scale_at_first(object: &Object, live: &Live, manifest: &Manifest) -> i64 {
     serving.unwrap_or(least).clamp(least, limit("maxReplicas").unwrap_or(i64::MAX).max(least))
 }
 
-/// Whether a live workload takes values from the Secret.
-fn is_used(secret: &str, live: &Live) -> bool {
-    let workloads = live.of(Kind::StatefulSet).chain(live.of(Kind::Deployment));
-    workloads.flat_map(|(_, workload)| secrets_of(workload)).any(|name| name == secret)
-}
-
-/// Names of the Secrets that the containers take values from.
-fn secrets_of(body: &Value) -> impl Iterator<Item = &str> {
-    let containers = body["spec"]["template"]["spec"]["containers"].as_array();
-    let env = containers.into_iter().flatten().filter_map(|container| container["env"].as_array()).flatten();
-    env.filter_map(|entry| entry["valueFrom"]["secretKeyRef"]["name"].as_str())
-}
-
 /// Old pods of the Deployment end before new ones are there.
 pub fn ends_old_first(deployment: &Value) -> bool {
     let strategy = &deployment["spec"]["strategy"];
@@ -333,26 +319,6 @@ pub fn held_by(object: &Value) -> String {
 /// Somebody has deleted it, and something keeps it from going.
 pub fn is_going(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
-}
-
-/// When somebody last set a key of the Secrets that the containers take values from, as their pods should know it.
-fn secrets_set(body: &Value, current: Option<&Value>, live: &Live) -> Option<String> {
-    let made = current.and_then(|current| current["metadata"]["creationTimestamp"].as_str()?.parse::<Timestamp>().ok());
-    let set = secrets_of(body).filter_map(|name| {
-        let Some(secret) = live.get(&ObjectKey::new(Kind::Secret, name)) else {
-            // of others' Secrets hks knows the time only; pods that came later than that have the value
-            let at = (*live.taken.get(name)?)?;
-            return made.is_some_and(|made| at > made).then(|| at.to_string());
-        };
-        secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str().map(str::to_owned)
-    });
-    // a Secret that is gone, or can't be seen, is no reason to make pods anew
-    let known = current.filter(|_| secrets_of(body).next().is_some()).and_then(|current| {
-        let annotations = &current["spec"]["template"]["metadata"]["annotations"];
-        annotations[SECRET_SET_ANNOTATION].as_str().map(str::to_owned)
-    });
-    // the same zone everywhere: order of text is order of time
-    set.chain(known).max()
 }
 
 /// Old and new size of a volume whose size changes.
@@ -438,34 +404,4 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
     }
     let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
     pods.map(Arc::new).map(|pod| step(&pod, live.get(&pod.key), live, manifest)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn pods_know_the_newest_of_the_values_that_they_take_and_never_an_older_one() {
-        let at = |text: &str| text.parse::<Timestamp>().ok();
-        let from = json!({ "secretKeyRef": { "name": "theirs", "key": "word" } });
-        let container = json!({ "env": [{ "name": "WORD", "valueFrom": from }] });
-        let body = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
-        let current = |stamp: Option<&str>| {
-            let annotations = json!({ SECRET_SET_ANNOTATION: stamp });
-            let template = json!({ "metadata": { "annotations": annotations } });
-            json!({ "metadata": { "creationTimestamp": "2026-01-02T00:00:00Z" }, "spec": { "template": template } })
-        };
-        let stamp = |known: Option<Option<Timestamp>>, current: Option<Value>| {
-            let taken = known.map(|at| ("theirs".to_owned(), at)).into_iter().collect();
-            secrets_set(&body, current.as_ref(), &Live { taken, ..Live::default() })
-        };
-        let (before, after) = ("2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");
-        assert_eq!(stamp(Some(at(after)), Some(current(None))).as_deref(), Some(after));
-        assert_eq!(stamp(Some(at(before)), Some(current(None))), None, "the pods came later");
-        assert_eq!(stamp(Some(at(after)), None), None, "they are still to come");
-        for known in [None, Some(None), Some(at(before))] {
-            assert_eq!(stamp(known, Some(current(Some(after)))).as_deref(), Some(after), "{known:?}");
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Values of Secrets: made here, from the system's random source, and seen by nobody else.
 
 use crate::manifest::{Ingredient, Recipe, SECRET_SET_ANNOTATION};
-use crate::plan::Step;
+use crate::plan::{self, Step};
 use crate::shell::clock;
 use crate::shell::cluster::project::MANAGER;
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// URL-safe, so that a password can stand in any URL, shell word or SQL string unquoted. 64 characters: 6 bits each.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -20,7 +20,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Creates the Secret, or adds the keys that are missing. Existing values are never changed, except for those that are
-/// composed of one that was missing.
+/// composed of one that was missing, or that somebody else has set. A password that somebody has set is the password from then
+/// on: what it was before, nobody knows, and the servers that start anew with it take it.
 pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Result<DynamicObject, Error> {
     let name = step.object.key.name.as_str();
     let mut found = api.get_opt(name).await?;
@@ -33,7 +34,7 @@ pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Resu
     if found.is_none() {
         let mut body = body.clone();
         body["metadata"] = metadata.clone();
-        body["data"] = Value::Object(values(&step.object.recipe, &Map::new(), &copied)?);
+        body["data"] = Value::Object(values(&step.object.recipe, &Map::new(), &copied, &BTreeSet::new())?);
         let new: DynamicObject = serde_json::from_value(body).map_err(Error::SerdeError)?;
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
         match api.create(&params, &new).await {
@@ -42,9 +43,16 @@ pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Resu
             created => return created,
         }
     }
-    let existing = found.map(|found| found.data["data"].clone()).unwrap_or_default();
-    let existing = existing.as_object().cloned().unwrap_or_default();
-    let data = values(&step.object.recipe, &existing, &copied)?;
+    let found = found.map(serde_json::to_value).transpose().map_err(Error::SerdeError)?.unwrap_or_default();
+    let existing = found["data"].as_object().cloned().unwrap_or_default();
+    let set: BTreeSet<_> = plan::set_by_others(&found).map(|(key, _)| key).collect();
+    let set: BTreeSet<_> = step.object.recipe.keys().map(String::as_str).filter(|key| set.contains(key)).collect();
+    let data = values(&step.object.recipe, &existing, &copied, &set)?;
+    if !set.is_empty() {
+        // whoever has set it meanwhile once more is heard the next time
+        metadata["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
+        metadata["managedFields"] = plan::disowned(&found, &set);
+    }
     let patch = json!({ "metadata": metadata, "data": data });
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     api.patch(name, &params, &Patch::Merge(&patch)).await
@@ -70,17 +78,27 @@ async fn copied(
     Ok(found)
 }
 
-/// Base64 values of the keys of `recipe` that `existing` does not have, or has composed of such.
+/// Base64 values of the keys of `recipe` that `existing` does not have, or has composed of such. Of those that somebody else
+/// has `set` only a password stays.
 fn values(
     recipe: &BTreeMap<String, Recipe>,
     existing: &Map<String, Value>,
     copied: &BTreeMap<String, String>,
+    set: &BTreeSet<&str>,
 ) -> Result<Map<String, Value>, Error> {
     let mut plain: BTreeMap<&str, String> = BTreeMap::new();
     for (key, value) in existing {
         let bytes = value.as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
-        plain.insert(key, String::from_utf8_lossy(&bytes).into_owned());
+        let value = String::from_utf8_lossy(&bytes).into_owned();
+        let stays = match recipe.get(key) {
+            Some(Recipe::Random(_)) => !set.contains(key.as_str()) || is_a_password(&value),
+            _ => !set.contains(key.as_str()),
+        };
+        if stays {
+            plain.insert(key, value);
+        }
     }
+    let kept: BTreeSet<&str> = plain.keys().copied().collect();
     for (key, how) in recipe {
         let value = match how {
             Recipe::Random(length) => random(*length)?,
@@ -90,13 +108,13 @@ fn values(
         };
         plain.entry(key).or_insert(value);
     }
-    let is_new = |key: &str| !existing.contains_key(key);
+    let is_new = |key: &str| !kept.contains(key) || set.contains(key);
     let outdated = |how: &Recipe| match how {
         Recipe::Composed(parts) => parts.iter().any(|part| matches!(part, Ingredient::Key(key) if is_new(key))),
         Recipe::Random(_) | Recipe::Text(_) | Recipe::Copied { .. } => false,
     };
     let mut missing = Map::new();
-    for (key, how) in recipe.iter().filter(|(key, how)| is_new(key) || outdated(how)) {
+    for (key, how) in recipe.iter().filter(|(key, how)| !kept.contains(key.as_str()) || outdated(how)) {
         let value = match how {
             Recipe::Composed(parts) => parts
                 .iter()
@@ -116,6 +134,11 @@ fn values(
         missing.insert(key.clone(), STANDARD.encode(value).into());
     }
     Ok(missing)
+}
+
+/// Whether a server can have it as a password: one line of text.
+fn is_a_password(value: &str) -> bool {
+    !value.is_empty() && !value.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER)
 }
 
 fn random(length: usize) -> Result<String, Error> {
@@ -144,6 +167,7 @@ mod tests {
             ),
         ]);
         let none = BTreeMap::new();
+        let values = |recipe: &_, existing: &_, copied: &_| values(recipe, existing, copied, &BTreeSet::new());
         let first = values(&recipe, &Map::new(), &none)?;
         assert_eq!(decode(&first["password"]).len(), 32);
         assert_eq!(decode(&first["url"]), format!("x://{}", decode(&first["password"])));
@@ -172,8 +196,37 @@ mod tests {
                 Recipe::Composed(vec![Ingredient::Text("x://".into()), Ingredient::Key("password".into())]),
             ),
         ]);
-        let made = values(&recipe, &Map::new(), &BTreeMap::from([("password".to_owned(), "a/b:c@d".to_owned())]))?;
+        let copied = BTreeMap::from([("password".to_owned(), "a/b:c@d".to_owned())]);
+        let made = values(&recipe, &Map::new(), &copied, &BTreeSet::new())?;
         assert_eq!((decode(&made["password"]), decode(&made["url"])), ("a/b:c@d".into(), "x://a%2Fb%3Ac%40d".into()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_password_that_somebody_has_set_counts_and_all_else_is_put_back() -> Result<(), Error> {
+        let parts = || vec![Ingredient::Text("x://".into()), Ingredient::Key("password".into())];
+        let recipe = BTreeMap::from([
+            ("password".to_owned(), Recipe::Random(32)),
+            ("host".to_owned(), Recipe::Text("main".into())),
+            ("url".to_owned(), Recipe::Composed(parts())),
+        ]);
+        let set = |password: &[u8], keys: &[&str]| {
+            let texts = [("password", password), ("host", &b"elsewhere"[..]), ("url", &b"x://old"[..])];
+            let existing = texts.map(|(key, text)| (key.to_owned(), Value::from(STANDARD.encode(text))));
+            let made =
+                values(&recipe, &existing.into_iter().collect(), &BTreeMap::new(), &keys.iter().copied().collect())?;
+            Ok::<_, Error>(made.into_iter().map(|(key, value)| (key, decode(&value))).collect::<BTreeMap<_, _>>())
+        };
+        let told = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(set(b"new/one", &["password"])?, told(&[("url", "x://new%2Fone")]));
+        assert_eq!(set(b"as it was", &["url", "host"])?, told(&[("host", "main"), ("url", "x://as%20it%20was")]));
+        for unusable in [&b""[..], b"two\nlines", b"\xff"] {
+            let made = set(unusable, &["password"])?;
+            assert_eq!(made["password"].len(), 32, "{unusable:?}");
+            assert_eq!(made["url"], format!("x://{}", made["password"]));
+        }
         Ok(())
     }
 }

@@ -3,11 +3,12 @@
 
 use super::Project;
 use super::watches::{PAGE, UNSERVED, waits};
+use crate::plan;
 use crate::shell::clock;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ObjectMeta};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::{GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
@@ -149,8 +150,8 @@ pub async fn look_at(project: &Project, names: BTreeSet<String>) -> BTreeMap<Str
 /// of a value that the manager owns.
 fn values_set(metadata: &ObjectMeta) -> Option<Timestamp> {
     let managed = metadata.managed_fields.iter().flatten();
-    let of_values =
-        managed.filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:data").is_some()));
+    let has_values = |fields: &FieldsV1| plan::keys_of(&fields.0).next().is_some();
+    let of_values = managed.filter(|entry| entry.fields_v1.as_ref().is_some_and(has_values));
     let times = of_values.filter_map(|entry| entry.time.as_ref()).chain(&metadata.creation_timestamp);
     times.map(|time| time.0).max()
 }

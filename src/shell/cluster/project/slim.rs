@@ -18,6 +18,8 @@ const ADDED_TO: [Kind; 9] = [
     Kind::Ingress,
     Kind::HTTPRoute,
 ];
+/// Kinds whose values are not kept: only who has set them, and since when.
+const SET_BY_HAND: [Kind; 2] = [Kind::Secret, Kind::ConfigMap];
 /// Annotations that repeat the object.
 const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
 /// What is kept of a pod's spec: where it runs, and what of.
@@ -29,12 +31,13 @@ const CONTAINER: [&str; 3] = ["name", "image", "resources"];
 pub(super) fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
     let metadata = &mut object.metadata;
     let managed = metadata.managed_fields.take().unwrap_or_default();
-    if ADDED_TO.contains(&kind) {
+    if SET_BY_HAND.contains(&kind) || ADDED_TO.contains(&kind) {
         let of_others = managed.into_iter().filter(|entry| {
             plan::is_of_others(entry.manager.as_deref().unwrap_or_default(), entry.subresource.as_deref())
         });
         let what = |entry: ManagedFieldsEntry| ManagedFieldsEntry {
             manager: entry.manager,
+            time: entry.time.filter(|_| SET_BY_HAND.contains(&kind)),
             fields_v1: entry.fields_v1,
             ..ManagedFieldsEntry::default()
         };
@@ -113,7 +116,10 @@ mod tests {
         let kept = slimmed(Kind::Deployment, object.clone());
         let theirs = json!([{ "manager": "kubectl-edit", "fieldsV1": { "f:spec": {} } }]);
         assert_eq!(kept["metadata"]["managedFields"], theirs);
-        assert!(slimmed(Kind::Secret, object)["metadata"].get("managedFields").is_none());
+        assert!(slimmed(Kind::PersistentVolumeClaim, object.clone())["metadata"].get("managedFields").is_none());
+        let dated =
+            json!([{ "manager": "kubectl-edit", "time": "2026-01-01T00:00:00Z", "fieldsV1": { "f:spec": {} } }]);
+        assert_eq!(slimmed(Kind::Secret, object)["metadata"]["managedFields"], dated);
     }
 
     #[test]
