@@ -261,3 +261,37 @@ impl fmt::Display for PassId {
         write!(f, "pass-{}", self.0)
     }
 }
+
+/// What of a Stack something belongs to, by its name in hks.yaml.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// An app.
+    App(String),
+    /// A database, or the pooler before one.
+    Database(String),
+    /// A cache.
+    Cache(String),
+    /// A job.
+    Job(String),
+    /// A public address.
+    Ingress(String),
+    /// Keys that somebody has to set.
+    Secret(String),
+    /// The pod that proves that an image can be pulled.
+    Image,
+    /// All of it.
+    Stack,
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(name) | Self::Database(name) | Self::Cache(name) | Self::Job(name) | Self::Ingress(name) => {
+                f.write_str(name)
+            }
+            Self::Secret(name) => write!(f, "secret {name}"),
+            Self::Image => f.write_str("image check"),
+            Self::Stack => f.write_str("the Stack"),
+        }
+    }
+}

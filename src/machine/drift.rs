@@ -125,7 +125,7 @@ impl Turn<'_> {
         }
         self.machine.corrections.push(self.now);
         for step in plan.steps.iter().filter(|step| step.renews()) {
-            self.tell(News::Renewed { component: rollout::component(&step.object.body).0 });
+            self.tell(News::Renewed { component: step.object.component().to_string() });
         }
         self.count_swings(&plan);
         self.heal(plan);

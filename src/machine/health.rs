@@ -1,7 +1,7 @@
 //! At rest hks goes on looking: is what is settled well?
 
 use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
-use crate::ident::PassId;
+use crate::ident::{Component, Kind, ObjectKey, PassId};
 use crate::manifest::Manifest;
 use crate::plan::Live;
 use crate::report::{News, span};
@@ -37,22 +37,25 @@ pub struct Trouble {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Of {
     /// An app, database or cache; the watches tell it.
-    Component(String),
+    Component(Component),
+    /// A volume that is gone; the watches tell it.
+    Data(ObjectKey),
     /// The public addresses, which are asked.
     Address,
     /// The certificate by which they answer.
     Certificate,
     /// The volume of a database or cache, which is measured.
-    Volume(String),
+    Volume(Component),
 }
 
 impl std::fmt::Display for Of {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Of::Component(name) => f.write_str(name),
+            Of::Component(of) => of.fmt(f),
+            Of::Data(claim) => f.write_str(&claim.name),
             Of::Address => f.write_str("public address"),
             Of::Certificate => f.write_str("certificate"),
-            Of::Volume(name) => write!(f, "volume of {name}"),
+            Of::Volume(of) => write!(f, "volume of {of}"),
         }
     }
 }
@@ -157,12 +160,12 @@ impl Turn<'_> {
             (super::drift::data_lost(&self.machine.stack, &self.machine.lost), self.machine.lost.first())
         {
             seen.retain(|_, (_, passing)| !*passing);
-            seen.insert(Of::Component(first.name.clone()), (cause, false));
+            seen.insert(Of::Data(first.clone()), (cause, false));
         }
         let health = &mut self.machine.health;
         let mut news = vec![];
         health.unwell.retain(|name, unwell| {
-            if seen.contains_key(name) || !matches!(name, Of::Component(_)) {
+            if seen.contains_key(name) || !matches!(name, Of::Component(_) | Of::Data(_)) {
                 return true;
             }
             let since = *unwell.well.get_or_insert(now);
@@ -295,18 +298,25 @@ impl super::Machine {
     /// been unavailable for a while already. The texts are those of containers and the kubelet.
     pub fn unwell(&self, live: &Live, now: Timestamp) -> Vec<Trouble> {
         let Some(baseline) = self.kept() else { return vec![] };
-        let since = |component: &str| {
-            let own = baseline.objects.iter().filter(|object| rollout::component(&object.body).0 == component);
-            own.filter_map(|object| rollout::unavailable_since(live.get(&object.key)?)).min()
+        let own = |of: &Of| {
+            let of = of.clone();
+            baseline.objects.iter().filter(move |object| of == Of::Component(object.component()))
         };
+        let since = |of: &Of| own(of).filter_map(|object| rollout::unavailable_since(live.get(&object.key)?)).min();
+        let workload = |kind| matches!(kind, Kind::Deployment | Kind::StatefulSet);
+        let is_missing =
+            |of: &Of| own(of).filter(|object| workload(object.key.kind)).any(|object| live.get(&object.key).is_none());
         let lacking = rollout::lacking(baseline, live);
         let seen = health(baseline, live).into_iter();
         let troubles = seen.filter_map(|(of, (cause, passing))| {
-            let component = of.to_string();
-            let since = since(&component);
+            let since = since(&of);
             let lasts = since.is_some_and(|since| now.duration_since(since) >= GRACE);
-            let gone = lacking.iter().any(|(_, lack)| *lack == cause);
-            (!passing || lasts || gone).then(|| Trouble { component, cause, since: since.unwrap_or(now) })
+            let gone = lacking.iter().any(|(_, lack)| *lack == cause) || is_missing(&of);
+            (!passing || lasts || gone).then(|| Trouble {
+                component: of.to_string(),
+                cause,
+                since: since.unwrap_or(now),
+            })
         });
         troubles.collect()
     }
@@ -332,7 +342,7 @@ fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
     let mut found: BTreeMap<Of, (Cause, bool)> =
         lacking.map(|(name, cause)| (Of::Component(name), (cause, true))).collect();
     for object in manifest.objects.iter().filter(|object| object.stage.lasts()) {
-        let name = Of::Component(rollout::component(&object.body).0);
+        let name = Of::Component(object.component());
         let (cause, passing) = match rollout::of_object(object, live) {
             Progress::Ready => continue,
             Progress::Progressing(missing) => (missing.into_cause(), true),

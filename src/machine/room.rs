@@ -6,7 +6,7 @@ use super::{Effect, Turn, Volume};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::Object;
 use crate::plan::{Live, bytes};
-use crate::rollout::{self, Cause};
+use crate::rollout::Cause;
 use jiff::SignedDuration;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ impl Turn<'_> {
         let claims = kept.objects.iter().filter(|object| object.key.kind == Kind::PersistentVolumeClaim);
         for claim in claims {
             let Some(free) = free.get(&claim.key) else { continue };
-            let component = rollout::component(&claim.body).0;
+            let component = claim.component();
             let Some((size, asked)) = size(claim, self.live) else { continue };
             let of = Of::Volume(component.clone());
             if *free >= asked / NEARLY_FULL {

@@ -1,6 +1,6 @@
 //! What the machine is told, and what it asks for: one event answers each request.
 
-use crate::ident::{Message, ObjectKey, PassId, Revision};
+use crate::ident::{Component, Message, ObjectKey, PassId, Revision};
 use crate::manifest::PublicUrl;
 use crate::plan::{Difference, Step};
 use crate::record::{Record, Wish};
@@ -42,8 +42,8 @@ pub struct Fault {
     pub transient: bool,
     /// The object it was about, if about one.
     pub object: String,
-    /// The app or database it belongs to, and whether it is a database.
-    pub component: (String, bool),
+    /// What of the Stack it was about.
+    pub component: Component,
     /// What was said, without secrets.
     pub message: String,
 }

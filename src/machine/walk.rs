@@ -432,8 +432,7 @@ impl Turn<'_> {
             self.pause_drift();
             return self.rest_again();
         }
-        let (component, database) = &fault.component;
-        let cause = text::limit(&fault.message, component, *database).unwrap_or_else(|| {
+        let cause = text::limit(&fault.message, &fault.component).unwrap_or_else(|| {
             if fault.transient {
                 Cause::Unavailable { message: fault.message.clone() }
             } else {

@@ -51,8 +51,10 @@ impl Turn<'_> {
         let Some((key, job)) = pass.gone.iter().find_map(|key| Some((key, live.get(key)?))) else {
             return self.apply(stage);
         };
-        let (component, message) =
-            (rollout::component(job).0, format!("{key} of an earlier release has not ended yet"));
+        let (component, message) = (
+            crate::manifest::component(key, job).to_string(),
+            format!("{key} of an earlier release has not ended yet"),
+        );
         pass.message.clone_from(&message);
         if now < pass.deadline() {
             return;

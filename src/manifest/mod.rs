@@ -21,7 +21,7 @@ pub use beside::{Taken, Use};
 pub use ingress::{Edge, Gateway};
 pub use pull::pull_pods;
 
-use crate::ident::{Kind, ObjectKey, Revision, StackName};
+use crate::ident::{Component, Kind, ObjectKey, Revision, StackName};
 use crate::spec::{Deploy, Drift, Secret, Spec};
 use names::Names;
 use serde::{Deserialize, Serialize};
@@ -158,10 +158,32 @@ impl Object {
         holds_data(&self.key, &self.body)
     }
 
+    /// What of the Stack it belongs to.
+    pub fn component(&self) -> Component {
+        component(&self.key, &self.body)
+    }
+
     /// The digest in [`HASH_ANNOTATION`].
     pub fn hash(&self) -> &str {
         self.body["metadata"]["annotations"][HASH_ANNOTATION].as_str().unwrap_or_default()
     }
+}
+
+/// What of a Stack an object (rendered or live) belongs to.
+pub fn component(key: &ObjectKey, body: &Value) -> Component {
+    let label = |name: &str| body["metadata"]["labels"][name].as_str().map(str::to_owned);
+    let labelled = [
+        (DATABASE_LABEL, Component::Database as fn(String) -> Component),
+        (APP_LABEL, Component::App),
+        (CACHE_LABEL, Component::Cache),
+        (JOB_LABEL, Component::Job),
+    ];
+    let found = labelled.into_iter().find_map(|(of, component)| label(of).map(component));
+    found.unwrap_or_else(|| match key.kind {
+        Kind::Ingress | Kind::HTTPRoute => Component::Ingress(key.name.clone()),
+        Kind::Pod => Component::Image,
+        _ => Component::Stack,
+    })
 }
 
 /// Whether an object (rendered or live) holds data or belongs to what does: volumes; servers and credentials of databases.

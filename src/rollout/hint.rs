@@ -1,6 +1,6 @@
 //! Why a program may not do what it tried, and which key of hks.yaml lets it: its own last line seldom says that.
 
-use super::{Cause, component};
+use super::Cause;
 use crate::manifest::{APP_LABEL, JOB_LABEL, Manifest};
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub fn hinted(mut cause: Cause, manifest: &Manifest) -> Cause {
         let (section, _) =
             [("apps", APP_LABEL), ("jobs", JOB_LABEL)].into_iter().find(|(_, l)| labels[*l].is_string())?;
         let pods = &object.body["spec"]["template"]["spec"];
-        (component(&object.body).0 == *name && pods.is_object()).then_some((section, pods))
+        (object.component().to_string() == *name && pods.is_object()).then_some((section, pods))
     });
     *hint = program
         .and_then(|(section, pods)| told(&log.to_lowercase(), &format!("{section}.{name}"), pods))

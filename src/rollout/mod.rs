@@ -12,8 +12,8 @@ pub use cause::{Cause, Resource};
 pub use hint::hinted;
 pub use taken::lacking;
 
-use crate::ident::{Kind, ObjectKey};
-use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, Object};
+use crate::ident::{Component, Kind, ObjectKey};
+use crate::manifest::Object;
 use crate::plan::{Live, ends_old_first, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
 use kube_quantity::ParsedQuantity;
@@ -99,20 +99,9 @@ pub fn progress<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) 
     objects.into_iter().fold(Progress::Ready, |worst, object| worst.worse(of_object(object, live)))
 }
 
-/// The app or database that an object belongs to, for people.
-pub fn component(body: &Value) -> (String, bool) {
-    let label = |name: &str| body["metadata"]["labels"][name].as_str().map(str::to_owned);
-    if let Some(name) = label(DATABASE_LABEL) {
-        return (name, true);
-    }
-    let others = [APP_LABEL, CACHE_LABEL, JOB_LABEL].into_iter().find_map(label);
-    (others.unwrap_or_else(|| "image check".into()), false)
-}
-
 /// The progress of one object.
 pub fn of_object(object: &Object, live: &Live) -> Progress {
-    let (component, database) = component(&object.body);
-    let who = Who { component, database };
+    let who = Who(object.component());
     let Some(current) = live.get(&object.key) else {
         return who.progressing(format!("{} is not there yet", object.key));
     };
@@ -160,7 +149,7 @@ fn job(who: &Who, current: &Value, live: &Live) -> Progress {
     if let Some(failed) = condition("Failed") {
         let newest = pods().max_by_key(|(_, pod)| pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default());
         return Progress::Failed(Cause::JobFailed {
-            job: who.component.clone(),
+            job: who.0.to_string(),
             pod: newest.map(|(key, _)| key.name.clone()).unwrap_or_default(),
             message: failed["message"].as_str().unwrap_or("it failed").to_owned(),
             log: String::new(),
@@ -175,26 +164,23 @@ fn job(who: &Who, current: &Value, live: &Live) -> Progress {
 }
 
 /// Whose progress it is.
-struct Who {
-    component: String,
-    database: bool,
-}
+struct Who(Component);
 
 impl Who {
     fn progressing(&self, message: impl Into<String>) -> Progress {
-        let missing = Missing { component: self.component.clone(), message: message.into(), ..Missing::default() };
+        let missing = Missing { component: self.0.to_string(), message: message.into(), ..Missing::default() };
         Progress::Progressing(missing)
     }
 
     fn progressing_after(&self, crashed: Option<Crash>, message: impl Into<String>) -> Progress {
-        let component = self.component.clone();
+        let component = self.0.to_string();
         Progress::Progressing(Missing { component, message: message.into(), crashed, ..Missing::default() })
     }
 
     /// A limit has no room yet, but will.
     fn waiting_for(&self, limit: Cause) -> Progress {
         let message = format!("the old pods make room: {limit}");
-        let (component, limit) = (self.component.clone(), Some(Box::new(limit)));
+        let (component, limit) = (self.0.to_string(), Some(Box::new(limit)));
         Progress::Progressing(Missing { component, message, limit, ..Missing::default() })
     }
 
@@ -204,7 +190,7 @@ impl Who {
         if key.kind == Kind::PersistentVolumeClaim {
             let message =
                 format!("{key} is being deleted{held}: its data goes when the last pod that uses it ends; copy it now");
-            return Progress::Failed(Cause::Configuration { component: self.component.clone(), message });
+            return Progress::Failed(Cause::Configuration { component: self.0.to_string(), message });
         }
         self.progressing(format!("{key} is being deleted{held}"))
     }
@@ -228,7 +214,7 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
     if is_paused(current) {
         let name = current["metadata"]["name"].as_str().unwrap_or_default();
         let message = format!("somebody has paused it; resume it: kubectl rollout resume deployment/{name}");
-        return Progress::Failed(Cause::Configuration { component: who.component.clone(), message });
+        return Progress::Failed(Cause::Configuration { component: who.0.to_string(), message });
     }
     // Deployment and ReplicaSet carry the number of the rollout that they belong to
     let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
@@ -348,8 +334,8 @@ fn is_limit(cause: &Cause) -> bool {
 
 /// What a refusal to create a pod means: a limit, or in the words of whoever denies it. `None` for what may pass.
 fn denied(who: &Who, message: &str) -> Option<Cause> {
-    text::limit(message, &who.component, who.database).or_else(|| {
-        text::denial(message).map(|words| Cause::Configuration { component: who.component.clone(), message: words })
+    text::limit(message, &who.0).or_else(|| {
+        text::denial(message).map(|words| Cause::Configuration { component: who.0.to_string(), message: words })
     })
 }
 
@@ -417,12 +403,12 @@ fn claim(who: &Who, key: &ObjectKey, current: &Value, live: &Live) -> Progress {
     match current["status"]["phase"].as_str() {
         Some("Bound") => Progress::Ready,
         Some("Lost") => Progress::Failed(Cause::Configuration {
-            component: who.component.clone(),
+            component: who.0.to_string(),
             message: format!("{key} has lost its volume; restore it or its backing storage"),
         }),
         _ => {
             let mut events = live.events_of(uid(current)).rev();
-            let refusal = events.find_map(|note| text::limit(&note.message, &who.component, who.database));
+            let refusal = events.find_map(|note| text::limit(&note.message, &who.0));
             refusal.map_or(Progress::Ready, Progress::Failed)
         }
     }
@@ -458,7 +444,7 @@ mod tests {
         let key = ObjectKey::new(Kind::Deployment, "w");
         let own = (key.clone(), Arc::new(deployment.clone()));
         let live = Live { objects: [own, set("1", "1Gi"), set("2", memory)].into(), ..Live::default() };
-        super::deployment(&Who { component: "w".into(), database: false }, &deployment, &live)
+        super::deployment(&Who(Component::App("w".into())), &deployment, &live)
     }
 
     #[test]

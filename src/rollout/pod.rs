@@ -124,7 +124,7 @@ fn progressing(who: &Who, key: &ObjectKey, message: String, pulling: Option<Stri
 }
 
 fn missing(who: &Who, key: &ObjectKey, message: String, pulling: Option<String>) -> Missing {
-    let component = who.component.clone();
+    let component = who.0.to_string();
     Missing { component, pod: key.name.clone(), message, pulling, crashed: None, limit: None }
 }
 
@@ -154,9 +154,9 @@ fn unplaced(who: &Who, pod: &Value, live: &Live) -> Option<Progress> {
             let short = text::scheduler(message);
             // an empty message comes with SchedulerError and the like, which pass
             Some(if text::lacks_room(message) {
-                Progress::Waiting(format!("{} asks {}; {short}", who.component, asks(pod)))
+                Progress::Waiting(format!("{} asks {}; {short}", who.0, asks(pod)))
             } else if scheduled["reason"] == "Unschedulable" && !message.is_empty() && !may_bind_later(message) {
-                let message = format!("{}: {short}", who.component);
+                let message = format!("{}: {short}", who.0);
                 Progress::Failed(Cause::Unschedulable { message })
             } else {
                 who.progressing(format!("waiting for a node: {short}"))
@@ -166,7 +166,7 @@ fn unplaced(who: &Who, pod: &Value, live: &Live) -> Option<Progress> {
         // The host of a vCluster refused the pod: its conditions stay empty, and only an event of the syncer tells why.
         None => {
             let refusals = || live.events_of(uid(pod)).rev().filter(|note| note.reason == "SyncError");
-            let limit = refusals().find_map(|note| text::limit(&note.message, &who.component, who.database));
+            let limit = refusals().find_map(|note| text::limit(&note.message, &who.0));
             Some(match (limit, refusals().next()) {
                 (Some(cause), _) => Progress::Failed(cause),
                 (None, Some(note)) => who.progressing(note.message.clone()),
@@ -196,7 +196,7 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Liv
     let waiting = &status["state"]["waiting"];
     let reason = waiting["reason"].as_str().unwrap_or_default();
     let message = waiting["message"].as_str().unwrap_or_default();
-    let component = || who.component.clone();
+    let component = || who.0.to_string();
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ImageInspectError" => {
             Some(pull_trouble(who, key, pod, status, message, live))
@@ -248,7 +248,7 @@ fn pull_trouble(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, message
     let image = image(pod, status);
     let failed = |reason| {
         Progress::Failed(Cause::ImagePull {
-            component: who.component.clone(),
+            component: who.0.to_string(),
             image: image.clone(),
             reason,
             pod: key.name.clone(),
@@ -297,7 +297,7 @@ mod tests {
         let pod = json!({ "status": { "containerStatuses": [status.clone()] } });
         let secret = (ObjectKey::new(Kind::Secret, "todo-mail"), Arc::new(json!({})));
         let live = Live { objects: [secret].into(), ..Live::default() };
-        let who = Who { component: "web".into(), database: false };
+        let who = Who(crate::ident::Component::App("web".into()));
         container(&who, &ObjectKey::new(Kind::Pod, "web-0"), &pod, &status, &live).expect("told")
     }
 
@@ -320,7 +320,7 @@ mod tests {
             let status = json!({ "phase": "Running", "conditions": [placed], "containerStatuses": [status] });
             let pod = json!({ "status": status });
             let live = Live::default();
-            let who = Who { component: "job".into(), database: false };
+            let who = Who(crate::ident::Component::App("job".into()));
             match starting(&who, &ObjectKey::new(Kind::Pod, "job-0"), &pod, &live) {
                 Progress::Progressing(missing) => missing.into_cause(),
                 other => panic!("{other:?}"),

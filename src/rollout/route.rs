@@ -23,7 +23,7 @@ pub(super) fn taken(who: &Who, key: &ObjectKey, current: &Value, live: &Live) ->
         // a vCluster looks at references itself, and hands on no route with one that its Gateway does not permit
         if event.is_some_and(|note| note.reason == "RefNotPermitted") {
             let message = format!("the vCluster does not hand {key} on to the Gateway {gateway}{told}");
-            return Progress::Failed(Cause::Configuration { component: who.component.clone(), message });
+            return Progress::Failed(Cause::Configuration { component: who.0.to_string(), message });
         }
         return who.progressing(format!("the Gateway {gateway} has not answered for {key} yet{told}"));
     };
@@ -34,7 +34,7 @@ pub(super) fn taken(who: &Who, key: &ObjectKey, current: &Value, live: &Live) ->
     };
     if accepted["status"] != "True" && accepted["reason"] != "Pending" {
         let message = format!("the Gateway {gateway} refuses {key}: {}", why(accepted));
-        return Progress::Failed(Cause::Configuration { component: who.component.clone(), message });
+        return Progress::Failed(Cause::Configuration { component: who.0.to_string(), message });
     }
     if accepted["status"] != "True" || resolved["status"] != "True" {
         let waiting = if accepted["status"] == "True" { resolved } else { accepted };
@@ -58,7 +58,7 @@ mod tests {
             "status": { "parents": [{ "conditions": conditions }] },
         });
         let live = Live::default();
-        taken(&Who { component: "public".into(), database: false }, &key, &route, &live)
+        taken(&Who(crate::ident::Component::App("public".into())), &key, &route, &live)
     }
 
     fn condition(kind: &str, status: &str, reason: &str, generation: i64) -> Value {

@@ -1,18 +1,18 @@
 //! Secrets of others that a Stack takes and that are gone: what runs goes on, and can't be started again.
 
-use super::{Cause, component};
-use crate::ident::Kind;
+use super::Cause;
+use crate::ident::{Component, Kind};
 use crate::manifest::{Manifest, Use};
 use crate::plan::{Live, Until};
 use std::collections::BTreeMap;
 
 /// By component: which Secret it lacks, and what to do.
-pub fn lacking(manifest: &Manifest, live: &Live) -> Vec<(String, Cause)> {
+pub fn lacking(manifest: &Manifest, live: &Live) -> Vec<(Component, Cause)> {
     let gone = manifest.taken().into_iter().filter(|taken| live.taken.get(taken.secret) == Some(&None));
     let told = gone.map(|taken| {
         let name = match taken.by.key.kind {
-            Kind::Ingress => taken.by.key.name.clone(),
-            _ => component(&taken.by.body).0,
+            Kind::Ingress => Component::Ingress(taken.by.key.name.clone()),
+            _ => taken.by.component(),
         };
         let secret = taken.secret;
         let message = match taken.of {
@@ -34,13 +34,13 @@ pub fn lacking(manifest: &Manifest, live: &Live) -> Vec<(String, Cause)> {
 }
 
 /// Keys that `hks secret set` has set once and that are not there any more.
-fn unset(manifest: &Manifest, live: &Live) -> impl Iterator<Item = (String, Cause)> {
+fn unset(manifest: &Manifest, live: &Live) -> impl Iterator<Item = (Component, Cause)> {
     let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for needed in manifest.needed.iter().filter(|needed| !Until::Set((*needed).clone()).is_met(live)) {
         keys.entry(&needed.secret).or_default().push(needed.key.clone());
     }
     keys.into_iter().map(|(secret, keys)| {
         let (stack, secret) = (manifest.stack.to_string(), secret.to_owned());
-        (format!("secret {secret}"), Cause::SecretMissing { stack, secret, keys })
+        (Component::Secret(secret.clone()), Cause::SecretMissing { stack, secret, keys })
     })
 }

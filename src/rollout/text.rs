@@ -3,6 +3,7 @@
 //! Nothing structured carries these facts; the formats are those of the named sources and are pinned by the tests below.
 
 use super::{Cause, Resource};
+use crate::ident::Component;
 
 /// What a failed pull means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,14 +102,14 @@ pub fn denial(message: &str) -> Option<String> {
 
 /// The limit that a refusal names, if it is one. Formats: ResourceQuota admission `exceeded quota: NAME, requested: K=V[,K=V],
 /// used: K=V, limited: K=V` and LimitRanger `maximum K usage per Container is V, but limit is V`.
-pub fn limit(message: &str, component: &str, database: bool) -> Option<Cause> {
+pub fn limit(message: &str, component: &Component) -> Option<Cause> {
     let cause = |key: &str, limit: &str, used: &str, asked: &str| Cause::LimitExceeded {
-        component: component.into(),
+        component: component.to_string(),
         resource: resource(key),
         limit: limit.into(),
         used: used.into(),
         asked: asked.into(),
-        database,
+        database: matches!(component, Component::Database(_)),
     };
     if let Some(rest) = message.split_once("exceeded quota: ").map(|(_, rest)| rest) {
         let part = |name: &str, end: &str| {
@@ -171,7 +172,9 @@ mod tests {
         let message = "Error syncing to host cluster: pods \"x\" is forbidden: exceeded quota: vc-team-a, requested: \
                        limits.memory=20Gi,requests.memory=20Gi, used: limits.memory=2304Mi,requests.memory=1Gi, limited: \
                        limits.memory=9Gi,requests.memory=9Gi";
-        let Some(Cause::LimitExceeded { resource, limit, used, asked, .. }) = limit(message, "web", false) else {
+        let Some(Cause::LimitExceeded { resource, limit, used, asked, .. }) =
+            limit(message, &Component::App("web".into()))
+        else {
             panic!("not read as a limit")
         };
         assert_eq!((resource, &*limit, &*used, &*asked), (Resource::Memory, "9Gi", "2304Mi", "20Gi"));
@@ -181,17 +184,17 @@ mod tests {
     fn storage_quotas_and_limit_ranges() {
         let message = "persistentvolumeclaims \"d\" is forbidden: exceeded quota: q, requested: requests.storage=50Gi, \
                        used: requests.storage=1Gi, limited: requests.storage=10Gi";
-        let cause = limit(message, "main", true).map(|cause| cause.to_string());
+        let cause = limit(message, &Component::Database("main".into())).map(|cause| cause.to_string());
         let text = "database resources insufficient: storage limit exceeded: main asks 50Gi, used 1Gi of 10Gi";
         assert_eq!(cause.as_deref(), Some(text));
         let message = "pods \"x\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi";
-        let cause = limit(message, "web", false).map(|cause| cause.to_string());
+        let cause = limit(message, &Component::App("web".into())).map(|cause| cause.to_string());
         assert_eq!(cause.as_deref(), Some("memory limit exceeded: web asks 2Gi, limit 1Gi"));
         let message =
             "forbidden: exceeded quota: q, requested: count/pods=1, used: count/pods=20, limited: count/pods=20";
-        let cause = limit(message, "web", false).map(|cause| cause.to_string());
+        let cause = limit(message, &Component::App("web".into())).map(|cause| cause.to_string());
         assert_eq!(cause.as_deref(), Some("pods limit exceeded: web asks 1, used 20 of 20"));
-        assert_eq!(limit("pods \"x\" is forbidden: no", "web", false), None);
+        assert_eq!(limit("pods \"x\" is forbidden: no", &Component::App("web".into())), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What others do in the project beside hks, as commands of the simulation.
 
 use super::sim::Sim;
-use hks::ident::{Kind, ObjectKey};
+use hks::ident::{Component, Kind, ObjectKey};
 use hks::machine::{Event, Fault};
 use hks::plan::{Action, Step};
 use serde_json::json;
@@ -14,7 +14,7 @@ impl Sim {
             let claim = step.object.key.kind == Kind::PersistentVolumeClaim;
             claim && matches!(step.action, Action::Change(_)) && !self.objects.contains_key(&step.object.key)
         };
-        let (object, component) = (steps.iter().find(gone)?.object.key.to_string(), ("web".into(), false));
+        let (object, component) = (steps.iter().find(gone)?.object.key.to_string(), Component::App("web".into()));
         Some(Fault { transient: true, object, component, message: "it is gone".into() })
     }
 

@@ -9,7 +9,7 @@
 use super::context;
 use super::described::describe;
 use super::simulated::{Cluster, Controllers, Objects, file};
-use hks::ident::{Kind, Message, ObjectKey, Revision, StackName};
+use hks::ident::{Component, Kind, Message, ObjectKey, Revision, StackName};
 use hks::machine::{Certificate, Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
 use hks::manifest::Context;
 use hks::plan::Live;
@@ -155,12 +155,12 @@ impl Sim {
                 Event::Saved(id, Ok(()))
             }
             Effect::Apply(id, _) if self.refuses => {
-                let (object, component) = ("Deployment/todo-web".into(), ("web".into(), false));
+                let (object, component) = ("Deployment/todo-web".into(), Component::App("web".into()));
                 let message = "denied by a policy".into();
                 Event::Applied(id, Err(Fault { transient: false, object, component, message }))
             }
             Effect::Apply(id, _) if self.cluster.quota_full && self.state().starts_with("forward") => {
-                let (object, component) = ("Deployment/todo-web".into(), ("web".into(), false));
+                let (object, component) = ("Deployment/todo-web".into(), Component::App("web".into()));
                 Event::Applied(id, Err(Fault { transient: false, object, component, message: FULL.into() }))
             }
             Effect::Apply(id, steps) if self.gone_since(&steps).is_some() => {
@@ -259,7 +259,7 @@ impl Sim {
 
     fn fail_with(&mut self, transient: bool, message: &str) {
         let fault = || {
-            let (object, component) = ("Deployment/todo-web".into(), ("web".into(), false));
+            let (object, component) = ("Deployment/todo-web".into(), Component::App("web".into()));
             Err(Fault { transient, object, component, message: message.into() })
         };
         let reply = match self.requests.pop_front() {

@@ -1,11 +1,10 @@
 //! Writing to the API server: dry run, create, server-side apply, delete. Every write is gated: an object of a Stack goes
 //! into the Stack's project, carries the Stack's label, and is of a kind that hks knows.
 
-use crate::ident::{Kind, ObjectKey, StackName};
+use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::{Fault, Made};
 use crate::manifest::{MANAGED_BY, STACK_LABEL, holds_data};
 use crate::plan::{self, Action, Difference, Step};
-use crate::rollout;
 use crate::shell::cluster::failure::{describe, describe_own};
 use crate::shell::cluster::growth;
 use crate::shell::cluster::lease;
@@ -63,7 +62,7 @@ async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<
         return Err(Fault {
             transient: false,
             object: step.object.key.to_string(),
-            component: (String::new(), false),
+            component: Component::Stack,
             message,
         });
     }
@@ -101,7 +100,7 @@ pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Resul
     }
     if let Some(message) = growth::impossible(project, step).await {
         let object = step.object.key.to_string();
-        return Err(Fault { transient: false, object, component: rollout::component(&step.object.body), message });
+        return Err(Fault { transient: false, object, component: step.object.component(), message });
     }
     let params = PatchParams { dry_run: true, ..params() };
     let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body(project, step)?)).await;
@@ -140,7 +139,7 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
         not_taken(project, stack, step).await?;
         // it went since the plan was made: an empty one in its place would hide that
         if matches!(step.action, Action::Change(_)) && key.kind == Kind::PersistentVolumeClaim {
-            let (object, component) = (key.to_string(), rollout::component(&step.object.body));
+            let (object, component) = (key.to_string(), step.object.component());
             return Err(Fault { transient: true, object, component, message: "it is gone".into() });
         }
     }
@@ -255,7 +254,7 @@ fn body(project: &Project, step: &Step) -> Result<Value, Fault> {
     let itself = body["kind"] == key.kind.to_string() && body["metadata"]["name"] == key.name;
     if !ours || !itself || body["metadata"].get("namespace").is_some() {
         let message = "not an object that a Stack may write".to_owned();
-        return Err(Fault { transient: false, object: key.to_string(), component: (String::new(), false), message });
+        return Err(Fault { transient: false, object: key.to_string(), component: Component::Stack, message });
     }
     body["metadata"]["namespace"] = json!(project.namespace);
     Ok(body)
@@ -265,7 +264,7 @@ fn object(body: &Value) -> Result<DynamicObject, Fault> {
     serde_json::from_value(body.clone()).map_err(|error| Fault {
         transient: false,
         object: body["metadata"]["name"].to_string(),
-        component: (String::new(), false),
+        component: Component::Stack,
         message: error.to_string(),
     })
 }
@@ -300,7 +299,7 @@ fn taken(step: &Step, by: &str) -> Fault {
     let message =
         format!("it exists already and does not belong to this Stack but to {by}; rename it in hks.yaml or delete it");
     let object = step.object.key.to_string();
-    Fault { transient: false, object, component: rollout::component(&step.object.body), message }
+    Fault { transient: false, object, component: step.object.component(), message }
 }
 
 /// A merge patch that leaves exactly the wanted ports and selector.
@@ -313,7 +312,7 @@ fn exact_service(wanted: &Value, live: &DynamicObject) -> Value {
 }
 
 fn fault(step: &Step, error: &Error) -> Fault {
-    let mut fault = describe(error, step.object.key.to_string(), rollout::component(&step.object.body));
+    let mut fault = describe(error, step.object.key.to_string(), step.object.component());
     let unknown =
         matches!(error, Error::Api(status) if status.code == 404 && !status.message.starts_with("namespaces"));
     if unknown && step.object.key.kind == Kind::HTTPRoute {

@@ -1,5 +1,6 @@
 //! Why something did not work, as a kind: what the caller does next, and with which code a command ends, follows from it.
 
+use crate::ident::Component;
 use crate::machine::Fault;
 use kube::Error;
 use std::fmt;
@@ -121,11 +122,11 @@ impl<T> Explain<T> for Result<T, Error> {
 
 /// What an error about an object means that belongs to no app or database.
 pub fn describe_own(error: &Error, object: String) -> Fault {
-    describe(error, object, (String::new(), false))
+    describe(error, object, Component::Stack)
 }
 
 /// What an error means. A refusal is final; anything that may pass by itself is not.
-pub fn describe(error: &Error, object: String, component: (String, bool)) -> Fault {
+pub fn describe(error: &Error, object: String, component: Component) -> Fault {
     let (transient, message) = match error {
         Error::Api(status) => (passes(status.code, &status.reason, &status.message), status.message.clone()),
         Error::HyperError(_) | Error::Service(_) | Error::ReadEvents(_) | Error::HttpError(_) => {

@@ -1,7 +1,7 @@
 //! Asking what runs: the tables of a database, the last log lines of a pod, what a pod uses.
 
 use crate::engine::postgres;
-use crate::ident::{ObjectKey, StackName};
+use crate::ident::{Component, ObjectKey, StackName};
 use crate::machine::{Contents, Fault, Volume};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, STACK_LABEL};
 use crate::rollout::Cause;
@@ -235,7 +235,7 @@ pub async fn namespace_exists(project: &Project) -> Result<(), Fault> {
             transient: true,
             message: format!("namespace {name} does not exist; create it, and the deployment begins by itself"),
             object,
-            component: (String::new(), false),
+            component: Component::Stack,
         }),
         // a service account may well be confined to its namespace
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),

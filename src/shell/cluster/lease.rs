@@ -5,7 +5,7 @@
 //! watches the Lease anyway, answers by taking the challenge away. A holder that does not answer within `PATIENCE` is gone, and
 //! the challenger takes over, guarded by the resource version it saw.
 
-use crate::ident::{Kind, ObjectKey, StackName};
+use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::manifest::{MANAGED_BY, STACK_LABEL};
 use crate::shell::clock;
@@ -66,8 +66,7 @@ pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(),
     }
     let (api, name) = (project.api(Kind::Lease), record::name(stack));
     let object = || format!("Lease/{name}");
-    let lost =
-        |message: String| Fault { transient: true, object: object(), component: (String::new(), false), message };
+    let lost = |message: String| Fault { transient: true, object: object(), component: Component::Stack, message };
     let at = (Instant::now(), clock::now());
     let found = api.get_opt(&name).await.map_err(|error| describe_own(&error, object()))?;
     let Some(found) = found else {

@@ -1,7 +1,7 @@
 //! The record of a Stack in its ConfigMap: read when an actor starts, written when the machine says so, and the Events by
 //! which the project hears of it.
 
-use crate::ident::{Kind, ObjectKey, StackName};
+use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::manifest::{MANAGED_BY, STACK_LABEL};
 use crate::record::{Record, Stored, WISH_ANNOTATION, Wish};
@@ -117,6 +117,6 @@ pub async fn announce(project: &Project, stack: &StackName, note: &Note) {
 }
 
 fn failed(stack: &StackName, message: String) -> Fault {
-    let (object, component) = (format!("ConfigMap/{}", name(stack)), (String::new(), false));
+    let (object, component) = (format!("ConfigMap/{}", name(stack)), Component::Stack);
     Fault { transient: false, object, component, message }
 }
