@@ -286,9 +286,16 @@ impl Release {
 }
 
 impl Record {
-    /// Adds a deployment and forgets the oldest. A repeated end of the same attempt replaces the first.
+    /// Adds a deployment and forgets the oldest. A repeated end of the same attempt replaces the first, and so does an attempt
+    /// that ends as the one before it did: what is tried again and again must not push out what was before.
     pub fn remember(&mut self, deployment: Deployment) {
         self.history.retain(|old| (&old.revision, old.started) != (&deployment.revision, deployment.started));
+        let same = |last: &Deployment| {
+            (&last.revision, last.outcome, &last.cause) == (&deployment.revision, deployment.outcome, &deployment.cause)
+        };
+        if deployment.cause.is_some() && self.history.last().is_some_and(same) {
+            self.history.pop();
+        }
         self.history.push(deployment);
         let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess);

@@ -27,7 +27,9 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
         view.waiting_since = pass.waiting_since;
     }
     let record = &machine.record;
-    view.desired_revision = machine.head.as_ref().map(|commit| commit.revision.clone());
+    // what a person wants counts before the newest commit, until it has come about
+    let wished = record.attempt.as_ref().filter(|attempt| attempt.wish.is_some()).map(|attempt| &attempt.revision);
+    view.desired_revision = wished.or(machine.head.as_ref().map(|commit| &commit.revision)).cloned();
     if let Some(release) = &record.settled {
         view.applied_revision = Some(release.revision.clone());
         view.applied_since = Some(release.at);
@@ -390,9 +392,11 @@ mod tests {
         let view = seen(settled(), &nothing);
         assert_eq!(
             (view.state, view.urls.as_slice()),
-            (StackState::Settled, &["http://todo-shop.apps.localhost".to_owned()][..])
+            (StackState::Degraded, &["http://todo-shop.apps.localhost".to_owned()][..])
         );
         assert_eq!(view.apps.first().map(|app| app.readiness), Some(Readiness::Missing));
+        let there = live([(Kind::Deployment, "todo-web", json!({}))]);
+        assert_eq!(seen(settled(), &there).state, StackState::Settled);
         let attempt = attempt();
         assert_eq!(seen(Record { attempt, ..settled() }, &nothing).state, StackState::Deploying);
         let state =

@@ -151,7 +151,12 @@ pub fn status(news: &News) -> Option<Status> {
         // what stands in this commit is not in effect: that is no success, whoever is at fault
         News::StillHeld { revision, since, cause } => {
             let state = if cause.is_fault_of_commit() { StatusState::Failure } else { StatusState::Error };
-            Some(Status::new(revision, state, format!("no changes; still held since {}: {cause}", since.short())))
+            let held = if since == revision {
+                "held".into()
+            } else {
+                format!("no changes; still held since {}", since.short())
+            };
+            Some(Status::new(revision, state, format!("{held}: {cause}")))
         }
         News::Withdrawn { revision, why } => {
             Some(Status::new(revision, StatusState::Success, format!("suspended: {why}; nothing is deleted")))

@@ -33,6 +33,8 @@ pub enum StackState {
     Standby,
     /// The cluster does not answer, or the connection to it is not made yet.
     Unreachable,
+    /// What hks has kept of it can't be read, so nothing is done with it.
+    Unreadable,
 }
 
 /// How the way back from a failed commit ended.
@@ -82,7 +84,7 @@ impl Tone {
 
 impl StackState {
     /// Every state, for tables and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Fresh,
         Self::Deploying,
         Self::Waiting,
@@ -100,6 +102,7 @@ impl StackState {
         Self::DataLost,
         Self::Standby,
         Self::Unreachable,
+        Self::Unreadable,
     ];
 
     /// The word of the HTTP API and of `-o json`; it never changes.
@@ -119,6 +122,7 @@ impl StackState {
             Self::DataLost => "dataLost",
             Self::Standby => "standby",
             Self::Unreachable => "unreachable",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -141,6 +145,7 @@ impl StackState {
             Self::DataLost => "data lost",
             Self::Standby => "standby",
             Self::Unreachable => "unreachable",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -149,7 +154,8 @@ impl StackState {
         match self {
             Self::Settled => Tone::Good,
             Self::Deploying | Self::Waiting | Self::RollingBack | Self::Correcting | Self::Destroying => Tone::Busy,
-            Self::Degraded | Self::Held(_) | Self::Invalid | Self::DataLost | Self::Unreachable => Tone::Bad,
+            Self::Degraded | Self::Held(_) | Self::Invalid | Self::DataLost => Tone::Bad,
+            Self::Unreachable | Self::Unreadable => Tone::Bad,
             Self::Fresh | Self::Suspended(_) | Self::Standby => Tone::Idle,
         }
     }
@@ -159,7 +165,7 @@ impl StackState {
         match self {
             Self::Settled => "✓",
             Self::Held(_) | Self::Invalid => "✗",
-            Self::Degraded | Self::DataLost | Self::Unreachable => "⚠",
+            Self::Degraded | Self::DataLost | Self::Unreachable | Self::Unreadable => "⚠",
             Self::RollingBack => "↶",
             Self::Waiting => "…",
             Self::Deploying | Self::Correcting | Self::Destroying => "↻",

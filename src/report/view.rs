@@ -325,7 +325,8 @@ impl View {
             StackState::Correcting => doing("what somebody else changed is being put back".into()),
             StackState::Destroying => doing("everything of it is being deleted, since a person said so".into()),
             StackState::Settled => match self.not_ready().as_slice() {
-                [] => format!("{runs} runs, and all of it is well"),
+                [] if self.activity.is_empty() => format!("{runs} runs, and all of it is well"),
+                [] => format!("{runs} runs, and was well when it was last seen"),
                 [one] => format!("{runs} runs; {one} is not ready at the moment"),
                 [one, more @ ..] => format!("{runs} runs; {one} and {} more are not ready at the moment", more.len()),
             },
@@ -370,7 +371,15 @@ impl View {
                     self.name
                 )
             }
-            StackState::Standby | StackState::Unreachable => doing(self.state.title().into()),
+            StackState::Standby | StackState::Unreachable | StackState::Unreadable => doing(self.state.title().into()),
+        }
+    }
+
+    /// Something of the project can't be seen. What was well when it was last seen may be gone, once that lasts.
+    pub fn cant_be_seen(&mut self, why: String, lasts: bool) {
+        self.activity = why;
+        if lasts && matches!(self.state, StackState::Settled | StackState::Degraded) {
+            self.state = StackState::Unreachable;
         }
     }
 
@@ -469,7 +478,7 @@ mod tests {
         };
         assert_eq!(told(&waiting), "9d03e7b waits for room in the node pool for 3 min: web asks 2 cpu");
         let blind = View { activity: "failed to watch events".into(), ..view(StackState::Settled) };
-        assert_eq!(told(&blind), "4f1c2ab runs, and all of it is well; failed to watch events");
+        assert_eq!(told(&blind), "4f1c2ab runs, and was well when it was last seen; failed to watch events");
     }
 
     #[test]

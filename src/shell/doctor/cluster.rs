@@ -189,6 +189,12 @@ fn classes(here: &Seen, below: Option<&Seen>, wanted: Option<&str>) -> Finding {
             }
             None => missing_class(),
         },
+        // a default vCluster is such a one, and who has only its kubeconfig can't see its host
+        (Seen::There(_), None) if here.items().is_empty() => Finding::unseen(
+            ABOUT,
+            "no class is shown; in a vCluster volumes get the default of its host, which can't be seen from here",
+            SHOW,
+        ),
         (_, None) => missing_class(),
     }
 }
@@ -210,6 +216,13 @@ fn named(here: &Seen, below: Option<&Seen>, wanted: &str) -> Finding {
             ABOUT,
             format!("volumes get class {wanted}, and can't grow later"),
             format!("kubectl patch storageclass {wanted} -p '{{\"allowVolumeExpansion\": true}}', if its driver can"),
+        ),
+        None if seen.items().is_empty() && below.is_none() => Finding::unseen(
+            ABOUT,
+            format!(
+                "no class is shown; in a vCluster volumes get class {wanted} of its host, which can't be seen from here"
+            ),
+            "vcluster.yaml: sync.fromHost.storageClasses.enabled: true",
         ),
         None => Finding::missing(
             ABOUT,
@@ -274,7 +287,7 @@ mod tests {
     fn a_default_vcluster_shows_no_class_and_its_volumes_do_not_grow() {
         assert_eq!(classes(&list(&[("fast", true)]), None, None).verdict, Verdict::Ok);
         assert_eq!(classes(&list(&[("fast", false)]), None, None).verdict, Verdict::Warning);
-        assert_eq!(classes(&list(&[]), None, None).verdict, Verdict::Missing);
+        assert_eq!(classes(&list(&[]), None, None).verdict, Verdict::Warning, "its host can't be seen");
         let default = classes(&list(&[]), Some(&list(&[("fast", true)])), None);
         assert_eq!(default.mend.as_deref(), Some("vcluster.yaml: sync.fromHost.storageClasses.enabled: true"));
         assert_eq!(classes(&list(&[]), Some(&list(&[])), None).verdict, Verdict::Missing);
