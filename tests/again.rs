@@ -9,10 +9,11 @@ use support::{World, until, worker};
 #[test]
 fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
     let mut world = World::new("again");
-    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    let volume = "    volumes: {kept: {mount: /data, size: 16Mi}}\n";
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", volume));
     world.start();
     world.settled("one", &first);
-    let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
+    let second = world.push_stack(&worker("one", "1", "sleep 3602", volume));
     world.settled("one", &second);
 
     // killed while it is carried out, a rollback goes on: what was rolled back does not come again
@@ -29,16 +30,35 @@ fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
     world.start();
     world.wait("one", "still so", 30, |view| view["state"] == "held" && view["appliedRevision"] == first.as_str());
 
-    // an object whose label somebody takes away is still there, and gets it back
-    let label = "jsonpath={.metadata.labels.hks\\.hexabase\\.ai/stack}";
-    let labelled = || world.kubectl(&["get", "deployment", "one-job", "-o", label]) == "one";
-    assert!(labelled());
-    world.kubectl(&["label", "deployment", "one-job", "hks.hexabase.ai/stack-"]);
-    assert!(until(30, labelled), "{}", world.log());
+    // objects whose labels somebody takes away are still there, and get them back
+    let labels = "jsonpath={.metadata.uid} {.metadata.labels.hks\\.hexabase\\.ai/stack} \
+                  {.metadata.labels.app\\.kubernetes\\.io/managed-by}";
+    let labelled = |world: &World| {
+        ["deployment/one-job", "pvc/one-job-kept"].map(|object| world.kubectl(&["get", object, "-o", labels]))
+    };
+    let before = labelled(&world);
+    assert!(before.iter().all(|labels| labels.ends_with(" one hks")), "{before:?}");
+    for label in ["hks.hexabase.ai/stack-", "app.kubernetes.io/managed-by-"] {
+        world.kubectl(&["label", "deployment/one-job", "pvc/one-job-kept", label]);
+        assert!(until(30, || labelled(&world) == before), "{}", world.log());
+    }
 
-    // a record that somebody deletes is written again while the daemon knows it
+    // a record that somebody deletes, or writes in, is written again while the daemon knows it
     world.kubectl(&["delete", "configmap", "hks-one"]);
     assert!(until(30, || world.try_kubectl(&["get", "configmap", "hks-one"]).status.success()), "{}", world.log());
+    let record = || world.kubectl(&["get", "configmap", "hks-one", "-o", "jsonpath={.data.record\\.json}"]);
+    let whole = record();
+    world.kubectl(&["patch", "configmap", "hks-one", "-p", "{\"data\":{\"record.json\":\"{\"}}"]);
+    assert!(until(30, || record() == whole), "{}", world.log());
+
+    // the same while no daemon runs
+    world.kill();
+    for label in ["hks.hexabase.ai/stack-", "app.kubernetes.io/managed-by-"] {
+        world.kubectl(&["label", "deployment/one-job", "pvc/one-job-kept", label]);
+    }
+    world.start();
+    assert!(until(60, || labelled(&world) == before), "{}", world.log());
+    world.wait("one", "well", 30, |view| view["state"] == "held" && view["lost"].as_array().is_none_or(Vec::is_empty));
 
     // a Stack whose newest file can't be read is not forgotten
     world.push_stack("nonsense: [");

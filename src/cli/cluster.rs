@@ -92,7 +92,8 @@ pub(super) async fn stack(name: &str, client: &Client, namespace: &str) -> Resul
 
 /// The record of a Stack.
 pub(super) async fn recorded(project: &Project, stack: &StackName) -> Result<Record, Failure> {
-    Ok(record::load(project, stack).await?)
+    let unreadable = |why| Failure::last(format!("failed to read the record ConfigMap/{}: {why}", record::name(stack)));
+    record::load(project, stack).await?.map_err(unreadable)
 }
 
 /// A file as the project's daemon would deploy it, with what was given on the command line in place of its settings.

@@ -14,7 +14,7 @@ use crate::record::Outcome;
 use crate::report::{AppView, DatabaseView, Readiness, StackState, Tone, View, shorten, span};
 use crate::rollout;
 use crate::shell::clock;
-use crate::shell::cluster::failure::Failure;
+use crate::shell::cluster::failure::{Failure, FailureKind};
 use crate::shell::cluster::inspect;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::logs::Redactor;
@@ -127,6 +127,8 @@ async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Re
         || Context::new(&Platform::default(), namespace, "", None),
         |published| published.context(namespace),
     );
+    let unseen = project.unseen(record.inventory.iter().map(|owned| &owned.key));
+    project.look_for(stack, unseen).await;
     let machine = Machine::new(stack.clone(), context, record);
     let mut live = project.live(stack);
     Arc::make_mut(&mut live).taken = project::look_at(project, machine.takes()).await;
@@ -174,7 +176,8 @@ async fn looked(mut machine: Machine, project: &Project, live: &Live) -> Machine
 
 /// A Stack whose record can't be read.
 fn unreadable(project: &Project, stack: &StackName, failure: &Failure) -> Seen {
-    let mut view = View::bare(stack, &project.namespace, StackState::Unreachable, clock::now());
+    let state = if failure.kind == FailureKind::Final { StackState::Unreadable } else { StackState::Unreachable };
+    let mut view = View::bare(stack, &project.namespace, state, clock::now());
     view.activity.clone_from(&failure.message);
     Seen { view, holder: lease::seen(project, stack), page: None }
 }

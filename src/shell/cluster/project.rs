@@ -7,6 +7,7 @@ mod slim;
 mod store;
 mod watches;
 mod beside;
+mod astray;
 
 pub use beside::look_at;
 pub use store::Claim;
@@ -44,7 +45,7 @@ pub struct Project {
     store: Mutex<Store>,
     synced: watch::Sender<BTreeSet<&'static str>>,
     /// Last error of a watch that has not recovered.
-    broken: Mutex<BTreeMap<&'static str, String>>,
+    broken: Mutex<BTreeMap<&'static str, Broken>>,
     /// When it was last seen that this daemon holds the Lease of each Stack, by both clocks: the one goes on while a machine
     /// is set to another time, the other while it sleeps.
     proofs: Mutex<BTreeMap<StackName, (Instant, Timestamp)>>,
@@ -62,6 +63,17 @@ const ROOM: usize = 16;
 const PROVEN: Duration = Duration::from_secs(5);
 /// How often it is asked at most whether the namespace exists.
 const PRESENCE: Duration = Duration::from_secs(2);
+
+/// What is watched besides objects.
+const EVENTS: &str = "events";
+/// How long a picture that is not kept up to date counts as what is there.
+const BLIND: Duration = Duration::from_secs(10);
+
+/// A watch that does not go on.
+struct Broken {
+    error: String,
+    since: Instant,
+}
 
 /// What is watched besides events.
 const WATCHED: [Kind; 16] = Kind::ALL;
@@ -111,7 +123,12 @@ impl Project {
 
     /// Why the project can't be seen at the moment, if so.
     pub fn trouble(&self) -> Option<String> {
-        self.troubles().iter().next().map(|(what, error)| format!("failed to watch {what}: {error}"))
+        self.troubles().iter().next().map(|(what, broken)| format!("failed to watch {what}: {}", broken.error))
+    }
+
+    /// Whether objects can't be seen for so long that what was seen may not be so any more.
+    pub fn is_blind(&self) -> bool {
+        self.troubles().iter().any(|(what, broken)| *what != EVENTS && broken.since.elapsed() >= BLIND)
     }
 
     /// Says which Secrets of others a Stack takes: they are watched by name, and without their values.
@@ -221,7 +238,7 @@ impl Project {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, Broken>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,6 +4,7 @@
 use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::manifest::{MANAGED_BY, STACK_LABEL};
+use crate::plan;
 use crate::record::{Record, Stored, WISH_ANNOTATION, Wish};
 use crate::report::Note;
 use crate::shell::cluster::failure::describe_own;
@@ -22,19 +23,24 @@ pub const KEY: &str = "record.json";
 /// Key of the compressed release beside it.
 pub const RELEASE_KEY: &str = "release.json.zst";
 
+/// What hks keeps in the ConfigMap; somebody else may keep more there.
+const OWN: [&str; 2] = [KEY, RELEASE_KEY];
+
 /// Name of the objects in which hks keeps its own state of a Stack.
 pub fn name(stack: &StackName) -> String {
     format!("hks-{stack}")
 }
 
 /// Reads the record; a Stack that was never deployed has an empty one.
-pub async fn load(project: &Project, stack: &StackName) -> Result<Record, Fault> {
+///
+/// # Errors
+/// It can't be had; or, as the inner one, it can't be read, in words. To go on with an empty one would forget what a rollback
+/// needs.
+pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record, String>, Fault> {
     let name = name(stack);
     let found = project.api(Kind::ConfigMap).get_opt(&name).await;
     let found = found.map_err(|error| describe_own(&error, format!("ConfigMap/{name}")))?;
-    let Some(map) = found else { return Ok(Record::default()) };
-    // to go on with an empty record would forget what a rollback needs
-    read(&map.data).map_err(|message| failed(stack, message))
+    Ok(found.map_or_else(|| Ok(Record::default()), |map| read(&map.data)))
 }
 
 /// The record in a ConfigMap; an empty one if there is none in it.
@@ -45,6 +51,11 @@ pub fn read(map: &Value) -> Result<Record, String> {
     let Some(text) = map["data"][KEY].as_str() else { return Ok(Record::default()) };
     let release = map["binaryData"][RELEASE_KEY].as_str().and_then(|text| STANDARD.decode(text).ok());
     Record::decode(text, release.as_deref())
+}
+
+/// Whether somebody else than hks has written in a record.
+pub fn is_of_another_hand(map: &Value) -> bool {
+    plan::set_by_others(map).any(|(key, _)| OWN.contains(&key))
 }
 
 /// Writes the record. A wish that it has answered is taken away with it.
@@ -68,16 +79,24 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
     let params = PatchParams::apply(MANAGER).force();
     let api = project.api(Kind::ConfigMap);
     let mut written = api.patch(&name, &params, &Patch::Apply(&body)).await.map_err(described)?;
-    // server-side apply takes away only what it has applied itself, and the wish is a person's
-    if answered(&written, record) {
-        let away = json!({ "metadata": {
-            "resourceVersion": written.metadata.resource_version,
-            "annotations": { WISH_ANNOTATION: null },
-        }});
+    let answered = answered(&written, record);
+    let seen = serde_json::to_value(&written.metadata).map_err(Error::SerdeError).map_err(described)?;
+    let seen = json!({ "metadata": seen });
+    let shared = is_of_another_hand(&seen);
+    if answered || shared {
+        let mut away = json!({ "metadata": { "resourceVersion": written.metadata.resource_version }});
+        // server-side apply takes away only what it has applied itself, and the wish is a person's
+        if answered {
+            away["metadata"]["annotations"] = json!({ WISH_ANNOTATION: null });
+        }
+        // who has written the same owns it as well
+        if shared {
+            away["metadata"]["managedFields"] = plan::disowned(&seen, &OWN.into());
+        }
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match api.patch(&name, &params, &Patch::Merge(&away)).await {
             Ok(map) => written = map,
-            // a newer wish has come meanwhile; the id of this one is in the record
+            // something newer has come meanwhile; the id of this wish is in the record
             Err(Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(described(error)),
         }

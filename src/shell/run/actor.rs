@@ -1,15 +1,16 @@
 //! One Stack's actor: feeds its machine with events and carries out what it asks for, one request after the other, while it
 //! goes on listening.
 
+mod begin;
 mod driver;
 
 use crate::ident::{Kind, ObjectKey, Revision, StackName};
-use crate::machine::{Commit, Effect, Event, Fault, Machine};
+use crate::machine::{Commit, Effect, Event, Machine};
 use crate::manifest::Context;
 use crate::record::{WISH_ANNOTATION, Want, Wish};
-use crate::report::{self, MAX_DESCRIPTION, News, StackState, Status, StatusState, View, shorten};
+use crate::report::{self, News, StackState, Status, View};
 use crate::shell::clock;
-use crate::shell::cluster::lease::{self, Lead, Look};
+use crate::shell::cluster::lease::{self, Look};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, record};
 use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
@@ -25,13 +26,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// First and longest wait between tries to reach a cluster that does not answer.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
-/// A Stack that can't be seen for so long tells its commit.
-const SILENCE: Duration = Duration::from_secs(20);
 /// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
 const TOGETHER: Duration = Duration::from_millis(20);
-
 /// How long a Stack must have been at rest before what it doesn't need for that is given up: short, since it counts how many of
 /// those that start together have it at the same time.
 const DOZE: Duration = Duration::from_millis(100);
@@ -164,112 +160,6 @@ impl Running {
         }
     }
 
-    /// Waits for a connection whose watches are in, taking commits meanwhile.
-    async fn connected(&mut self) -> Option<Arc<Project>> {
-        let mut silent = Box::pin(tokio::time::sleep(SILENCE));
-        loop {
-            let project = self.setting.project.borrow_and_update().clone();
-            let text = match &project {
-                None => "connecting to the cluster".to_owned(),
-                Some(project) => project.trouble().unwrap_or_else(|| "looking at what is deployed".into()),
-            };
-            self.show(StackState::Unreachable, &text);
-            let seen = async {
-                match &project {
-                    Some(project) => tokio::select! {
-                        () = project.ready() => true,
-                        () = project.trouble_other_than(&text) => false,
-                    },
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                ready = seen => if ready { return project },
-                changed = self.setting.project.changed() => changed.ok()?,
-                commit = next(&mut self.commits) => self.head = Some(commit?),
-                () = &mut silent, if !silent.is_elapsed() => {}
-            }
-            if silent.is_elapsed() {
-                self.tell_silence(&text);
-            }
-        }
-    }
-
-    /// Tells the newest commit, once, that it waits for the cluster.
-    fn tell_silence(&mut self, text: &str) {
-        let Some(revision) = self.head.as_ref().map(|commit| commit.revision.clone()) else { return };
-        if self.told.as_ref() == Some(&revision) {
-            return;
-        }
-        self.told = Some(revision.clone());
-        let description = shorten(&format!("waiting for the cluster: {text}"), MAX_DESCRIPTION);
-        let _ = self
-            .setting
-            .statuses
-            .send((self.stack.clone(), Status { revision, state: StatusState::Pending, description }));
-    }
-
-    /// Becomes the one that acts, then acts until something ends it.
-    async fn act(&mut self, project: &Arc<Project>) -> Left {
-        let mut tries = 0;
-        let since = Instant::now();
-        let (machine, room) = loop {
-            // what is done rarely must not take room in each of thousands of actors that rest
-            let waiting = match Box::pin(self.prepare(project)).await {
-                Ok(Prepared::Ours(machine, room)) => break (machine, room),
-                Ok(Prepared::Ended) => return Left::Ended,
-                Ok(Prepared::Theirs(holder)) => {
-                    self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
-                    tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
-                    tries = 0;
-                    Waiting::For(holder)
-                }
-                Err(fault) => {
-                    project.suspect();
-                    self.show(StackState::Unreachable, &fault.message);
-                    tracing::warn!(stack = %self.stack, error = %fault.message, "failed to begin; trying again");
-                    if since.elapsed() > SILENCE {
-                        self.tell_silence(&fault.message);
-                    }
-                    tries += 1;
-                    Waiting::Until((RETRY.0 * 2_u32.saturating_pow(tries - 1)).min(RETRY.1))
-                }
-            };
-            tokio::select! {
-                () = Box::pin(waiting.over(project, &self.stack)) => {}
-                _ = self.setting.project.changed() => return Left::Again,
-                commit = next(&mut self.commits) => match commit {
-                    Some(commit) => self.head = Some(commit),
-                    None => return Left::Ended,
-                },
-            }
-        };
-        self.drive(project, machine, room).await
-    }
-
-    /// The Lease, then room to begin, then the record: only its holder may read what it will act on.
-    async fn prepare(&mut self, project: &Project) -> Result<Prepared, Fault> {
-        project.presence(inspect::namespace_exists(project)).await?;
-        if let Lead::Theirs(holder) = lease::acquire(project, &self.stack, &self.setting.me).await? {
-            return Ok(Prepared::Theirs(holder));
-        }
-        let room = loop {
-            tokio::select! {
-                room = Arc::clone(&project.room).acquire_owned() => break room.ok(),
-                commit = next(&mut self.commits) => match commit {
-                    Some(commit) => self.head = Some(commit),
-                    None => return Ok(Prepared::Ended),
-                },
-            }
-        };
-        let mut record = record::load(project, &self.stack).await?;
-        if self.setting.retry {
-            record.held = None;
-        }
-        let machine = Machine::new(self.stack.clone(), self.setting.context.clone(), record);
-        Ok(Prepared::Ours(Box::new(machine), room))
-    }
-
     async fn drive(
         &mut self,
         project: &Arc<Project>,
@@ -284,6 +174,7 @@ impl Running {
             return Left::Again;
         }
         self.measure(project);
+        Box::pin(driver.look_for_the_unseen(&self.stack)).await;
         if let Some(wish) = self.wished(project, &mut driver) {
             self.step(&mut driver, wish);
         }
@@ -332,10 +223,8 @@ impl Running {
                         break Left::Again;
                     }
                     driver.keep_the_record(&self.stack);
-                    match self.wished(project, &mut driver) {
-                        Some(event) => event,
-                        None => Event::Observed,
-                    }
+                    Box::pin(driver.look_for_the_unseen(&self.stack)).await;
+                    self.wished(project, &mut driver).unwrap_or(Event::Observed)
                 },
                 _ = self.setting.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
@@ -443,7 +332,7 @@ impl Running {
         self.count(&driver.machine, before.0, last_before);
         let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, clock::now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {
-            view.activity = trouble;
+            view.cant_be_seen(trouble, driver.project.is_blind());
         }
         self.setting.board.publish(&self.setting.source, &self.stack, view);
     }
@@ -481,33 +370,6 @@ impl Running {
         view.activity = activity.into();
         view.desired_revision = self.head.as_ref().map(|commit| commit.revision.clone());
         self.setting.board.publish(&self.setting.source, &self.stack, view);
-    }
-}
-
-/// How it ended to become the one that acts.
-enum Prepared {
-    /// It is, and has room.
-    Ours(Box<Machine>, Option<OwnedSemaphorePermit>),
-    /// Another daemon is.
-    Theirs(String),
-    /// The source ends.
-    Ended,
-}
-
-/// What keeps an actor from acting.
-enum Waiting {
-    /// Another daemon.
-    For(String),
-    /// A cluster that does not answer as it should.
-    Until(Duration),
-}
-
-impl Waiting {
-    async fn over(self, project: &Project, stack: &StackName) {
-        match self {
-            Waiting::For(holder) => lease::wait(project, stack, &holder).await,
-            Waiting::Until(wait) => tokio::time::sleep(wait).await,
-        }
     }
 }
 

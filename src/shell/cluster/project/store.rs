@@ -217,6 +217,14 @@ impl Store {
         }
     }
 
+    /// Takes an object of a Stack that says itself that it is nobody's.
+    pub(super) fn found(&mut self, stack: &StackName, key: &ObjectKey, object: Value) {
+        if self.owner(key).is_none() {
+            let item = Item { stack: Some(stack.as_str().into()), ..Item::of(&object) };
+            self.put(key, item, Some(object));
+        }
+    }
+
     /// A new full list of `kind`: what is not in it is gone, and what is in it counts even if it is older than what was seen,
     /// for the store of an API server may have been put back to yesterday. Only an own write may be newer than the list.
     pub(super) fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Item>) {

@@ -2,7 +2,7 @@
 
 use super::slim::slim;
 use super::store::Item;
-use super::{Project, WATCHED};
+use super::{BLIND, Broken, EVENTS, Project, WATCHED};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::MANAGED_BY;
 use crate::shell::clock;
@@ -86,13 +86,13 @@ impl Project {
         let anew = || watch_stream(events.clone(), config.clone()).backoff(waits()).boxed();
         let mut stream = anew();
         loop {
-            let Some(event) = self.next("events", &mut stream).await else {
+            let Some(event) = self.next(EVENTS, &mut stream).await else {
                 stream = anew();
                 continue;
             };
             match event {
                 Event::Apply(event) | Event::InitApply(event) => self.lock().note(event),
-                Event::InitDone => self.listed("events"),
+                Event::InitDone => self.listed(EVENTS),
                 Event::Init => {}
                 Event::Delete(event) => self.lock().forget(&event.name_any()),
             }
@@ -102,7 +102,7 @@ impl Project {
     /// The next event of a watch. Its errors are told here, and that they are over. `None` when it has to begin anew with a list:
     /// an API server may be unable for ever to go on from where the watch was.
     async fn next<K>(
-        &self,
+        self: &Arc<Self>,
         what: &'static str,
         stream: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
     ) -> Option<Event<K>> {
@@ -147,7 +147,7 @@ impl Project {
     }
 
     /// Waits until the cluster knows `kind`, which is an extension. Until then there is none of it.
-    async fn served(&self, kind: Kind) {
+    async fn served(self: &Arc<Self>, kind: Kind) {
         loop {
             match self.client.list_api_group_resources(kind.api_version()).await {
                 Ok(known) if known.resources.iter().any(|resource| resource.name == kind.plural()) => return,
@@ -180,10 +180,12 @@ impl Project {
         }
     }
 
-    fn broken(&self, what: &'static str, text: &str) {
+    fn broken(self: &Arc<Self>, what: &'static str, text: &str) {
         let mut troubles = self.troubles();
         let first = troubles.is_empty();
-        let before = troubles.insert(what, text.to_owned());
+        let before = troubles.remove(what);
+        let since = before.as_ref().map_or_else(Instant::now, |broken| broken.since);
+        troubles.insert(what, Broken { error: text.to_owned(), since });
         drop(troubles);
         if first {
             tracing::warn!(namespace = %self.namespace, what, error = %text, "watch interrupted");
@@ -192,8 +194,15 @@ impl Project {
         }
         if before.is_none() {
             self.lock().tell_all();
+            let project = Arc::downgrade(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(BLIND).await;
+                if let Some(project) = project.upgrade().filter(|project| project.is_blind()) {
+                    project.lock().tell_all();
+                }
+            });
         }
-        if before.is_none_or(|before| before != text) {
+        if before.is_none_or(|before| before.error != text) {
             // who waits for the first lists wants to know why
             self.synced.send_modify(|_| {});
         }

@@ -11,7 +11,7 @@ use crate::shell::metrics::OutcomeLabels;
 use crate::shell::probe;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
@@ -47,6 +47,8 @@ pub(super) struct Driver {
     /// Whether it dozes, and when it wants to be woken then.
     pub(super) dozes: bool,
     due: Option<Timestamp>,
+    /// What of the inventory was looked for and is not there.
+    gone: BTreeSet<ObjectKey>,
     /// Room to work in, and until when it is kept at most.
     room: Option<(OwnedSemaphorePermit, Instant)>,
     /// The turn, for as long as its pass takes.
@@ -74,6 +76,7 @@ impl Driver {
             turn: None,
             dozes: false,
             due: None,
+            gone: BTreeSet::new(),
             room: None,
             permit: None,
         }
@@ -120,13 +123,28 @@ impl Driver {
         self.project.fold(stack);
     }
 
-    /// Somebody has deleted the record of a Stack at rest: what is known of it is written down again.
+    /// Somebody has deleted the record of a Stack at rest, or has written in it: what is known of it is written down again.
     pub(super) fn keep_the_record(&mut self, stack: &StackName) {
         let key = ObjectKey::new(Kind::ConfigMap, record::name(stack));
         let record = &self.machine.record;
         let deployed = record.settled.is_some() || record.held.is_some();
-        if deployed && self.idles() && self.project.get(&key).is_none() {
+        let is_kept = || self.project.get(&key).is_some_and(|map| !record::is_of_another_hand(&map));
+        if deployed && self.idles() && !is_kept() {
+            tracing::warn!(%stack, "somebody has deleted or changed the record; writing it again");
             self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));
+        }
+    }
+
+    /// Looks for what hks has made and the watches do not show, once for each: it may only have lost its labels.
+    pub(super) async fn look_for_the_unseen(&mut self, stack: &StackName) {
+        if !self.rests() {
+            return;
+        }
+        let unseen = self.project.unseen(self.machine.record.inventory.iter().map(|owned| &owned.key));
+        self.gone.retain(|key| unseen.contains(key));
+        let new: Vec<_> = unseen.into_iter().filter(|key| !self.gone.contains(key)).collect();
+        if !new.is_empty() {
+            self.gone.extend(self.project.look_for(stack, new).await);
         }
     }
 

@@ -1,0 +1,163 @@
+//! Before a Stack is acted for: a connection, its Lease, room to begin, and its record.
+
+use super::{Left, Running, next};
+use crate::ident::StackName;
+use crate::machine::{Fault, Machine};
+use crate::report::{MAX_DESCRIPTION, StackState, Status, StatusState, shorten};
+use crate::shell::cluster::lease::{self, Lead};
+use crate::shell::cluster::project::Project;
+use crate::shell::cluster::{inspect, record};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// First and longest wait between tries to reach a cluster that does not answer.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// A Stack that can't be seen for so long tells its commit.
+const SILENCE: Duration = Duration::from_secs(20);
+impl Running {
+    /// Waits for a connection whose watches are in, taking commits meanwhile.
+    pub(super) async fn connected(&mut self) -> Option<Arc<Project>> {
+        let mut silent = Box::pin(tokio::time::sleep(SILENCE));
+        loop {
+            let project = self.setting.project.borrow_and_update().clone();
+            let text = match &project {
+                None => "connecting to the cluster".to_owned(),
+                Some(project) => project.trouble().unwrap_or_else(|| "looking at what is deployed".into()),
+            };
+            self.show(StackState::Unreachable, &text);
+            let seen = async {
+                match &project {
+                    Some(project) => tokio::select! {
+                        () = project.ready() => true,
+                        () = project.trouble_other_than(&text) => false,
+                    },
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ready = seen => if ready { return project },
+                changed = self.setting.project.changed() => changed.ok()?,
+                commit = next(&mut self.commits) => self.head = Some(commit?),
+                () = &mut silent, if !silent.is_elapsed() => {}
+            }
+            if silent.is_elapsed() {
+                self.tell_silence(&text);
+            }
+        }
+    }
+
+    /// Tells the newest commit, once, that it waits for the cluster.
+    fn tell_silence(&mut self, text: &str) {
+        let Some(revision) = self.head.as_ref().map(|commit| commit.revision.clone()) else { return };
+        if self.told.as_ref() == Some(&revision) {
+            return;
+        }
+        self.told = Some(revision.clone());
+        let description = shorten(&format!("waiting for the cluster: {text}"), MAX_DESCRIPTION);
+        let _ = self
+            .setting
+            .statuses
+            .send((self.stack.clone(), Status { revision, state: StatusState::Pending, description }));
+    }
+
+    /// Becomes the one that acts, then acts until something ends it.
+    pub(super) async fn act(&mut self, project: &Arc<Project>) -> Left {
+        let mut tries = 0;
+        let since = Instant::now();
+        let (machine, room) = loop {
+            // what is done rarely must not take room in each of thousands of actors that rest
+            let waiting = match Box::pin(self.prepare(project)).await {
+                Ok(Prepared::Ours(machine, room)) => break (machine, room),
+                Ok(Prepared::Ended) => return Left::Ended,
+                Ok(Prepared::Theirs(holder)) => {
+                    self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
+                    tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
+                    tries = 0;
+                    Waiting::For(holder)
+                }
+                Ok(Prepared::Unreadable(why)) => self.cant_begin(StackState::Unreadable, &why, since, &mut tries),
+                Err(fault) => {
+                    project.suspect();
+                    self.cant_begin(StackState::Unreachable, &fault.message, since, &mut tries)
+                }
+            };
+            tokio::select! {
+                () = Box::pin(waiting.over(project, &self.stack)) => {}
+                _ = self.setting.project.changed() => return Left::Again,
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => self.head = Some(commit),
+                    None => return Left::Ended,
+                },
+            }
+        };
+        self.drive(project, machine, room).await
+    }
+
+    /// Tells why the Stack can't be acted for, and how long until it is tried again.
+    fn cant_begin(&mut self, state: StackState, why: &str, since: Instant, tries: &mut u32) -> Waiting {
+        self.show(state, why);
+        tracing::warn!(stack = %self.stack, error = %why, "failed to begin; trying again");
+        if since.elapsed() > SILENCE {
+            self.tell_silence(why);
+        }
+        *tries += 1;
+        Waiting::Until((RETRY.0 * 2_u32.saturating_pow(*tries - 1)).min(RETRY.1))
+    }
+
+    /// The Lease, then room to begin, then the record: only its holder may read what it will act on.
+    async fn prepare(&mut self, project: &Project) -> Result<Prepared, Fault> {
+        project.presence(inspect::namespace_exists(project)).await?;
+        if let Lead::Theirs(holder) = lease::acquire(project, &self.stack, &self.setting.me).await? {
+            return Ok(Prepared::Theirs(holder));
+        }
+        let room = loop {
+            tokio::select! {
+                room = Arc::clone(&project.room).acquire_owned() => break room.ok(),
+                commit = next(&mut self.commits) => match commit {
+                    Some(commit) => self.head = Some(commit),
+                    None => return Ok(Prepared::Ended),
+                },
+            }
+        };
+        let mut record = match record::load(project, &self.stack).await? {
+            Ok(record) => record,
+            Err(why) => return Ok(Prepared::Unreadable(why)),
+        };
+        if self.setting.retry {
+            record.held = None;
+        }
+        let machine = Machine::new(self.stack.clone(), self.setting.context.clone(), record);
+        Ok(Prepared::Ours(Box::new(machine), room))
+    }
+}
+
+/// How it ended to become the one that acts.
+enum Prepared {
+    /// It is, and has room.
+    Ours(Box<Machine>, Option<OwnedSemaphorePermit>),
+    /// Another daemon is.
+    Theirs(String),
+    /// What is kept of the Stack can't be read: why.
+    Unreadable(String),
+    /// The source ends.
+    Ended,
+}
+
+/// What keeps an actor from acting.
+enum Waiting {
+    /// Another daemon.
+    For(String),
+    /// A cluster that does not answer as it should.
+    Until(Duration),
+}
+
+impl Waiting {
+    async fn over(self, project: &Project, stack: &StackName) {
+        match self {
+            Waiting::For(holder) => lease::wait(project, stack, &holder).await,
+            Waiting::Until(wait) => tokio::time::sleep(wait).await,
+        }
+    }
+}
