@@ -60,6 +60,11 @@ fn every_mutant_is_killed() {
     let work = root().join("target/mutants");
     let tree = work.join("tree");
     copy(&tree);
+    // a test that fails without a fault would kill every mutant
+    for test in ASKED.iter().chain(&ASKED_OUTSIDE) {
+        let failed = failing(&tree, &work.join("target"), test);
+        assert!(failed.is_none(), "without any mutant fails {failed:?}");
+    }
     let wanted = std::env::var("HKS_MUTANT").unwrap_or_default();
     let mut alive = vec![];
     for mutant in mutants().into_iter().filter(|mutant| mutant.name.contains(&wanted)) {
@@ -77,24 +82,27 @@ fn every_mutant_is_killed() {
     assert!(alive.is_empty(), "{alive:#?}");
 }
 
-/// The first tests that fail; a mutant that does not compile is no mutant.
+/// The first tests that fail.
 fn killer(tree: &Path, target: &Path, mutant: &Mutant) -> Option<String> {
+    let outside = mutant.file.starts_with("src/shell") || mutant.file.starts_with("src/cli");
+    let asked: &[&[&str]] = if outside { &ASKED_OUTSIDE } else { &ASKED };
+    asked.iter().find_map(|test| failing(tree, target, test))
+}
+
+/// Which of some tests fail, if any do; what does not compile is no mutant.
+fn failing(tree: &Path, target: &Path, test: &[&str]) -> Option<String> {
     let cargo = |args: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(["test", "-j2", "--offline", "--quiet"]).args(args).current_dir(tree);
         command.env("CARGO_TARGET_DIR", target).env("HKS_HISTORIES", "1000");
         command.output().unwrap()
     };
-    let outside = mutant.file.starts_with("src/shell") || mutant.file.starts_with("src/cli");
-    let asked: &[&[&str]] = if outside { &ASKED_OUTSIDE } else { &ASKED };
-    asked.iter().find_map(|test| {
-        let built = cargo(&[*test, &["--no-run"]].concat());
-        let why = String::from_utf8_lossy(&built.stderr).into_owned();
-        assert!(built.status.success(), "{} does not compile: {why}", mutant.name);
-        let ran = cargo(test);
-        (!ran.status.success())
-            .then(|| format!("{}: {}", test.join(" "), failures(&String::from_utf8_lossy(&ran.stdout))))
-    })
+    let built = cargo(&[test, &["--no-run"]].concat());
+    let why = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert!(built.status.success(), "it does not compile: {why}");
+    let ran = cargo(test);
+    let failed = || format!("{}: {}", test.join(" "), failures(&String::from_utf8_lossy(&ran.stdout)));
+    (!ran.status.success()).then(failed)
 }
 
 /// The tests that failed: cargo lists them last.
@@ -107,7 +115,7 @@ fn failures(output: &str) -> String {
 /// The sources as they stand, without what is built of them.
 fn copy(tree: &Path) {
     std::fs::create_dir_all(tree).unwrap();
-    let parts = ["Cargo.toml", "Cargo.lock", "src", "tests", "schema", "examples", "charts", "README.md"];
+    let parts = ["Cargo.toml", "Cargo.lock", "src", "tests", "schema", "examples", "charts", "docs", "README.md"];
     let parts: Vec<PathBuf> = parts.iter().map(|part| root().join(part)).collect();
     let done = Command::new("cp").arg("-r").args(&parts).arg(tree).status().unwrap();
     assert!(done.success());
