@@ -135,7 +135,7 @@ mod tests {
         json!({ "metadata": { "creationTimestamp": "2026-01-02T00:00:00Z" }, "spec": { "template": template } })
     }
 
-    fn entry(by: &str, time: &str, fields: Value) -> Value {
+    fn entry(by: &str, time: &str, fields: &Value) -> Value {
         json!({ "manager": by, "time": time, "fieldsV1": fields })
     }
 
@@ -165,13 +165,13 @@ mod tests {
             known_to(&body(), Some(&current(None)), &Live { objects, ..Live::default() }, manifest)
         };
         let word = || json!({ "f:data": { "f:word": {} } });
-        assert_eq!(stamp(json!([entry("kubectl-edit", AFTER, word())]), &nothing()).as_deref(), Some(AFTER));
-        assert_eq!(stamp(json!([entry("kubectl-edit", BEFORE, word())]), &nothing()), None);
-        assert_eq!(stamp(json!([entry("hks", AFTER, word())]), &nothing()), None);
+        assert_eq!(stamp(json!([entry("kubectl-edit", AFTER, &word())]), &nothing()).as_deref(), Some(AFTER));
+        assert_eq!(stamp(json!([entry("kubectl-edit", BEFORE, &word())]), &nothing()), None);
+        assert_eq!(stamp(json!([entry("hks", AFTER, &word())]), &nothing()), None);
         let labels = json!({ "f:metadata": { "f:labels": {} } });
-        assert_eq!(stamp(json!([entry("kubectl-label", AFTER, labels)]), &nothing()), None);
+        assert_eq!(stamp(json!([entry("kubectl-label", AFTER, &labels)]), &nothing()), None);
         let made = Manifest { objects: vec![credentials().into()], ..nothing() };
-        assert_eq!(stamp(json!([entry("kubectl-edit", AFTER, word())]), &made), None);
+        assert_eq!(stamp(json!([entry("kubectl-edit", AFTER, &word())]), &made), None);
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let applied = json!({ "f:stringData": { "f:password": {}, "f:other": {} } });
         let by = Some("(hidden), set by kubectl-client-side-apply".to_owned());
         assert_eq!(
-            told(both(), json!([entry("kubectl-client-side-apply", AFTER, applied)])),
+            told(both(), json!([entry("kubectl-client-side-apply", AFTER, &applied)])),
             [("data.password".into(), by)]
         );
     }

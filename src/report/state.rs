@@ -154,8 +154,9 @@ impl StackState {
         match self {
             Self::Settled => Tone::Good,
             Self::Deploying | Self::Waiting | Self::RollingBack | Self::Correcting | Self::Destroying => Tone::Busy,
-            Self::Degraded | Self::Held(_) | Self::Invalid | Self::DataLost => Tone::Bad,
-            Self::Unreachable | Self::Unreadable => Tone::Bad,
+            Self::Degraded | Self::Held(_) | Self::Invalid | Self::DataLost | Self::Unreachable | Self::Unreadable => {
+                Tone::Bad
+            }
             Self::Fresh | Self::Suspended(_) | Self::Standby => Tone::Idle,
         }
     }

@@ -9,6 +9,7 @@
 
 mod ask;
 mod kit;
+pub mod own;
 mod run;
 
 pub use ask::{Client, get_json, request};
@@ -37,6 +38,8 @@ pub struct World {
     pub extra: String,
     /// Further lines of the configuration.
     pub settings: String,
+    /// Another place than the kit's: the target, and the namespace there.
+    pub elsewhere: Option<(String, String)>,
 }
 
 impl World {
@@ -54,6 +57,7 @@ impl World {
             branch: "main",
             extra: String::new(),
             settings: String::new(),
+            elsewhere: None,
         };
         let made = kubectl_on(kit, &["create", "namespace", &world.namespace]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -109,9 +113,10 @@ impl World {
 
     /// The target of the configuration.
     fn target(&self) -> String {
-        match &kit().vcluster {
-            Some(name) => format!("    target: {{vcluster: {{name: {name}}}}}\n"),
-            None => String::new(),
+        match (&self.elsewhere, &kit().vcluster) {
+            (Some((target, _)), _) => format!("    target: {target}\n"),
+            (None, Some(name)) => format!("    target: {{vcluster: {{name: {name}}}}}\n"),
+            (None, None) => String::new(),
         }
     }
 
@@ -129,7 +134,7 @@ impl World {
             domain = kit.domain,
             kubeconfig = kit.kubeconfig.display(),
             registry = kit.registry,
-            namespace = self.namespace,
+            namespace = self.elsewhere.as_ref().map_or(&self.namespace, |(_, namespace)| namespace),
             target = self.target(),
             extra = self.extra,
             settings = self.settings,

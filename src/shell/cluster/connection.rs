@@ -4,11 +4,11 @@ use crate::config;
 use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::target::{self, Host, VCluster};
+use crate::shell::cluster::watch::lasting;
 use anyhow::Result;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Client};
 use std::path::Path;
 use std::sync::Arc;
@@ -149,8 +149,7 @@ async fn address(place: &Place, host: &Client) -> Result<Option<String>, kube::E
 /// Waits until the Secret holds other data than at first.
 async fn renewed(host: &Client, of: &VCluster) {
     let secrets: Api<Secret> = Api::namespaced(host.clone(), &of.namespace);
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", of.secret()));
-    let mut stream = watch_stream(secrets, config).default_backoff().boxed();
+    let mut stream = lasting(secrets, watcher::Config::default().fields(&format!("metadata.name={}", of.secret())));
     let mut first = None;
     while let Some(event) = stream.next().await {
         let Ok(Event::Apply(secret) | Event::InitApply(secret)) = event else { continue };

@@ -2,6 +2,7 @@
 
 pub mod failure;
 pub mod target;
+pub mod watch;
 pub mod project;
 pub mod connection;
 pub mod contact;

@@ -7,6 +7,7 @@ use crate::manifest::{MANAGED_BY, STACK_LABEL};
 use crate::plan;
 use crate::record::{Record, Stored, WISH_ANNOTATION, Wish};
 use crate::report::Note;
+use crate::shell::clock;
 use crate::shell::cluster::failure::describe_own;
 use crate::shell::cluster::project::MANAGER;
 use crate::shell::cluster::project::Project;
@@ -22,6 +23,9 @@ use serde_json::{Value, json};
 pub const KEY: &str = "record.json";
 /// Key of the compressed release beside it.
 pub const RELEASE_KEY: &str = "release.json.zst";
+
+/// When it was kept, by the clock of who did: it tells a record of before from the one that was kept last.
+const KEPT_ANNOTATION: &str = "hks.hexabase.ai/kept-at";
 
 /// What hks keeps in the ConfigMap; somebody else may keep more there.
 const OWN: [&str; 2] = [KEY, RELEASE_KEY];
@@ -40,7 +44,10 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
     let name = name(stack);
     let found = project.api(Kind::ConfigMap).get_opt(&name).await;
     let found = found.map_err(|error| describe_own(&error, format!("ConfigMap/{name}")))?;
-    Ok(found.map_or_else(|| Ok(Record::default()), |map| read(&map.data)))
+    let Some(map) = found else { return Ok(Ok(Record::default())) };
+    let record = read(&map.data);
+    project.learn(Kind::ConfigMap, map);
+    Ok(record)
 }
 
 /// The record in a ConfigMap; an empty one if there is none in it.
@@ -51,6 +58,12 @@ pub fn read(map: &Value) -> Result<Record, String> {
     let Some(text) = map["data"][KEY].as_str() else { return Ok(Record::default()) };
     let release = map["binaryData"][RELEASE_KEY].as_str().and_then(|text| STANDARD.decode(text).ok());
     Record::decode(text, release.as_deref())
+}
+
+/// When the record of a Stack was kept, as last seen; records of before do not say.
+pub fn kept_at(project: &Project, stack: &StackName) -> Option<String> {
+    let map = project.get(&ObjectKey::new(Kind::ConfigMap, name(stack)))?;
+    map["metadata"]["annotations"][KEPT_ANNOTATION].as_str().map(str::to_owned)
 }
 
 /// Whether somebody else than hks has written in a record.
@@ -70,6 +83,7 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
             "name": name,
             "namespace": project.namespace,
             "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
+            "annotations": { KEPT_ANNOTATION: clock::now().to_string() },
         },
         "data": { KEY: text },
     });

@@ -211,6 +211,7 @@ impl Running {
                 reply = async { driver.request.as_mut()?.await }, if driver.request.is_some() => {
                     driver.request = None;
                     let Some(reply) = reply else { continue };
+                    driver.take_note(&reply, &self.stack);
                     if may_be_elsewhere(&reply) {
                         project.suspect();
                     }
@@ -229,7 +230,11 @@ impl Running {
                 _ = self.setting.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
                 () = tokio::time::sleep(DOZE), if driver.may_doze() => {
-                    driver.doze(&self.stack);
+                    // it may have been changed while something was under way
+                    driver.keep_the_record(&self.stack);
+                    if driver.may_doze() {
+                        driver.doze(&self.stack);
+                    }
                     continue;
                 }
                 () = tokio::time::sleep(due) => Event::Due,

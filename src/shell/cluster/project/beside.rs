@@ -2,9 +2,10 @@
 //! see them goes on without.
 
 use super::Project;
-use super::watches::{PAGE, UNSERVED, waits};
+use super::watches::UNSERVED;
 use crate::plan;
 use crate::shell::clock;
+use crate::shell::cluster::watch::lasting;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -12,7 +13,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ObjectMeta};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::{GroupVersionKind, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Error, ResourceExt};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +35,7 @@ impl Project {
     async fn watch_limits(self: Arc<Self>, (kind, plural): (&'static str, &'static str)) {
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", kind), plural);
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
-        let config = watcher::Config::default().page_size(PAGE);
-        let mut stream = watch_stream(api, config).backoff(waits()).boxed();
+        let mut stream = lasting(api, watcher::Config::default());
         let mut known: Option<BTreeMap<String, Value>> = None;
         let mut listed = BTreeMap::new();
         let mut set = None;
@@ -106,8 +105,7 @@ impl Project {
 
     async fn watch_secret(self: Arc<Self>, name: String) {
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut stream = watch_stream(secrets, config).backoff(waits()).boxed();
+        let mut stream = lasting(secrets, watcher::Config::default().fields(&format!("metadata.name={name}")));
         let mut listed = None;
         while let Some(event) = stream.next().await {
             let seen = match event {

@@ -5,13 +5,11 @@ use super::store::Item;
 use super::{BLIND, Broken, EVENTS, Project, WATCHED};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::MANAGED_BY;
-use crate::shell::clock;
 use crate::shell::cluster::failure::root;
-use futures::{Stream, StreamExt};
+use crate::shell::cluster::watch::{Lasting, QUIET, is_cut_off, lasting};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1;
-use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,17 +21,6 @@ use tokio::time::Instant;
 pub(super) const UNSERVED: Duration = Duration::from_mins(5);
 /// … and until one is asked again that did not answer.
 const UNANSWERED: Duration = Duration::from_secs(5);
-/// First and longest wait between tries of a watch.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// A watch that has not failed for so long is there again, though nothing may have come: the longest wait, and the time in
-/// which a connection fails.
-const QUIET: Duration = Duration::from_secs(15);
-
-/// Errors in a row by which the API server refuses to go on with a watch, until it is begun anew.
-const REFUSED: u32 = 3;
-
-/// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
-pub(super) const PAGE: u32 = 50;
 
 /// Starts all watches.
 pub(super) fn start(project: &Arc<Project>) -> JoinSet<()> {
@@ -51,14 +38,9 @@ impl Project {
             self.served(kind).await;
         }
         let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-        let config = watcher::Config::default().labels(&selector).page_size(PAGE);
-        let mut stream = watch_stream(self.api(kind), config.clone()).backoff(waits()).boxed();
+        let mut stream = lasting(self.api(kind), watcher::Config::default().labels(&selector));
         let mut listed = BTreeMap::new();
-        loop {
-            let Some(event) = self.next(kind.plural(), &mut stream).await else {
-                stream = watch_stream(self.api(kind), config.clone()).backoff(waits()).boxed();
-                continue;
-            };
+        while let Some(event) = self.next(kind.plural(), &mut stream).await {
             match event {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
@@ -82,14 +64,8 @@ impl Project {
 
     async fn watch_events(self: Arc<Self>) {
         let events: Api<v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let config = watcher::Config::default().fields("type=Warning").page_size(PAGE);
-        let anew = || watch_stream(events.clone(), config.clone()).backoff(waits()).boxed();
-        let mut stream = anew();
-        loop {
-            let Some(event) = self.next(EVENTS, &mut stream).await else {
-                stream = anew();
-                continue;
-            };
+        let mut stream = lasting(events, watcher::Config::default().fields("type=Warning"));
+        while let Some(event) = self.next(EVENTS, &mut stream).await {
             match event {
                 Event::Apply(event) | Event::InitApply(event) => self.lock().note(event),
                 Event::InitDone => self.listed(EVENTS),
@@ -99,14 +75,9 @@ impl Project {
         }
     }
 
-    /// The next event of a watch. Its errors are told here, and that they are over. `None` when it has to begin anew with a list:
-    /// an API server may be unable for ever to go on from where the watch was.
-    async fn next<K>(
-        self: &Arc<Self>,
-        what: &'static str,
-        stream: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
-    ) -> Option<Event<K>> {
-        let (mut over, mut refused) = (None, 0);
+    /// The next event of a watch, which never ends. Its errors are told here, and that they are over.
+    async fn next<K>(self: &Arc<Self>, what: &'static str, stream: &mut Lasting<K>) -> Option<Event<K>> {
+        let mut over = None;
         loop {
             let event = tokio::select! {
                 event = stream.next() => event,
@@ -128,19 +99,14 @@ impl Project {
                 {
                     self.listed(what);
                 }
-                Err(watcher::Error::WatchError(status)) if refused >= REFUSED => {
-                    tracing::warn!(namespace = %self.namespace, what, error = %status.message, "the watch can't go on; listing anew");
-                    return None;
-                }
                 Err(error) => {
-                    refused += u32::from(matches!(error, watcher::Error::WatchError(_)));
                     self.broken(what, &explain(what, &self.namespace, &error));
                     if unknown(&error) {
                         self.suspect();
                     }
-                    // the first list says itself when it is there
-                    let listed = !matches!(error, watcher::Error::InitialListFailed(_));
-                    over = listed.then(|| Instant::now() + QUIET);
+                    // a list says itself when it is there
+                    let lists = matches!(error, watcher::Error::InitialListFailed(_)) || is_cut_off(&error);
+                    over = (!lists).then(|| Instant::now() + QUIET);
                 }
             }
         }
@@ -241,31 +207,6 @@ fn unknown(error: &watcher::Error) -> bool {
     }
 }
 
-/// The waits between tries of a watch: short, since all that a daemon knows hangs on it.
-pub(super) fn waits() -> ResetTimerBackoff<Waits> {
-    ResetTimerBackoff::new(Waits(0), QUIET)
-}
-
-pub(super) struct Waits(u32);
-
-impl Iterator for Waits {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = (BACKOFF.0 * 2_u32.saturating_pow(self.0)).min(BACKOFF.1);
-        self.0 = (self.0 + 1).min(16);
-        // up to half is added, so that many watches that lost the same API server don't come back in step
-        let share = clock::now().subsec_nanosecond().unsigned_abs() % 1000;
-        Some(wait + wait.mul_f64(f64::from(share) / 2000.0))
-    }
-}
-
-impl Backoff for Waits {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,14 +220,5 @@ mod tests {
         let text = explain("horizontalpodautoscalers", "shop", &error);
         assert!(text.starts_with("hks may not list horizontalpodautoscalers in namespace shop; grant it "), "{text}");
         assert!(!unknown(&error));
-    }
-
-    #[test]
-    fn waits_grow_and_begin_anew() {
-        let mut waits = Waits(0);
-        let all: Vec<_> = waits.by_ref().take(20).collect();
-        assert!(all[0] < Duration::from_millis(400) && all[19] >= BACKOFF.1 && all[19] <= BACKOFF.1.mul_f64(1.5));
-        waits.reset();
-        assert!(waits.next().is_some_and(|wait| wait < Duration::from_millis(400)));
     }
 }

@@ -30,6 +30,9 @@ pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
 /// How long a Stack may keep others of its project from beginning: those that wait for their pods need no room.
 const ROOM: Duration = Duration::from_secs(10);
 
+/// How often a record is written again at most that is not as it was kept.
+const REWRITE: Duration = Duration::from_secs(5);
+
 /// A machine, what it works on, and what it has asked for.
 pub(super) struct Driver {
     pub(super) machine: Box<Machine>,
@@ -47,6 +50,10 @@ pub(super) struct Driver {
     /// Whether it dozes, and when it wants to be woken then.
     pub(super) dozes: bool,
     due: Option<Timestamp>,
+    /// When the record was kept that the cluster should have.
+    kept: Option<String>,
+    /// When it was last written again.
+    rewritten: Option<Instant>,
     /// What of the inventory was looked for and is not there.
     gone: BTreeSet<ObjectKey>,
     /// Room to work in, and until when it is kept at most.
@@ -65,6 +72,7 @@ pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<O
 
 impl Driver {
     pub(super) fn new(machine: Box<Machine>, project: Arc<Project>) -> Self {
+        let kept = record::kept_at(&project, &machine.stack);
         let (queue, wish) = (VecDeque::new(), String::new());
         Self {
             machine,
@@ -76,6 +84,8 @@ impl Driver {
             turn: None,
             dozes: false,
             due: None,
+            kept,
+            rewritten: None,
             gone: BTreeSet::new(),
             room: None,
             permit: None,
@@ -123,13 +133,26 @@ impl Driver {
         self.project.fold(stack);
     }
 
-    /// Somebody has deleted the record of a Stack at rest, or has written in it: what is known of it is written down again.
+    /// Remembers which record the cluster has.
+    pub(super) fn take_note(&mut self, reply: &Event, stack: &StackName) {
+        if matches!(reply, Event::Saved(_, Ok(()))) {
+            self.kept = record::kept_at(&self.project, stack);
+        }
+    }
+
+    /// Somebody has deleted the record of a Stack at rest, has written in it, or has put one of before in its place: what is
+    /// known is written down again.
     pub(super) fn keep_the_record(&mut self, stack: &StackName) {
         let key = ObjectKey::new(Kind::ConfigMap, record::name(stack));
         let record = &self.machine.record;
         let deployed = record.settled.is_some() || record.held.is_some();
-        let is_kept = || self.project.get(&key).is_some_and(|map| !record::is_of_another_hand(&map));
-        if deployed && self.idles() && !is_kept() {
+        let is_kept = || {
+            let own = self.project.get(&key).is_some_and(|map| !record::is_of_another_hand(&map));
+            own && record::kept_at(&self.project, stack) == self.kept
+        };
+        let tried = self.rewritten.is_some_and(|at| at.elapsed() < REWRITE);
+        if deployed && self.idles() && !tried && !is_kept() {
+            self.rewritten = Some(Instant::now());
             tracing::warn!(%stack, "somebody has deleted or changed the record; writing it again");
             self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));
         }

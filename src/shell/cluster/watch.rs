@@ -1,0 +1,96 @@
+//! Watches that go on for ever.
+
+use crate::shell::clock;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use kube::Api;
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_stream};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// First and longest wait between tries of a watch.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// A watch that has not failed for so long is there again, though nothing may have come: the longest wait, and the time in
+/// which a connection fails.
+pub const QUIET: Duration = Duration::from_secs(15);
+/// Errors in a row by which the API server refuses to go on with a watch, until it is begun anew.
+const REFUSED: u32 = 3;
+/// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
+const PAGE: u32 = 50;
+
+/// A watch that goes on for ever.
+pub type Lasting<K> = BoxStream<'static, watcher::Result<Event<K>>>;
+
+/// Watches, and begins anew with a list where going on from where it was may never tell anything: when the API server refuses
+/// that again and again, and after it was away. What comes back may have the store of yesterday, and then a watch from a version
+/// that it has not reached yet is told neither a change nor an error.
+pub fn lasting<K>(api: Api<K>, config: watcher::Config) -> Lasting<K>
+where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = config.page_size(PAGE);
+    let anew = move || watch_stream(api.clone(), config.clone()).backoff(waits()).boxed();
+    let first = anew();
+    stream::unfold((first, anew, 0), async |(mut stream, anew, mut refused)| {
+        let event = stream.next().await?;
+        refused = match &event {
+            Err(watcher::Error::WatchError(_)) => refused + 1,
+            Err(_) => refused,
+            Ok(_) => 0,
+        };
+        if refused > REFUSED || event.as_ref().is_err_and(is_cut_off) {
+            refused = 0;
+            tokio::time::sleep(BACKOFF.0).await;
+            stream = anew();
+        }
+        Some((event, (stream, anew, refused)))
+    })
+    .boxed()
+}
+
+/// The API server is not there any more.
+pub fn is_cut_off(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(error) if !matches!(error, kube::Error::Api(_)))
+}
+
+/// The waits between tries of a watch: short, since all that a daemon knows hangs on it.
+fn waits() -> ResetTimerBackoff<Waits> {
+    ResetTimerBackoff::new(Waits(0), QUIET)
+}
+
+struct Waits(u32);
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = (BACKOFF.0 * 2_u32.saturating_pow(self.0)).min(BACKOFF.1);
+        self.0 = (self.0 + 1).min(16);
+        // up to half is added, so that many watches that lost the same API server don't come back in step
+        let share = clock::now().subsec_nanosecond().unsigned_abs() % 1000;
+        Some(wait + wait.mul_f64(f64::from(share) / 2000.0))
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_begin_anew() {
+        let mut waits = Waits(0);
+        let all: Vec<_> = waits.by_ref().take(20).collect();
+        assert!(all[0] < Duration::from_millis(400) && all[19] >= BACKOFF.1 && all[19] <= BACKOFF.1.mul_f64(1.5));
+        waits.reset();
+        assert!(waits.next().is_some_and(|wait| wait < Duration::from_millis(400)));
+    }
+}
