@@ -18,6 +18,9 @@ const ASKED: [&[&str]; 6] = [
 /// … and about the others, where only their own can tell.
 const ASKED_OUTSIDE: [&[&str]; 1] = [&["--lib"]];
 
+/// Seconds that a test may take; the slowest takes half a minute.
+const PATIENCE: &str = "300";
+
 struct Mutant {
     name: String,
     file: String,
@@ -92,8 +95,12 @@ fn killer(tree: &Path, target: &Path, mutant: &Mutant) -> Option<String> {
 /// Which of some tests fail, if any do; what does not compile is no mutant.
 fn failing(tree: &Path, target: &Path, test: &[&str]) -> Option<String> {
     let cargo = |args: &[&str]| {
-        let mut command = Command::new("cargo");
-        command.args(["test", "-j2", "--offline", "--quiet"]).args(args).current_dir(tree);
+        let mut command = Command::new("timeout");
+        // a machine that turns in circles has failed as well
+        command
+            .args(["--kill-after=5", PATIENCE, "cargo", "test", "-j2", "--offline", "--quiet"])
+            .args(args)
+            .current_dir(tree);
         command.env("CARGO_TARGET_DIR", target).env("HKS_HISTORIES", "1000");
         command.output().unwrap()
     };
@@ -102,7 +109,11 @@ fn failing(tree: &Path, target: &Path, test: &[&str]) -> Option<String> {
     assert!(built.status.success(), "it does not compile: {why}");
     let ran = cargo(test);
     let failed = || format!("{}: {}", test.join(" "), failures(&String::from_utf8_lossy(&ran.stdout)));
-    (!ran.status.success()).then(failed)
+    match ran.status.code() {
+        Some(0) => None,
+        Some(124) => Some(format!("{}: it does not end", test.join(" "))),
+        _ => Some(failed()),
+    }
 }
 
 /// The tests that failed: cargo lists them last.
