@@ -3,6 +3,7 @@
 use crate::ident::{Kind, ObjectKey};
 use crate::machine::{Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
+use crate::plan::read::{Condition, Container, Workload};
 use crate::plan::{self, Live, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
@@ -193,11 +194,7 @@ fn under_way(view: &mut View, live: &Live) {
 
 /// Since when one would have seen what is not well now: since the first of the pods that are not ready became so.
 pub fn unready_since(live: &Live) -> Option<Timestamp> {
-    let since = |pod: &Value| {
-        let conditions = pod["status"]["conditions"].as_array()?;
-        let unready = conditions.iter().find(|c| c["type"] == "Ready" && c["status"] == "False")?;
-        unready["lastTransitionTime"].as_str()?.parse().ok()
-    };
+    let since = |pod: &Value| Condition::of(pod, "Ready").filter(|ready| ready.is_false())?.since();
     // pods of jobs end, and those that are going are not ready either
     let stays = |pod: &&Value| {
         let metadata = &pod["metadata"];
@@ -210,9 +207,7 @@ pub fn unready_since(live: &Live) -> Option<Timestamp> {
 
 /// Since when the scheduler finds no place for a pod.
 fn unscheduled_since(pod: &Value) -> Option<Timestamp> {
-    let conditions = pod["status"]["conditions"].as_array()?;
-    let unscheduled = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False")?;
-    unscheduled["lastTransitionTime"].as_str()?.parse().ok()
+    Condition::of(pod, "PodScheduled").filter(|scheduled| scheduled.is_false())?.since()
 }
 
 /// The keys that a rejected commit waits for and that nobody has set since.
@@ -293,16 +288,12 @@ fn state(machine: &Machine) -> StackState {
     }
 }
 
-fn number(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(0)
-}
-
 fn app(name: &str, deployment: &str, wanted: &str, live: &Live) -> AppView {
     let found = live.get(&ObjectKey::new(Kind::Deployment, deployment));
-    let object = found.cloned().unwrap_or_default();
-    let container = &object["spec"]["template"]["spec"]["containers"][0];
-    let limit = |what: &str| container["resources"]["limits"][what].as_str().unwrap_or("none").to_owned();
-    let (ready, replicas) = (number(&object["status"]["readyReplicas"]), number(&object["spec"]["replicas"]));
+    let workload = Workload(found.unwrap_or(&Value::Null));
+    let container = workload.containers().next();
+    let limit = |what: &str| container.and_then(|container| container.limit(what)).unwrap_or("none").to_owned();
+    let (ready, replicas) = (workload.ready(), workload.wanted());
     AppView {
         name: name.into(),
         readiness: match (found, replicas) {
@@ -311,7 +302,7 @@ fn app(name: &str, deployment: &str, wanted: &str, live: &Live) -> AppView {
             (Some(_), _) if ready >= replicas => Readiness::Ready,
             (Some(_), _) => Readiness::NotReady,
         },
-        image: container["image"].as_str().unwrap_or(wanted).into(),
+        image: container.map_or(wanted, Container::image).into(),
         ready,
         replicas,
         limits: format!("{} cpu, {} memory", limit("cpu"), limit("memory")),
@@ -321,11 +312,11 @@ fn app(name: &str, deployment: &str, wanted: &str, live: &Live) -> AppView {
 
 fn database(name: &str, live: &Live) -> DatabaseView {
     let found = live.get(&ObjectKey::new(Kind::StatefulSet, name));
-    let object = found.cloned().unwrap_or_default();
-    let pod = &object["spec"]["template"]["spec"];
-    let claim = pod["volumes"][0]["persistentVolumeClaim"]["claimName"].as_str().unwrap_or_default();
-    let volume = live.get(&ObjectKey::new(Kind::PersistentVolumeClaim, claim)).cloned().unwrap_or_default();
-    let ready = number(&object["status"]["readyReplicas"]) > 0;
+    let server = found.unwrap_or(&Value::Null);
+    let claim = &server["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"];
+    let claim = ObjectKey::new(Kind::PersistentVolumeClaim, claim.as_str().unwrap_or_default());
+    let volume = live.get(&claim).unwrap_or(&Value::Null);
+    let ready = Workload(server).ready() > 0;
     DatabaseView {
         name: name.into(),
         readiness: match found {
@@ -333,7 +324,7 @@ fn database(name: &str, live: &Live) -> DatabaseView {
             Some(_) if ready => Readiness::Ready,
             Some(_) => Readiness::NotReady,
         },
-        image: pod["containers"][0]["image"].as_str().unwrap_or_default().into(),
+        image: Workload(server).containers().next().map_or("", Container::image).into(),
         ready,
         storage: volume["spec"]["resources"]["requests"]["storage"].as_str().unwrap_or_default().into(),
         usage: None,

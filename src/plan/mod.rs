@@ -5,6 +5,7 @@ mod compare;
 mod live;
 mod added;
 mod secret;
+pub mod read;
 
 pub use added::{Added, added, is_of_others};
 pub use compare::{Difference, bytes, differences};
@@ -19,6 +20,7 @@ use crate::manifest::{
 };
 use compare::quantity;
 use jiff::Timestamp;
+use read::Workload;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -389,11 +391,8 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
     if !touches_data {
         return vec![];
     }
-    let images = |body: &Value| {
-        let containers = body["spec"]["template"]["spec"]["containers"].as_array();
-        let images = containers.into_iter().flatten().filter_map(|container| container["image"].as_str());
-        images.map(str::to_owned).collect::<Vec<_>>()
-    };
+    let images =
+        |body: &Value| Workload(body).containers().map(|container| container.image().to_owned()).collect::<Vec<_>>();
     let workload = |kind| matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::Job);
     let known: BTreeSet<_> =
         live.objects.iter().filter(|(key, _)| workload(key.kind)).flat_map(|(_, o)| images(o)).collect();

@@ -14,6 +14,7 @@ pub use taken::lacking;
 
 use crate::ident::{Component, Kind, ObjectKey};
 use crate::manifest::Object;
+use crate::plan::read::{self, Condition, Pod, Workload};
 use crate::plan::{Live, ends_old_first, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
 use kube_quantity::ParsedQuantity;
@@ -121,7 +122,7 @@ pub fn of_object(object: &Object, live: &Live) -> Progress {
 
 /// Whether something that only has to be started is: a pod of it runs.
 pub fn started(object: &Object, live: &Live) -> bool {
-    let Some(current) = live.get(&object.key).filter(|current| !unobserved(current)) else { return false };
+    let Some(current) = live.get(&object.key).filter(|current| Workload(current).is_observed()) else { return false };
     let sets = live.owned_by(Kind::ReplicaSet, uid(current));
     let mut pods = sets.flat_map(|(_, set)| live.owned_by(Kind::Pod, uid(set)));
     pods.any(|(_, pod)| pod::runs(pod))
@@ -131,27 +132,24 @@ pub fn started(object: &Object, live: &Live) -> bool {
 pub fn is_running_job(key: &ObjectKey, live: &Live) -> bool {
     key.kind == Kind::Job
         && live.get(key).is_some_and(|job| {
-            let mut conditions = job["status"]["conditions"].as_array().into_iter().flatten();
-            !conditions.any(|c| matches!(c["type"].as_str(), Some("Complete" | "Failed")) && c["status"] == "True")
+            let ended = |how| Condition::of(job, how).is_some_and(Condition::is_true);
+            !ended("Complete") && !ended("Failed")
         })
 }
 
 /// A job of the release: it must end well.
 fn job(who: &Who, current: &Value, live: &Live) -> Progress {
-    let condition = |kind: &str| {
-        let conditions = current["status"]["conditions"].as_array();
-        conditions.and_then(|all| all.iter().find(|c| c["type"] == kind && c["status"] == "True"))
-    };
-    if condition("Complete").is_some() {
+    let ended = |how| Condition::of(current, how).filter(|condition| condition.is_true());
+    if ended("Complete").is_some() {
         return Progress::Ready;
     }
     let pods = || live.owned_by(Kind::Pod, uid(current));
-    if let Some(failed) = condition("Failed") {
-        let newest = pods().max_by_key(|(_, pod)| pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default());
+    if let Some(failed) = ended("Failed") {
+        let newest = pods().max_by_key(|(_, pod)| read::created(pod));
         return Progress::Failed(Cause::JobFailed {
             job: who.0.to_string(),
             pod: newest.map(|(key, _)| key.name.clone()).unwrap_or_default(),
-            message: failed["message"].as_str().unwrap_or("it failed").to_owned(),
+            message: Some(failed.message()).filter(|message| !message.is_empty()).unwrap_or("it failed").to_owned(),
             log: String::new(),
             hint: String::new(),
         });
@@ -196,29 +194,19 @@ impl Who {
     }
 }
 
-fn number(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(0)
-}
-
-/// The controller has not seen the newest spec yet.
-fn unobserved(object: &Value) -> bool {
-    number(&object["status"]["observedGeneration"]) < number(&object["metadata"]["generation"])
-}
-
 fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
-    if unobserved(current) {
+    let deployment = Workload(current);
+    if !deployment.is_observed() {
         return who.progressing("the rollout has not started yet");
     }
-    let status = &current["status"];
-    let wanted = number(&current["spec"]["replicas"]);
+    let wanted = deployment.wanted();
     if is_paused(current) {
         let name = current["metadata"]["name"].as_str().unwrap_or_default();
         let message = format!("somebody has paused it; resume it: kubectl rollout resume deployment/{name}");
         return Progress::Failed(Cause::Configuration { component: who.0.to_string(), message });
     }
-    // Deployment and ReplicaSet carry the number of the rollout that they belong to
-    let revision = |object: &Value| object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
-    let newest = live.owned_by(Kind::ReplicaSet, uid(current)).find(|(_, set)| revision(set) == revision(current));
+    let mut sets = live.owned_by(Kind::ReplicaSet, uid(current));
+    let newest = sets.find(|(_, set)| Workload(set).rollout() == deployment.rollout());
     let there = newest.map_or(0, |(_, set)| live.owned_by(Kind::Pod, uid(set)).count());
     let room_comes = makes_room(current, live);
     // the condition goes some time after the last pod was made
@@ -228,18 +216,18 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
         Some(cause) => return Progress::Failed(cause),
         None => None,
     };
-    let counts = [&status["updatedReplicas"], &status["availableReplicas"], &status["replicas"]].map(number);
-    if counts == [wanted; 3] {
+    let (updated, available) = (deployment.updated(), deployment.available());
+    if [updated, available, deployment.all()] == [wanted; 3] {
         return Progress::Ready;
     }
     let Some((set_key, set)) = newest else { return who.progressing("the rollout has not started yet") };
     // where old pods end first, the newest set is the old one until they have
     let recreates = current["spec"]["strategy"]["type"] == "Recreate";
-    if recreates && counts[0] == 0 && live.owned_by(Kind::Pod, uid(set)).next().is_some() {
+    if recreates && updated == 0 && live.owned_by(Kind::Pod, uid(set)).next().is_some() {
         return who.progressing("the old pods end first");
     }
     let pods = || live.owned_by(Kind::Pod, uid(set));
-    let message = format!("{} of {wanted} pods ready", counts[1].min(counts[0]));
+    let message = format!("{} of {wanted} pods ready", available.min(updated));
     let base = match limit {
         Some(limit) => who.waiting_for(limit),
         None => who.progressing_after(pods().find_map(|(key, pod)| pod::crashed(key, pod)), message),
@@ -262,13 +250,13 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
 }
 
 fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
-    if unobserved(current) {
+    let set = Workload(current);
+    if !set.is_observed() {
         return who.progressing("the rollout has not started yet");
     }
-    let (status, wanted) = (&current["status"], number(&current["spec"]["replicas"]));
-    let current_revision = status["updateRevision"] == status["currentRevision"];
-    let updated = number(&status["updatedReplicas"]) == wanted || current_revision;
-    if updated && [&status["readyReplicas"], &status["availableReplicas"]].map(number) == [wanted; 2] {
+    let wanted = set.wanted();
+    let updated = set.updated() == wanted || set.is_of_one_revision();
+    if updated && [set.ready(), set.available()] == [wanted; 2] {
         return Progress::Ready;
     }
     let key = ObjectKey::new(Kind::StatefulSet, current["metadata"]["name"].as_str().unwrap_or_default());
@@ -282,9 +270,7 @@ fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
 
 /// Since when a Deployment has been without enough pods, by its own condition.
 pub fn unavailable_since(object: &Value) -> Option<Timestamp> {
-    let mut conditions = object["status"]["conditions"].as_array()?.iter();
-    let available = conditions.find(|condition| condition["type"] == "Available" && condition["status"] == "False")?;
-    available["lastTransitionTime"].as_str()?.parse().ok()
+    Condition::of(object, "Available").filter(|available| available.is_false())?.since()
 }
 
 /// Seconds between the creation of a StatefulSet and of its first pod, at most: what comes later may be another pod.
@@ -296,11 +282,10 @@ const FIRST_POD: i64 = 30;
 /// A pod gets its condition `Ready` when the kubelet first sees it, and the time of its last transition stays while it
 /// is `False`: it is older than any later start of a container (Kubernetes, pod lifecycle, "Pod conditions").
 pub fn was_never_ready(server: &Value, live: &Live) -> bool {
-    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    let Some(made) = time(&server["metadata"]["creationTimestamp"]) else { return false };
+    let Some(made) = read::created(server) else { return false };
     let mut pods = live.owned_by(Kind::Pod, uid(server)).map(|(_, pod)| pod);
     let (Some(pod), None) = (pods.next(), pods.next()) else { return false };
-    let Some(born) = time(&pod["metadata"]["creationTimestamp"]) else { return false };
+    let Some(born) = read::created(pod) else { return false };
     let first = born.duration_since(made).as_secs() <= FIRST_POD && !is_going(pod);
     first && pod::was_never_ready(pod)
 }
@@ -309,12 +294,12 @@ pub fn was_never_ready(server: &Value, live: &Live) -> bool {
 /// right (Kubernetes documentation, StatefulSets, "Forced rollback").
 pub fn stuck<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> Vec<ObjectKey> {
     let sets = objects.into_iter().filter(|object| object.key.kind == Kind::StatefulSet);
-    let sets = sets.filter_map(|object| live.get(&object.key)).filter(|set| !unobserved(set));
+    let sets = sets.filter_map(|object| live.get(&object.key)).filter(|set| Workload(set).is_observed());
     let old = sets.flat_map(|set| {
-        let newest = &set["status"]["updateRevision"];
+        let newest = Workload(set).newest_revision();
         live.owned_by(Kind::Pod, uid(set)).filter(move |(_, pod)| {
-            let revision = &pod["metadata"]["labels"]["controller-revision-hash"];
-            newest.is_string() && revision != newest && !pod::is_ready(pod) && !pod::is_ending(pod)
+            let is_old = newest.is_some_and(|newest| Pod(pod).revision() != newest);
+            is_old && !Pod(pod).is_ready() && !pod::is_ending(pod)
         })
     });
     old.map(|(key, _)| key.clone()).collect()
@@ -323,9 +308,8 @@ pub fn stuck<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> 
 /// A quota, or a policy, inside the cluster makes the controller create no pod at all; a Deployment says so in a
 /// condition.
 fn refused(who: &Who, deployment: &Value) -> Option<Cause> {
-    let conditions = deployment["status"]["conditions"].as_array()?;
-    let failure = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
-    denied(who, failure["message"].as_str()?)
+    let failure = Condition::of(deployment, "ReplicaFailure").filter(|failure| failure.is_true())?;
+    denied(who, failure.message())
 }
 
 fn is_limit(cause: &Cause) -> bool {
@@ -342,10 +326,7 @@ fn denied(who: &Who, message: &str) -> Option<Cause> {
 /// A full quota has room as soon as an old pod of the Deployment goes: they go before new ones come, or are going already; or
 /// they have gone, and neither the quota nor the controller, which waits ever longer, has noticed that yet.
 fn makes_room(deployment: &Value, live: &Live) -> bool {
-    let revision = |set: &Value| {
-        let revision = set["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str();
-        revision.and_then(|revision| revision.parse::<i64>().ok()).unwrap_or(0)
-    };
+    let revision = |set: &Value| Workload(set).rollout();
     let newest = revision(deployment);
     let sets = || live.owned_by(Kind::ReplicaSet, uid(deployment)).map(|(_, set)| set);
     let old = || sets().filter(|set| revision(set) != newest);
@@ -354,8 +335,8 @@ fn makes_room(deployment: &Value, live: &Live) -> bool {
     if pods.peek().is_some() {
         return first || pods.any(pod::is_ending);
     }
-    let mut conditions = deployment["status"]["conditions"].as_array().into_iter().flatten();
-    let done = conditions.any(|c| c["type"] == "Progressing" && c["reason"] == "NewReplicaSetAvailable");
+    let progress = Condition::of(deployment, "Progressing");
+    let done = progress.is_some_and(|progress| progress.reason() == "NewReplicaSetAvailable");
     let new = sets().find(|set| revision(set) == newest);
     let last = old().filter(|set| revision(set) < newest).max_by_key(|set| revision(set));
     first && !done && last.zip(new).is_some_and(|(old, new)| takes_no_more(new, old, live))
@@ -363,8 +344,7 @@ fn makes_room(deployment: &Value, live: &Live) -> bool {
 
 /// Whether another pod of `new` finds room where one of `old` was.
 fn takes_no_more(new: &Value, old: &Value, live: &Live) -> bool {
-    let had = old["metadata"]["annotations"]["deployment.kubernetes.io/desired-replicas"].as_str();
-    let had = had.and_then(|had| had.parse::<usize>().ok()).unwrap_or(0);
+    let had = Workload(old).once_wanted();
     let before = amounts(old);
     let fits = |(what, amount): (String, ParsedQuantity)| before.get(&what).is_some_and(|before| amount <= *before);
     live.owned_by(Kind::Pod, uid(new)).count() < had && amounts(new).into_iter().all(fits)

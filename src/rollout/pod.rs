@@ -1,9 +1,10 @@
 //! What a pod that should start says: the table of troubles.
 
 use super::text::{self, Pull};
-use super::{Cause, Crash, Missing, Progress, Who, number};
+use super::{Cause, Crash, Missing, Progress, Who};
 use crate::ident::{Kind, ObjectKey};
-use crate::plan::{Live, uid};
+use crate::plan::read::{Condition, End, Pod, Status};
+use crate::plan::{Live, is_going, uid};
 use serde_json::Value;
 
 /// Restarts of a crashing container after which it counts as crashing for good: its first runs may have met a
@@ -18,12 +19,12 @@ pub(super) fn starting(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> 
     if let Some(progress) = unplaced(who, pod, live) {
         return progress;
     }
-    for status in statuses(pod) {
+    for status in Pod(pod).statuses() {
         if let Some(progress) = container(who, key, pod, status, live) {
             return progress;
         }
     }
-    if is_ready(pod) {
+    if Pod(pod).is_ready() {
         return Progress::Ready;
     }
     let unhealthy = live.events_of(uid(pod)).rev().find(|note| note.reason == "Unhealthy");
@@ -36,11 +37,9 @@ pub(super) fn starting(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> 
 
 /// How a container of the pod ended that runs again: between two crashes nothing else shows them.
 pub(super) fn crashed(key: &ObjectKey, pod: &Value) -> Option<Crash> {
-    statuses(pod).find_map(|status| {
-        let end = &status["lastState"]["terminated"];
-        let exit_code = end["exitCode"].as_i64().filter(|code| *code != 0)?.try_into().unwrap_or(-1);
-        let container = status["name"].as_str().unwrap_or_default().into();
-        Some(Crash { pod: key.name.clone(), container, exit_code })
+    Pod(pod).statuses().find_map(|status| {
+        let exit_code = status.last_end()?.code();
+        (exit_code != 0).then(|| Crash { pod: key.name.clone(), container: status.name().into(), exit_code })
     })
 }
 
@@ -50,11 +49,9 @@ pub(super) fn pulled(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> Pr
     if let Some(progress) = unplaced(who, pod, live) {
         return progress;
     }
-    let Some(status) = statuses(pod).next() else { return progressing(who, key, phase(pod), None) };
-    let waiting = status["state"]["waiting"]["reason"].as_str().unwrap_or_default();
-    let ran = status["state"]["terminated"].is_object() || status["lastState"]["terminated"].is_object();
-    let started = matches!(waiting, "RunContainerError" | "CreateContainerError" | "CrashLoopBackOff");
-    if ran || started || status["state"]["running"].is_object() {
+    let Some(status) = Pod(pod).statuses().next() else { return progressing(who, key, phase(pod), None) };
+    let started = matches!(status.waits_for(), Some("RunContainerError" | "CreateContainerError" | "CrashLoopBackOff"));
+    if started || has_run(status) {
         return Progress::Ready;
     }
     container(who, key, pod, status, live).unwrap_or_else(|| progressing(who, key, phase(pod), None))
@@ -65,58 +62,48 @@ pub(super) fn ending_well(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) 
     if let Some(progress) = unplaced(who, pod, live) {
         return progress;
     }
-    let ran = |status: &&Value| {
-        ["state", "lastState"].iter().any(|state| status[*state]["terminated"].is_object())
-            || status["state"]["running"].is_object()
-    };
-    let waiting = statuses(pod).find(|status| !ran(status));
+    let waiting = Pod(pod).statuses().find(|status| !has_run(*status));
     match waiting.and_then(|status| container(who, key, pod, status, live)) {
         Some(progress) => progress,
         None => progressing(who, key, phase(pod), None),
     }
 }
 
-/// A container of the pod runs.
-pub(super) fn runs(pod: &Value) -> bool {
-    !is_ending(pod) && statuses(pod).any(|status| status["state"]["running"].is_object())
+/// The container runs, or has run.
+fn has_run(status: Status) -> bool {
+    status.is_running() || status.end().is_some() || status.last_end().is_some()
 }
 
-/// The pod takes traffic.
-pub(super) fn is_ready(pod: &Value) -> bool {
-    condition(pod, "Ready").is_some_and(|condition| condition["status"] == "True")
+/// A container of the pod runs.
+pub(super) fn runs(pod: &Value) -> bool {
+    !is_ending(pod) && Pod(pod).statuses().any(Status::is_running)
 }
 
 /// Its condition `Ready` has been `False` since before any of its containers can have run.
 pub(super) fn was_never_ready(pod: &Value) -> bool {
-    let Some(ready) = condition(pod, "Ready") else {
+    let Some(ready) = Condition::of(pod, "Ready") else {
         // no node has seen it yet
-        return pod["status"]["phase"] == "Pending" && statuses(pod).next().is_none();
+        return Pod(pod).phase() == "Pending" && Pod(pod).statuses().next().is_none();
     };
-    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    let starts = statuses(pod).flat_map(|status| {
-        let [now, last] = [&status["state"], &status["lastState"]];
-        [&now["running"]["startedAt"], &now["terminated"]["startedAt"], &last["terminated"]["startedAt"]]
-    });
-    let (since, first) = (time(&ready["lastTransitionTime"]), starts.filter_map(time).min());
-    let restarted = statuses(pod).any(|status| number(&status["restartCount"]) > 1);
-    let before = match (since, first) {
+    let first = Pod(pod).statuses().flat_map(Status::starts).min();
+    let restarted = Pod(pod).statuses().any(|status| status.restarts() > 1);
+    let before = match (ready.since(), first) {
         (Some(since), Some(first)) => since <= first || restarted && same_as_initialized(pod, ready),
         (Some(_), None) => true,
         (None, _) => false,
     };
-    ready["status"] == "False" && before
+    ready.is_false() && before
 }
 
 /// The kubelet sets both conditions when it first sees a pod without init containers.
-fn same_as_initialized(pod: &Value, ready: &Value) -> bool {
-    condition(pod, "Initialized").is_some_and(|initialized| {
-        initialized["lastTransitionTime"] == ready["lastTransitionTime"] && initialized["status"] == "True"
-    })
+fn same_as_initialized(pod: &Value, ready: Condition) -> bool {
+    let initialized = Condition::of(pod, "Initialized").filter(|initialized| initialized.is_true());
+    initialized.is_some_and(|initialized| initialized.since() == ready.since())
 }
 
 /// The pod is being deleted.
 pub(super) fn is_ending(pod: &Value) -> bool {
-    pod["metadata"]["deletionTimestamp"].is_string()
+    is_going(pod)
 }
 
 fn progressing(who: &Who, key: &ObjectKey, message: String, pulling: Option<String>) -> Progress {
@@ -129,33 +116,25 @@ fn missing(who: &Who, key: &ObjectKey, message: String, pulling: Option<String>)
 }
 
 fn phase(pod: &Value) -> String {
-    let waiting = statuses(pod).find_map(|status| status["state"]["waiting"]["reason"].as_str());
-    waiting.or(pod["status"]["phase"].as_str()).unwrap_or("Pending").to_owned()
-}
-
-fn condition<'a>(pod: &'a Value, kind: &str) -> Option<&'a Value> {
-    pod["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
-}
-
-/// Init containers first: the others wait for them.
-fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
-    let list = |name: &str| pod["status"][name].as_array().map(Vec::as_slice).unwrap_or_default();
-    list("initContainerStatuses").iter().chain(list("containerStatuses"))
+    let waiting = Pod(pod).statuses().find_map(Status::waits_for);
+    let phase = Some(Pod(pod).phase()).filter(|phase| !phase.is_empty());
+    waiting.or(phase).unwrap_or("Pending").to_owned()
 }
 
 /// A pod that has no node: no room, an impossible demand, or refused by a vCluster's host.
 fn unplaced(who: &Who, pod: &Value, live: &Live) -> Option<Progress> {
-    if pod["spec"]["nodeName"].is_string() && condition(pod, "PodScheduled").is_some() {
+    let scheduled = Condition::of(pod, "PodScheduled");
+    if Pod(pod).has_node() && scheduled.is_some() {
         return None;
     }
-    match condition(pod, "PodScheduled") {
-        Some(scheduled) if scheduled["status"] == "False" => {
-            let message = scheduled["message"].as_str().unwrap_or_default();
+    match scheduled {
+        Some(scheduled) if scheduled.is_false() => {
+            let message = scheduled.message();
             let short = text::scheduler(message);
             // an empty message comes with SchedulerError and the like, which pass
             Some(if text::lacks_room(message) {
                 Progress::Waiting(format!("{} asks {}; {short}", who.0, asks(pod)))
-            } else if scheduled["reason"] == "Unschedulable" && !message.is_empty() && !may_bind_later(message) {
+            } else if scheduled.reason() == "Unschedulable" && !message.is_empty() && !may_bind_later(message) {
                 let message = format!("{}: {short}", who.0);
                 Progress::Failed(Cause::Unschedulable { message })
             } else {
@@ -184,18 +163,15 @@ fn may_bind_later(message: &str) -> bool {
 
 /// What a pod asks of a node, in words: the sum of its containers as they were written.
 fn asks(pod: &Value) -> String {
-    let containers = pod["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let sum = |name: &str| {
-        let requests = containers.iter().filter_map(|container| container["resources"]["requests"][name].as_str());
+        let requests = Pod(pod).containers().filter_map(|container| container.request(name));
         requests.collect::<Vec<_>>().join("+")
     };
     format!("{} cpu, {} memory", sum("cpu"), sum("memory"))
 }
 
-fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Live) -> Option<Progress> {
-    let waiting = &status["state"]["waiting"];
-    let reason = waiting["reason"].as_str().unwrap_or_default();
-    let message = waiting["message"].as_str().unwrap_or_default();
+fn container(who: &Who, key: &ObjectKey, pod: &Value, status: Status, live: &Live) -> Option<Progress> {
+    let (reason, message) = (status.waits_for().unwrap_or_default(), status.waits_since());
     let component = || who.0.to_string();
     match reason {
         "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ImageInspectError" => {
@@ -203,7 +179,7 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Liv
         }
         "InvalidImageName" | "ErrImageNeverPull" => Some(Progress::Failed(Cause::ImagePull {
             component: component(),
-            image: image(pod, status),
+            image: Pod(pod).image_of(status).to_owned(),
             reason: if reason == "InvalidImageName" { "invalid name".into() } else { "never pulled".into() },
             pod: key.name.clone(),
         })),
@@ -219,22 +195,17 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Liv
             })
         }
         _ => {
-            let ends = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
-            if ends.iter().any(|end| end["reason"] == "OOMKilled") {
-                let pod = key.name.clone();
-                return Some(Progress::Failed(Cause::OutOfMemory {
-                    component: component(),
-                    limit: memory(status, live, key),
-                    pod,
-                }));
+            if [status.end(), status.last_end()].into_iter().flatten().any(End::is_out_of_memory) {
+                let (component, limit) = (component(), memory(pod, status));
+                return Some(Progress::Failed(Cause::OutOfMemory { component, limit, pod: key.name.clone() }));
             }
-            let crashes = number(&status["restartCount"]) >= CRASHES && reason == "CrashLoopBackOff";
+            let crashes = status.restarts() >= CRASHES && reason == "CrashLoopBackOff";
             crashes.then(|| {
                 Progress::Failed(Cause::CrashLoop {
                     component: component(),
                     pod: key.name.clone(),
-                    container: status["name"].as_str().unwrap_or_default().into(),
-                    exit_code: number(&status["lastState"]["terminated"]["exitCode"]).try_into().unwrap_or(-1),
+                    container: status.name().into(),
+                    exit_code: status.last_end().map_or(0, End::code),
                     log: String::new(),
                     hint: String::new(),
                 })
@@ -244,8 +215,8 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, live: &Liv
 }
 
 /// The first reason is the telling one; the kubelet later says only "Back-off pulling image", so events are asked too.
-fn pull_trouble(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, message: &str, live: &Live) -> Progress {
-    let image = image(pod, status);
+fn pull_trouble(who: &Who, key: &ObjectKey, pod: &Value, status: Status, message: &str, live: &Live) -> Progress {
+    let image = Pod(pod).image_of(status).to_owned();
     let failed = |reason| {
         Progress::Failed(Cause::ImagePull {
             component: who.0.to_string(),
@@ -268,20 +239,9 @@ fn pull_trouble(who: &Who, key: &ObjectKey, pod: &Value, status: &Value, message
     progressing(who, key, format!("retrying to pull {image}"), Some(image.clone()))
 }
 
-/// The image as it was asked for; a status may name it by digest.
-fn image(pod: &Value, status: &Value) -> String {
-    let containers =
-        ["initContainers", "containers"].into_iter().filter_map(|list| pod["spec"][list].as_array()).flatten();
-    let asked = containers.filter(|container| container["name"] == status["name"]).find_map(|c| c["image"].as_str());
-    asked.or(status["image"].as_str()).unwrap_or_default().to_owned()
-}
-
-fn memory(status: &Value, live: &Live, key: &ObjectKey) -> String {
-    let pod = live.get(key);
-    let containers = pod.and_then(|pod| pod["spec"]["containers"].as_array()).map(Vec::as_slice).unwrap_or_default();
-    let container = containers.iter().find(|container| container["name"] == status["name"]);
-    let limit = container.and_then(|container| container["resources"]["limits"]["memory"].as_str());
-    limit.unwrap_or("unknown").to_owned()
+fn memory(pod: &Value, status: Status) -> String {
+    let container = Pod(pod).containers().find(|container| container.name() == status.name());
+    container.and_then(|container| container.limit("memory")).unwrap_or("unknown").to_owned()
 }
 
 #[cfg(test)]
@@ -294,11 +254,12 @@ mod tests {
     fn told(message: &str) -> Progress {
         let waiting = json!({ "reason": "CreateContainerConfigError", "message": message });
         let status = json!({ "name": "web", "state": { "waiting": waiting } });
-        let pod = json!({ "status": { "containerStatuses": [status.clone()] } });
+        let pod = json!({ "status": { "containerStatuses": [status] } });
         let secret = (ObjectKey::new(Kind::Secret, "todo-mail"), Arc::new(json!({})));
         let live = Live { objects: [secret].into(), ..Live::default() };
         let who = Who(crate::ident::Component::App("web".into()));
-        container(&who, &ObjectKey::new(Kind::Pod, "web-0"), &pod, &status, &live).expect("told")
+        let key = ObjectKey::new(Kind::Pod, "web-0");
+        Pod(&pod).statuses().find_map(|status| container(&who, &key, &pod, status, &live)).expect("told")
     }
 
     #[test]
