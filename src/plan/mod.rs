@@ -404,3 +404,32 @@ fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
     let pods = pull_pods(&manifest.stack, new.iter().map(|(image, secret)| (image.as_str(), *secret)));
     pods.map(Arc::new).map(|pod| step(&pod, live.get(&pod.key), live, manifest)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::{Revision, StackName};
+    use serde_json::json;
+
+    #[test]
+    fn a_new_version_begins_with_as_many_pods_as_serve() {
+        let labels = json!({ APP_LABEL: "web" });
+        let object = |kind, body| {
+            let key = ObjectKey::new(kind, "todo-web-b");
+            Arc::new(Object { key, stage: Stage::Apps(0), body, recipe: [].into(), started_is_enough: false })
+        };
+        let new = object(Kind::Deployment, json!({ "metadata": { "labels": labels }, "spec": {} }));
+        let limits = json!({ "spec": { "minReplicas": 2, "maxReplicas": 8 } });
+        let objects = vec![new, object(Kind::HorizontalPodAutoscaler, limits)];
+        let stack = StackName::new("todo").unwrap_or_else(|| unreachable!("a name"));
+        let manifest = Manifest { objects, ..Manifest::empty(stack, Revision::new("b")) };
+        let begins_with = |serving: Option<i64>| {
+            let old = |replicas| json!({ "metadata": { "labels": labels }, "spec": { "replicas": replicas } });
+            let key = ObjectKey::new(Kind::Deployment, "todo-web-a");
+            let objects = serving.map(|replicas| (key, Arc::new(old(replicas)))).into_iter().collect();
+            let plan = compare(&manifest, &Live { objects, ..Live::default() }, &[]);
+            plan.steps[0].object.body["spec"]["replicas"].clone()
+        };
+        assert_eq!([None, Some(1), Some(5), Some(20)].map(begins_with), [2, 2, 5, 8].map(Value::from));
+    }
+}
