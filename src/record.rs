@@ -291,14 +291,33 @@ impl Record {
     pub fn remember(&mut self, deployment: Deployment) {
         self.history.retain(|old| (&old.revision, old.started) != (&deployment.revision, deployment.started));
         let same = |last: &Deployment| {
-            (&last.revision, last.outcome, &last.cause) == (&deployment.revision, deployment.outcome, &deployment.cause)
+            (&last.revision, last.outcome, &last.cause, &last.back_to)
+                == (&deployment.revision, deployment.outcome, &deployment.cause, &deployment.back_to)
         };
-        if deployment.cause.is_some() && self.history.last().is_some_and(same) {
+        let by_itself = !matches!(deployment.cause, None | Some(Cause::Requested { .. }));
+        if by_itself && self.history.last().is_some_and(same) {
             self.history.pop();
         }
         self.history.push(deployment);
         let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess);
+    }
+
+    /// The release that worked before the one that runs now: what one goes back to who does not say where. What was rolled back
+    /// since does not count, though it worked.
+    pub fn before(&self) -> Option<&Revision> {
+        let settled = self.settled.as_ref()?;
+        let now = self.history.iter().rposition(|deployment| deployment.ended == settled.at)?;
+        let worked = |deployment: &&Deployment| deployment.outcome == Outcome::Succeeded;
+        let now = match &self.history[now] {
+            Deployment { outcome: Outcome::Succeeded, .. } => now,
+            Deployment { back_to, .. } => {
+                let same = |deployment: &Deployment| back_to.as_ref() == Some(&deployment.revision);
+                self.history[..now].iter().rposition(|deployment| worked(&deployment) && same(deployment))?
+            }
+        };
+        let older = self.history[..now].iter().rev().filter(worked).map(|deployment| &deployment.revision);
+        older.into_iter().find(|revision| **revision != self.history[now].revision)
     }
 
     /// The last end of a deployment of `revision`.

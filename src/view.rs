@@ -4,7 +4,7 @@ use crate::ident::{Kind, ObjectKey};
 use crate::machine::{Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
 use crate::plan::read::{Condition, Container, Workload};
-use crate::plan::{self, Live, Until};
+use crate::plan::{self, Live, Owned, Until};
 use crate::record::{Ending, Outcome, Record};
 use crate::report::{
     AddedView, AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone,
@@ -30,7 +30,12 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     let record = &machine.record;
     // what a person wants counts before the newest commit, until it has come about
     let wished = record.attempt.as_ref().filter(|attempt| attempt.wish.is_some()).map(|attempt| &attempt.revision);
-    view.desired_revision = wished.or(machine.head.as_ref().map(|commit| &commit.revision)).cloned();
+    let under_way = match &machine.state {
+        State::Passing(pass) if pass.toward == Toward::Forward => Some(&pass.revision),
+        _ => None,
+    };
+    let newest = machine.head.as_ref().map(|commit| &commit.revision);
+    view.desired_revision = under_way.or(wished).or(newest).cloned();
     if let Some(release) = &record.settled {
         view.applied_revision = Some(release.revision.clone());
         view.applied_since = Some(release.at);
@@ -43,6 +48,7 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     for until in machine.blockers() {
         match until {
             Until::Set(of) => view.lacking.push(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
+            Until::There(key) => view.waits_for.push(format!("{key} is there again")),
             Until::Gone(key) => view.waits_for.push(format!("{key}, which is being deleted, is gone")),
             Until::Resumed(key) => view.waits_for.push(format!(
                 "{key} is resumed (kubectl rollout resume {}/{})",
@@ -68,7 +74,10 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     let settled = machine.baseline().map(|baseline| baseline.urls.as_slice()).unwrap_or_default();
     view.urls = settled.iter().map(|url| url.url.clone()).collect();
     if let Some(manifest) = machine.manifest() {
-        parts(&mut view, manifest, record, live);
+        parts(&mut view, manifest, live);
+    }
+    if !machine.is_unreadable() {
+        view.retained = retained(machine.manifest(), record, live);
     }
     view
 }
@@ -241,17 +250,21 @@ pub fn explain(view: &mut View, cause: Option<&Cause>) {
     });
 }
 
-/// What runs of a manifest, and what stays of older ones.
-pub fn parts(view: &mut View, manifest: &Manifest, record: &Record, live: &Live) {
+/// What stays of older releases.
+fn retained(manifest: Option<&Manifest>, record: &Record, live: &Live) -> Vec<String> {
+    let orphan = |owned: &&Owned| owned.settled && manifest.is_none_or(|manifest| manifest.get(&owned.key).is_none());
+    let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some());
+    kept.map(|owned| owned.key.to_string()).collect()
+}
+
+/// What runs of a manifest.
+pub fn parts(view: &mut View, manifest: &Manifest, live: &Live) {
     view.apps = manifest.apps.iter().map(|app| self::app(&app.name, &app.deployment, &app.image, live)).collect();
     view.databases = manifest.databases.iter().map(|name| database(name, live)).collect();
     let caches = manifest.objects.iter().filter(|object| {
         object.key.kind == Kind::StatefulSet && object.body["metadata"]["labels"][CACHE_LABEL].is_string()
     });
     view.caches = caches.map(|object| database(&object.key.name, live)).collect();
-    let orphan = |owned: &&crate::plan::Owned| owned.settled && manifest.get(&owned.key).is_none();
-    let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some());
-    view.retained = kept.map(|owned| owned.key.to_string()).collect();
 }
 
 fn trouble(of: &Trouble) -> TroubleView {

@@ -1,7 +1,7 @@
 //! What a commit means for a Stack. Only one that can be deployed, and differs from what is under way or at rest, changes
 //! anything; of the others only the revision moves, or their mistake is told.
 
-use super::pass::{Origin, Pass, Station, Target, Toward};
+use super::pass::{Origin, Pass, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
 use crate::ident::Revision;
 use crate::manifest::{CACHE_LABEL, DATABASE_LABEL, Manifest};
@@ -43,6 +43,10 @@ impl Turn<'_> {
                 return moved;
             }
         }
+        if self.is_emptied() {
+            // what comes meanwhile is looked at when nothing is left: the commit that is to go must not come again by that
+            return moved;
+        }
         if !self.is_busy() && self.has_new_head() && self.machine.record.suspended.is_none() {
             moved |= self.consider();
         } else if self.has_new_head() {
@@ -53,6 +57,11 @@ impl Turn<'_> {
 
     pub(super) fn is_busy(&self) -> bool {
         matches!(&self.machine.state, State::Passing(pass) if pass.in_flight)
+    }
+
+    /// A person wants everything gone, and it is going.
+    fn is_emptied(&self) -> bool {
+        matches!(&self.machine.state, State::Passing(pass) if matches!(pass.toward, Toward::Nothing { .. }))
     }
 
     fn has_new_head(&self) -> bool {
@@ -163,6 +172,12 @@ impl Turn<'_> {
         }
         if let Some(attempt) = self.machine.record.attempt.take() {
             let (revision, content, started) = (attempt.revision, attempt.content, attempt.started);
+            let cause = Cause::Refused {
+                object: format!("commit {}", revision.short()),
+                message: format!(
+                    "its deployment was interrupted and it can't be fetched again; the newest one: {cause}"
+                ),
+            };
             let held = Held::open(revision, content, cause, (started, self.now));
             self.machine.record.held = Some(held.clone());
             self.go_back(&held);
@@ -195,7 +210,7 @@ impl Turn<'_> {
         }
     }
 
-    fn rejected(&self, revision: Revision, started: Timestamp, cause: &Cause) -> Deployment {
+    pub(super) fn rejected(&self, revision: Revision, started: Timestamp, cause: &Cause) -> Deployment {
         let (cause, description) = (Some(cause.clone()), report::rejected(cause));
         Deployment::new(revision, (started, self.now), Outcome::Rejected, cause, description)
     }
@@ -243,7 +258,7 @@ impl Turn<'_> {
     fn objection(&mut self, plan: &Plan) -> Option<(Cause, Vec<Until>)> {
         if let Some(cause) = super::drift::data_lost(&self.machine.stack, &plan.lost) {
             self.machine.lost.clone_from(&plan.lost);
-            return Some((cause, vec![]));
+            return Some((cause, plan.lost.iter().cloned().map(Until::There).collect()));
         }
         if let Some(refusal) = plan.refusals.first() {
             let blockers = plan.refusals.iter().filter_map(|refusal| refusal.until.clone()).collect();
@@ -344,35 +359,6 @@ impl Turn<'_> {
         self.rest_again();
     }
 
-    /// Tells the commits of the pass under way that a newer one has come first.
-    fn supersede(&mut self, by: &Commit) {
-        let State::Passing(pass) = &mut self.machine.state else { return };
-        if pass.origin == Origin::Platform && pass.toward == Toward::Forward {
-            // the commit itself is in effect all the time
-            let known = self.machine.record.last_of(&pass.revision).cloned();
-            if let Some(known) = known.filter(|_| pass.station != Station::Queued) {
-                self.tell(News::ended(known));
-            }
-            return;
-        }
-        let (revision, cause) = match &pass.toward {
-            Toward::Forward if !matches!(pass.origin, Origin::Person(_)) => (pass.revision.clone(), None),
-            Toward::Back { from, cause } if self.machine.failed_wish.is_none() => (from.clone(), Some(cause.clone())),
-            _ => return,
-        };
-        let (revisions, started) = (std::mem::take(&mut pass.also), pass.started);
-        for revision in revisions.into_iter().chain([revision]).filter(|revision| *revision != by.revision) {
-            self.superseded(revision, started, &by.revision, cause.clone());
-        }
-    }
-
-    fn superseded(&mut self, revision: Revision, started: Timestamp, by: &Revision, cause: Option<Cause>) {
-        let description = cause.as_ref().map_or_else(|| report::superseded(by), report::rejected);
-        let deployment = Deployment::new(revision, (started, self.now), Outcome::Superseded, cause, description);
-        self.machine.remember(deployment.clone());
-        self.tell(News::ended(deployment));
-    }
-
     fn begin(&mut self, commit: &Commit, usable: Usable, plan: Plan) {
         let Usable { document, manifest, content } = usable;
         let known = self.machine.record.settled.as_ref().is_some_and(|release| release.is_of(&document));
@@ -394,23 +380,11 @@ impl Turn<'_> {
         self.enter(Toward::Forward, Target { manifest, revision, origin, content, document, plan, started });
     }
 
-    /// The pass under way can't be carried out, and nothing was touched by it.
-    pub(super) fn reject(&mut self, cause: Cause) {
-        let State::Passing(pass) = &mut self.machine.state else { return };
-        let (mut revisions, started, content) = (std::mem::take(&mut pass.also), pass.started, pass.content.clone());
-        revisions.push(pass.revision.clone());
-        self.machine.record.attempt = None;
-        for revision in revisions {
-            let deployment = self.rejected(revision, started, &cause);
-            self.machine.remember(deployment.clone());
-            self.tell(News::ended(deployment));
-        }
-        // what was written down for a wait is not touched either; a newer commit may have its own mistake
-        if self.machine.head_content == content {
-            self.machine.verdict = mistake(cause);
-        }
-        self.save_aside();
-        self.rest_again();
+    /// What belongs to the settled release and is not to be seen at the moment: once it is, a refusal may be over.
+    pub(super) fn absent(&self) -> Vec<Until> {
+        let settled = self.machine.record.inventory.iter().filter(|owned| owned.settled);
+        let absent = settled.map(|owned| &owned.key).filter(|key| self.live.get(key).is_none());
+        absent.cloned().map(Until::There).collect()
     }
 
     /// Whether what kept the newest commit, or what is held, from working is gone.
@@ -485,6 +459,6 @@ fn names_the_commit(source: &[u8]) -> bool {
     source.windows(6).any(|text| text == b"${git.")
 }
 
-fn mistake(cause: Cause) -> Verdict {
+pub(super) fn mistake(cause: Cause) -> Verdict {
     Verdict::Mistake(Box::new(cause))
 }

@@ -25,6 +25,7 @@ mod drift;
 mod health;
 mod room;
 mod limit;
+mod overtaken;
 mod consider;
 mod wish;
 
@@ -259,6 +260,11 @@ impl Machine {
         };
     }
 
+    /// There is a settled release, and what it was can't be told.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self.baseline, Baseline::Unreadable(_))
+    }
+
     /// The settled release, as it ran.
     pub fn baseline(&self) -> Option<&Manifest> {
         self.kept().map(|manifest| &**manifest)
@@ -321,6 +327,15 @@ impl Machine {
         let attempt = self.record.attempt.as_ref().filter(|attempt| attempt.failed.is_none())?;
         let rests = matches!(self.state, State::Resting(_)) && self.record.suspended.is_none();
         attempt.wish.as_ref().filter(|_| rests)
+    }
+
+    /// The commit whose deployment a restart has interrupted, if there is one: it has to come again as [`Event::Commit`], before
+    /// a newer one does. What is wrong with that is no reason to put anything back.
+    pub fn interrupted(&self) -> Option<&Revision> {
+        let attempt =
+            self.record.attempt.as_ref().filter(|attempt| attempt.failed.is_none() && attempt.wish.is_none())?;
+        let rests = matches!(self.state, State::Resting(_)) && self.record.suspended.is_none();
+        (rests && self.considered.is_none()).then_some(&attempt.revision)
     }
 
     /// When the machine next wants [`Event::Due`].

@@ -150,6 +150,7 @@ impl Turn<'_> {
         if pass.toward == Toward::Heal {
             return self.rest_again();
         }
+        let is_newest = !pass.content.is_empty() && pass.content == machine.head_content;
         let ending = match (pass.refused.clone().or(adopted.filter(|_| pass.is_back())), pass.unwell.clone()) {
             (Some(cause), _) => Ending::Refused { cause },
             (None, Some(cause)) => Ending::Unhealthy { cause },
@@ -164,6 +165,7 @@ impl Turn<'_> {
                     pass.document.as_ref().map(|document| Release::new(document, &pass.revision, now, &pass.manifest));
                 record.settled = settled;
                 record.held = match origin {
+                    Origin::Person(_) if is_newest => None,
                     // the newest commit is what was rolled back
                     Origin::Person(wish) => Some(requested(
                         wish.by.clone(),
@@ -193,7 +195,7 @@ impl Turn<'_> {
                     ),
                 };
                 held.ending = ending.clone();
-                held.unseen = machine.head.is_none();
+                held.unseen = machine.considered.is_none();
                 record.held = Some(held);
             }
             (Toward::Back { .. } | Toward::Heal, _) => {
@@ -286,7 +288,7 @@ fn deployment(
             description: format!("{} wanted to {}", wish.by, wish.what),
             ..back(head.unwrap_or(&pass.revision).clone(), &Cause::Requested { by: wish.by.clone() }, None)
         },
-        (_, Origin::Person(wish)) => {
+        (_, Origin::Person(wish)) if head != Some(&pass.revision) => {
             let cause = Cause::Requested { by: wish.by.clone() };
             back(head.unwrap_or(&pass.revision).clone(), &cause, Some(pass.revision.clone()))
         }

@@ -236,6 +236,8 @@ impl Turn<'_> {
             plan.steps.into_iter().filter(|step| step.object.stage != Stage::Preflight).collect();
         if pass.is_back() {
             again.retain(may_be_undone);
+        }
+        if pass.is_back() || matches!(pass.origin, Origin::Person(_)) {
             again.retain(|step| step.object.stage.lasts());
         }
         pass.plan.steps.retain(|step| step.object.stage == Stage::Preflight);

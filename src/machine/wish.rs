@@ -3,7 +3,7 @@
 use super::consider::{Usable, identity};
 use super::pass::{Origin, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Stage};
 use crate::plan;
 use crate::record::{Ending, Suspended, Want, Wish};
 use crate::report::News;
@@ -101,7 +101,9 @@ impl Turn<'_> {
         let Some(manifest) = manifest else {
             return Err(format!("hks.yaml of {} is not meant for this branch and project", to.revision.short()));
         };
-        let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
+        let mut plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
+        // what a job did for that release it has done: data stays as it is, and need not be migrated or seeded once more
+        plan.steps.retain(|step| step.object.stage != Stage::Jobs);
         let (object, message) = match (plan.refusals.first(), plan.missing.first(), plan.lost.first()) {
             (Some(refusal), ..) => (refusal.key.to_string(), refusal.message.clone()),
             (_, Some(needed), _) => (needed.secret.clone(), format!("its key {} is not set", needed.key)),
@@ -111,6 +113,7 @@ impl Turn<'_> {
                 let (content, origin) = (manifest.digest(), Origin::Person(wish.clone()));
                 let (manifest, document) = (Arc::new(manifest), Some(document.clone()));
                 let (revision, started) = (to.revision.clone(), self.now);
+                self.leave_the_way_back(&to.revision);
                 self.machine.failed_wish = None;
                 self.forget_insistence();
                 if let Some(head) = self.machine.head.as_ref().map(|head| head.revision.clone()) {
@@ -192,6 +195,7 @@ impl Turn<'_> {
         let settled = self.machine.record.settled.as_ref().map(|release| release.revision.clone());
         let revision = revision.or(settled).unwrap_or_else(|| crate::ident::Revision::new("none"));
         self.machine.record.suspended = None;
+        self.leave_the_way_back(&revision);
         let manifest = Arc::new(Manifest::empty(self.machine.stack.clone(), revision.clone()));
         let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
         self.enter(Toward::Nothing { wish: wish.clone() }, Target::known(manifest, plan, self.now));

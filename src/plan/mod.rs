@@ -98,6 +98,8 @@ pub enum Until {
     Set(Needed),
     /// An object that is being deleted is gone.
     Gone(ObjectKey),
+    /// An object that was part of the Stack is there again.
+    There(ObjectKey),
     /// A Deployment that somebody has paused is resumed.
     Resumed(ObjectKey),
 }
@@ -110,6 +112,7 @@ impl Until {
                 live.get(&needed.object).is_some_and(|secret| secret["data"].get(&needed.key).is_some())
             }
             Until::Gone(key) => live.get(key).is_none(),
+            Until::There(key) => live.get(key).is_some(),
             Until::Resumed(key) => live.get(key).is_none_or(|object| !is_paused(object)),
         }
     }

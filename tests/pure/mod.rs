@@ -13,6 +13,7 @@
 pub mod described;
 pub mod besides;
 pub mod generate;
+pub mod restart;
 pub mod sim;
 pub mod simulated;
 pub mod watcher;

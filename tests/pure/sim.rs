@@ -34,6 +34,8 @@ pub struct Sim {
     pub tables: bool,
     uid: u64,
     pub head: Option<Commit>,
+    /// All that was ever pushed.
+    pub pushed: Vec<Commit>,
     pub log: Vec<String>,
     pub creations: BTreeMap<ObjectKey, usize>,
     wishes: u32,
@@ -96,6 +98,7 @@ impl Sim {
             tables: false,
             uid: 0,
             head: None,
+            pushed: vec![],
             log: vec![],
             creations: BTreeMap::new(),
             wishes: 0,
@@ -323,6 +326,8 @@ impl Sim {
             content: file(kind),
             message: Some(Message::new("ada", revision)),
         };
+        self.recall(&commit.revision);
+        self.pushed.push(commit.clone());
         self.head = Some(commit.clone());
         self.take(Event::Commit(commit));
     }
@@ -332,14 +337,6 @@ impl Sim {
         self.requests.clear();
         let stack = StackName::new("todo").unwrap();
         self.machine = Machine::new(stack, self.context.clone(), self.saved.clone());
-        self.take(Event::Observed);
-    }
-
-    /// The source gives the newest commit again.
-    pub fn fetch(&mut self) {
-        if let Some(commit) = self.head.clone() {
-            self.take(Event::Commit(commit));
-        }
         self.take(Event::Observed);
     }
 
@@ -399,7 +396,6 @@ impl Sim {
                     self.take(Event::Wish { wish, to: Ok(to) });
                 }
             }
-
             other => self.happens(other),
         }
     }

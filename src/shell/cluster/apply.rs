@@ -296,8 +296,12 @@ async fn is_ours(api: &Api<DynamicObject>, stack: &StackName, step: &Step) -> Re
 }
 
 fn taken(step: &Step, by: &str) -> Fault {
-    let message =
-        format!("it exists already and does not belong to this Stack but to {by}; rename it in hks.yaml or delete it");
+    let way_out = if step.object.holds_data() {
+        "rename it in hks.yaml, or give it back its labels if it is the Stack's; it may hold data"
+    } else {
+        "rename it in hks.yaml, give it back its labels if it is the Stack's, or delete it"
+    };
+    let message = format!("it exists already and does not belong to this Stack but to {by}; {way_out}");
     let object = step.object.key.to_string();
     Fault { transient: false, object, component: step.object.component(), message }
 }

@@ -11,8 +11,8 @@ use serde::Deserialize;
 pub struct Job {
     /// Name of the app whose image, environment, files and certificates it has.
     pub app: Option<Label>,
-    /// `postDeploy` runs once for each new release, when its apps are ready; if it fails, the release is rolled back.
-    /// `manual` runs when `hks job run` says so.
+    /// `postDeploy` runs once for each new release, when its apps are ready, and not when one goes back to an older release; if it
+    /// fails, the release is rolled back. `manual` runs when `hks job run` says so.
     pub run: Option<Run>,
     /// When it runs, in cron's five fields.
     pub schedule: Option<Cron>,
