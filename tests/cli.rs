@@ -152,7 +152,7 @@ fn status_says_what_the_page_says_and_diff_knows_the_platform() {
     assert!(drifted.contains("Deployment/one-web spec.replicas"), "{drifted}");
     assert!(drifted.contains("no daemon holds its Lease"), "{drifted}");
     let asked = world.bare_hks(&["suspend", "one", "--reason", "audit"]);
-    assert_eq!(code(&asked), 0);
+    assert_eq!(code(&asked), 4);
     assert!(err(&asked).contains("no daemon acts for one"), "{}", err(&asked));
     let wish = world.kubectl(&[
         "get",

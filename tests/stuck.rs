@@ -49,7 +49,7 @@ fn a_daemon_that_slept_writes_nothing_once_another_one_acts() {
     world.wait("one", "under way", 30, |view| view["desiredRevision"] == sha.as_str());
     signal(world.pid(), "-STOP");
     let config = world.local_config("second");
-    let (mut second, address) = support::spawn(&config, &config.with_file_name("log"));
+    let (mut second, address) = support::spawn(&config, &config.with_file_name("log"), &[]);
     let view = || support::get_json(&format!("http://{address}/api/v1/stacks/one")).unwrap_or_default();
     let sha = world.push_stack(&stack("third"));
     let done = until(120, || view()["state"] == "settled" && view()["appliedRevision"] == sha.as_str());

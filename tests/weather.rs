@@ -162,7 +162,7 @@ fn wrong_credentials_are_tried_once() {
 fn a_second_daemon_says_so_and_takes_over_when_the_first_is_gone() {
     let (mut world, _, before) = running("two");
     let config = world.local_config("second");
-    let (mut second, address) = support::spawn(&config, &config.with_file_name("log"));
+    let (mut second, address) = support::spawn(&config, &config.with_file_name("log"), &[]);
     let view = || support::get_json(&format!("http://{address}/api/v1/stacks/one")).unwrap_or_default();
     let standby = until(60, || view()["state"] == "standby");
     let activity = view()["activity"].as_str().unwrap_or_default().to_owned();

@@ -1,12 +1,12 @@
 //! What a person asks the daemon for: rollback, retry, suspend, resume, destroy. The wish lies on the Stack's record until the
 //! daemon has answered it.
 
-use super::Ended;
 use super::args::{ClusterArgs, Sure};
 use super::cluster::{self, recorded};
 use super::output::{BUSY, GOOD, Out};
+use super::{Ended, UNREACHABLE};
 use crate::ident::StackName;
-use crate::record::{Outcome, WISH_ANNOTATION, Want, Wish};
+use crate::record::{WISH_ANNOTATION, Want, Wish};
 use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure};
 use crate::shell::cluster::lease;
@@ -23,6 +23,8 @@ use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Tries to leave a wish on a record that is written at the same time.
+const TRIES: u32 = 10;
 /// How long the daemon's answer is waited for. What it then does may take longer; `hks status --watch` shows it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -32,11 +34,10 @@ pub(super) async fn rollback(name: &str, to: Option<String>, sure: Sure, cluster
     let stack = cluster::stack(name, &client, cluster.namespace()).await?;
     let project = cluster::unwatched(client, cluster.namespace());
     let record = recorded(&project, &stack).await?;
-    let current = record.settled.as_ref().map(|release| &release.revision);
-    let worked = record.history.iter().rev().filter(|deployment| deployment.outcome == Outcome::Succeeded);
-    let older = || worked.map(|d| &d.revision).find(|revision| Some(*revision) != current).map(ToString::to_string);
-    let Some(to) = to.or_else(older) else {
-        return Err(Failure::last("failed to roll back: no older deployment worked; name one with --to"));
+    let Some(to) = to.or_else(|| record.before().map(ToString::to_string)) else {
+        return Err(Failure::last(
+            "failed to roll back: no older deployment is known to have worked; name one with --to",
+        ));
     };
     let question = format!("put {stack} back to {to}? The data of its databases stays as it is.");
     if !sure.yes && !out.asks(&question)? {
@@ -77,23 +78,26 @@ async fn wish(project: &Project, stack: &StackName, what: Want, out: Out) -> End
     let (client, namespace) = (&project.client, project.namespace.as_str());
     let wish = Wish { id: random()?, what, by: whoami(client).await, at: clock::now() };
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let left = json!({ "metadata": { "annotations": { WISH_ANNOTATION: wish.encode() } } });
-    let written = maps.patch(&record::name(stack), &PatchParams::default(), &Patch::Merge(&left)).await;
-    written.explain(|| format!("failed to ask to {}", wish.what))?;
+    leave(&maps, stack, &wish).await?;
     let holder = lease::holder_of(client, namespace, stack).await?;
     if holder.is_some() {
         out.say(&format!("{BUSY}…{BUSY:#} asked the daemon to {}", wish.what));
     }
     // without a daemon there is nobody whose answer could be waited for
     let answered = match &holder {
-        Some(_) => tokio::time::timeout(PATIENCE, taken(maps, stack)).await.is_ok_and(|taken| taken.is_ok()),
+        Some(_) => tokio::time::timeout(PATIENCE, taken(maps, stack, &wish)).await.is_ok_and(|taken| taken.is_ok()),
         None => false,
     };
     let answers = if answered { recorded(project, stack).await?.answered } else { vec![] };
     let answer = answers.into_iter().find(|answer| answer.id == wish.id);
     let refused = answer.as_ref().and_then(|answer| answer.refused.clone());
     let known = answer.is_some();
-    let code = if refused.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let code = match (&refused, known) {
+        (Some(_), _) => ExitCode::FAILURE,
+        (None, true) => ExitCode::SUCCESS,
+        // what nobody has taken is not done
+        (None, false) => ExitCode::from(UNREACHABLE),
+    };
     if out.json {
         out.data(
             &json!({ "id": wish.id, "wish": wish.what, "daemon": holder, "answered": known, "refused": refused }),
@@ -114,15 +118,34 @@ async fn wish(project: &Project, stack: &StackName, what: Want, out: Out) -> End
             "no answer yet from {holder}, which holds the Lease; it may be busy, or gone without giving it back. See with: {watch}"
         )),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// Puts a wish behind those that wait on the record already.
+async fn leave(maps: &Api<ConfigMap>, stack: &StackName, wish: &Wish) -> Result<(), Failure> {
+    let asking = || format!("failed to ask to {}", wish.what);
+    let mut tries = 0;
+    loop {
+        let map = maps.get_metadata(&record::name(stack)).await.explain(asking)?;
+        let waiting = map.annotations().get(WISH_ANNOTATION).cloned().unwrap_or_default();
+        let all = wish.clone().queue(&waiting).map_err(|why| Failure::last(format!("{}: {why}", asking())))?;
+        let left = json!({ "metadata": { "resourceVersion": map.resource_version(), "annotations": { WISH_ANNOTATION: all } } });
+        match maps.patch(&record::name(stack), &PatchParams::default(), &Patch::Merge(&left)).await {
+            // the record was kept meanwhile, or somebody else wants something
+            Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => tries += 1,
+            written => return written.explain(asking).map(drop),
+        }
+    }
 }
 
 /// Waits until the wish is taken away.
-async fn taken(maps: Api<ConfigMap>, stack: &StackName) -> Result<(), watcher::Error> {
+async fn taken(maps: Api<ConfigMap>, stack: &StackName, wish: &Wish) -> Result<(), watcher::Error> {
     let config = watcher::Config::default().fields(&format!("metadata.name={}", record::name(stack)));
     let mut changes = Box::pin(watcher(maps, config).default_backoff().applied_objects());
     while let Some(map) = changes.try_next().await? {
-        if !map.annotations().contains_key(WISH_ANNOTATION) {
+        let waiting =
+            map.annotations().get(WISH_ANNOTATION).and_then(|text| Wish::decode(text).ok()).unwrap_or_default();
+        if waiting.iter().all(|other| other.id != wish.id) {
             return Ok(());
         }
     }

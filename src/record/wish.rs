@@ -1,16 +1,18 @@
 //! What a person asks of a Stack, as the command line and the endpoint leave it on the record and the daemon takes it.
 //!
-//! A wish is an annotation of the Stack's ConfigMap. Its id is kept in the record once it was acted on, so that no restart
+//! Wishes are an annotation of the Stack's ConfigMap. The id of each is kept in the record once it was acted on, so that no restart
 //! acts on it twice, whoever fails to take the annotation away.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where a wish lies until it is answered.
+/// Where wishes lie until they are answered.
 pub const ANNOTATION: &str = "hks.hexabase.ai/wish";
-/// Bytes of a wish that are read at most.
-const MAX_BYTES: usize = 4096;
+/// Bytes of wishes that are read at most.
+const MAX_BYTES: usize = 16 * 1024;
+/// Wishes that wait at most.
+const MAX_WAITING: usize = 16;
 
 /// Something that a person wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,21 +73,44 @@ impl fmt::Display for Want {
 }
 
 impl Wish {
-    /// As it stands in the annotation.
-    pub fn encode(&self) -> String {
+    /// As wishes stand in the annotation, first the one that came first. One alone is written as hks has always read it.
+    pub fn encode(wishes: &[Self]) -> String {
         // the type has no map and no float: this can't fail
-        serde_json::to_string(self).unwrap_or_default()
+        match wishes {
+            [one] => serde_json::to_string(one),
+            several => serde_json::to_string(several),
+        }
+        .unwrap_or_default()
     }
 
     /// Reads an annotation.
     ///
     /// # Errors
     /// In words for the person who wrote it.
-    pub fn decode(text: &str) -> Result<Self, String> {
+    pub fn decode(text: &str) -> Result<Vec<Self>, String> {
         if text.len() > MAX_BYTES {
-            return Err(format!("the wish is longer than {MAX_BYTES} bytes"));
+            return Err(format!("the wishes are longer than {MAX_BYTES} bytes"));
         }
-        serde_json::from_str(text).map_err(|error| format!("the wish can't be read: {error}"))
+        let failed = |error| format!("the wish can't be read: {error}");
+        if text.trim_start().starts_with('[') {
+            return serde_json::from_str(text).map_err(failed);
+        }
+        serde_json::from_str(text).map(|one| vec![one]).map_err(failed)
+    }
+
+    /// Puts a wish behind those that wait already.
+    ///
+    /// # Errors
+    /// Too many wait, in words.
+    pub fn queue(self, waiting: &str) -> Result<String, String> {
+        // what can't be read will never be answered
+        let mut all = Self::decode(waiting).unwrap_or_default();
+        all.push(self);
+        let text = Self::encode(&all);
+        if all.len() > MAX_WAITING || text.len() > MAX_BYTES {
+            return Err(format!("{} wishes wait already, and no daemon answers them", all.len() - 1));
+        }
+        Ok(text)
     }
 }
 
@@ -104,9 +129,28 @@ mod tests {
         ];
         for what in wants {
             let wish = Wish { id: "1".into(), what, by: "me".into(), at: Timestamp::UNIX_EPOCH };
-            assert_eq!(Wish::decode(&wish.encode()), Ok(wish));
+            assert_eq!(Wish::decode(&Wish::encode(std::slice::from_ref(&wish))), Ok(vec![wish]));
         }
         assert!(Wish::decode("4f1c2ab cli").is_err());
-        assert!(Wish::decode(&"x".repeat(5000)).is_err_and(|error| error.contains("longer")));
+        assert!(Wish::decode(&"x".repeat(20_000)).is_err_and(|error| error.contains("longer")));
+    }
+
+    #[test]
+    fn a_wish_waits_behind_the_others_and_takes_nothing_away() {
+        let wish = |number: usize| {
+            let what = Want::Suspend { reason: String::new() };
+            Wish { id: number.to_string(), what, by: "me".into(), at: Timestamp::UNIX_EPOCH }
+        };
+        let mut waiting = String::new();
+        for number in 0..MAX_WAITING {
+            waiting = wish(number).queue(&waiting).unwrap_or_default();
+        }
+        let all = Wish::decode(&waiting).unwrap_or_default();
+        assert_eq!(
+            all.iter().map(|wish| wish.id.as_str()).collect::<Vec<_>>().join(" "),
+            "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15"
+        );
+        assert!(wish(99).queue(&waiting).is_err_and(|error| error.starts_with("16 wishes wait already")));
+        assert!(wish(1).queue("nonsense").is_ok());
     }
 }

@@ -38,6 +38,8 @@ pub struct World {
     pub extra: String,
     /// Further lines of the configuration.
     pub settings: String,
+    /// Further variables of the daemon's environment.
+    pub environment: Vec<(&'static str, String)>,
     /// Another place than the kit's: the target, and the namespace there.
     pub elsewhere: Option<(String, String)>,
 }
@@ -57,6 +59,7 @@ impl World {
             branch: "main",
             extra: String::new(),
             settings: String::new(),
+            environment: vec![],
             elsewhere: None,
         };
         let made = kubectl_on(kit, &["create", "namespace", &world.namespace]);
@@ -157,7 +160,7 @@ impl World {
 
     /// Starts the daemon with a configuration, and waits until it listens.
     pub fn start_with(&mut self, config: &Path) {
-        let (child, address) = spawn(config, &self.log_file(config));
+        let (child, address) = spawn(config, &self.log_file(config), &self.environment);
         self.daemon = Some(child);
         self.address = address;
     }
@@ -281,7 +284,7 @@ impl Drop for World {
 }
 
 /// Starts a daemon and waits until it listens; tells its address.
-pub fn spawn(config: &Path, log: &Path) -> (Child, String) {
+pub fn spawn(config: &Path, log: &Path, environment: &[(&str, String)]) -> (Child, String) {
     let before = std::fs::read_to_string(log).unwrap_or_default().len();
     let file = File::options().create(true).append(true).open(log).expect("a log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_hks"));
@@ -291,6 +294,7 @@ pub fn spawn(config: &Path, log: &Path) -> (Child, String) {
     let child = command
         .args(["run", "--config"])
         .arg(config)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .env("HKS_LOG", "debug,hyper=error,kube=error,tower=error,rustls=error,h2=error,hyper_util=error")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -93,15 +93,15 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
     let params = PatchParams::apply(MANAGER).force();
     let api = project.api(Kind::ConfigMap);
     let mut written = api.patch(&name, &params, &Patch::Apply(&body)).await.map_err(described)?;
-    let answered = answered(&written, record);
+    let wishes = wishes(&written, record);
     let seen = serde_json::to_value(&written.metadata).map_err(Error::SerdeError).map_err(described)?;
     let seen = json!({ "metadata": seen });
     let shared = is_of_another_hand(&seen);
-    if answered || shared {
+    if wishes.is_some() || shared {
         let mut away = json!({ "metadata": { "resourceVersion": written.metadata.resource_version }});
         // server-side apply takes away only what it has applied itself, and the wish is a person's
-        if answered {
-            away["metadata"]["annotations"] = json!({ WISH_ANNOTATION: null });
+        if let Some(left) = wishes {
+            away["metadata"]["annotations"] = json!({ WISH_ANNOTATION: left });
         }
         // who has written the same owns it as well
         if shared {
@@ -119,9 +119,13 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
     Ok(())
 }
 
-fn answered(map: &DynamicObject, record: &Record) -> bool {
-    let wish = map.metadata.annotations.as_ref().and_then(|annotations| annotations.get(WISH_ANNOTATION));
-    wish.is_some_and(|text| Wish::decode(text).map_or(true, |wish| record.has_answered(&wish)))
+/// What is left of the wishes on a record that some of were answered: the others, or nothing at all. What can't be read is not
+/// answered by anybody.
+fn wishes(map: &DynamicObject, record: &Record) -> Option<Option<String>> {
+    let text = map.metadata.annotations.as_ref()?.get(WISH_ANNOTATION)?;
+    let Ok(all) = Wish::decode(text) else { return Some(None) };
+    let waiting: Vec<_> = all.iter().filter(|wish| !record.has_answered(wish)).cloned().collect();
+    (waiting.len() < all.len()).then(|| (!waiting.is_empty()).then(|| Wish::encode(&waiting)))
 }
 
 /// Tells the project by a Kubernetes Event about the Stack's record. Whoever may not write Events is not heard; nothing depends

@@ -9,7 +9,7 @@ use crate::machine::{Commit, Effect, Event, Machine};
 use crate::manifest::Context;
 use crate::record::{WISH_ANNOTATION, Want, Wish};
 use crate::report::{self, News, StackState, Status, View};
-use crate::shell::clock;
+use crate::shell::clock::{self, Steady};
 use crate::shell::cluster::lease::{self, Look};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, record};
@@ -179,6 +179,7 @@ impl Running {
             self.step(&mut driver, wish);
         }
         if let Some(commit) = self.head.clone() {
+            self.recall(&mut driver, &commit.revision);
             self.step(&mut driver, Event::Commit(commit));
         }
         self.step(&mut driver, Event::Observed);
@@ -191,7 +192,12 @@ impl Running {
                 driver.enter_room(None);
             }
             let leave = driver.leaves_room_at();
-            let due = driver.wake_at().map_or(Duration::MAX, clock::until);
+            // what was meant for later by a clock that was wrong would come much later
+            if driver.rests() && driver.clock.is_ahead() {
+                tracing::warn!(stack = %self.stack, "the clock was set back; beginning anew from the record");
+                break Left::Again;
+            }
+            let due = driver.wake_at().map_or(Duration::MAX, |at| driver.clock.until(at));
             let event = tokio::select! {
                 commit = next_with_room(&mut self.commits, &project.room) => match commit {
                     Some((commit, permit)) => {
@@ -200,6 +206,7 @@ impl Running {
                         if let Some(wish) = self.wished(project, &mut driver) {
                             self.step(&mut driver, wish);
                         }
+                        self.recall(&mut driver, &commit.revision);
                         Event::Commit(commit)
                     }
                     None => break Left::Ended,
@@ -246,6 +253,20 @@ impl Running {
         left
     }
 
+    /// A deployment that a restart has interrupted goes on, before a newer commit is looked at.
+    fn recall(&mut self, driver: &mut Driver, newest: &Revision) {
+        let Some(begun) = driver.machine.interrupted().filter(|begun| *begun != newest).cloned() else { return };
+        match (self.setting.older)(begun.as_str()) {
+            Ok(Some(commit)) => self.step(driver, Event::Commit(commit)),
+            Ok(None) => {
+                tracing::warn!(stack = %self.stack, revision = %begun, "the commit that was being deployed is gone")
+            }
+            Err(error) => {
+                tracing::warn!(stack = %self.stack, revision = %begun, %error, "failed to go on with a deployment")
+            }
+        }
+    }
+
     /// Whether the Lease is still this daemon's; another one that asks for it is answered.
     async fn still_acts(&self, project: &Project) -> bool {
         match lease::look(project, &self.stack, &self.setting.me) {
@@ -282,36 +303,34 @@ impl Running {
         let map = project.get(&ObjectKey::new(Kind::ConfigMap, record::name(&self.stack)));
         let text = map.as_ref().and_then(|map| map["metadata"]["annotations"][WISH_ANNOTATION].as_str());
         let text = text.unwrap_or_default();
-        let unfinished = driver.machine.unfinished_wish().cloned();
-        let wish = match unfinished {
-            Some(wish) => wish,
-            None if text == driver.wish => return None,
-            None => {
-                text.clone_into(&mut driver.wish);
-                if text.is_empty() {
-                    return None;
+        let waiting = match Wish::decode(text) {
+            _ if text.is_empty() => vec![],
+            Ok(waiting) => waiting,
+            Err(error) => {
+                if text != driver.unread {
+                    text.clone_into(&mut driver.unread);
+                    tracing::warn!(stack = %self.stack, %error, "failed to read a wish");
                 }
-                Wish::decode(text)
-                    .inspect_err(|error| tracing::warn!(stack = %self.stack, %error, "failed to read a wish"))
-                    .ok()?
+                vec![]
             }
         };
-        if driver.taken.as_ref() == Some(&wish.id) {
-            return None;
+        let machine = &driver.machine;
+        let unfinished = machine.unfinished_wish().cloned().into_iter();
+        let new = waiting.into_iter().filter(|wish| !machine.record.has_answered(wish));
+        let all: Vec<_> = unfinished.chain(new).filter(|wish| driver.taken.as_ref() != Some(&wish.id)).collect();
+        for wish in all {
+            let to = match &wish.what {
+                Want::RollBack { to } => match (self.setting.older)(to) {
+                    // once the repository can be read, the newest commit brings this here again; others need not wait for that
+                    Ok(None) => continue,
+                    found => found,
+                },
+                _ => Ok(None),
+            };
+            driver.taken = Some(wish.id.clone());
+            return Some(Event::Wish { wish, to });
         }
-        let to = match &wish.what {
-            Want::RollBack { to } => match (self.setting.older)(to) {
-                // once the repository can be read, the newest commit brings this here again
-                Ok(None) => {
-                    driver.wish.clear();
-                    return None;
-                }
-                found => found,
-            },
-            _ => Ok(None),
-        };
-        driver.taken = Some(wish.id.clone());
-        Some(Event::Wish { wish, to })
+        None
     }
 
     fn step(&self, driver: &mut Driver, event: Event) {
@@ -320,7 +339,10 @@ impl Running {
         let before = (driver.machine.drift_corrected, driver.machine.record.history.len());
         let last_before = driver.machine.record.history.last().map(|deployment| deployment.ended);
         tracing::trace!(stack = %self.stack, ?event, "event");
-        let effects = driver.machine.step(event, &live, clock::now());
+        if driver.rests() {
+            driver.clock = Steady::new();
+        }
+        let effects = driver.machine.step(event, &live, driver.clock.now());
         driver.project.take_beside(&self.stack, driver.machine.takes());
         for effect in effects.0 {
             match &effect {
@@ -335,7 +357,7 @@ impl Running {
         }
         driver.keep_turn();
         self.count(&driver.machine, before.0, last_before);
-        let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, clock::now());
+        let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, driver.clock.now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {
             view.cant_be_seen(trouble, driver.project.is_blind());
         }

@@ -13,6 +13,7 @@ PACKAGES=(
   containerd:containerd runc:runc iptables:iptables conntrack:conntrack ip:iproute2 setpriv:util-linux flock:util-linux
   docker-registry:docker-registry skopeo:skopeo umoci:umoci busybox:busybox-static debootstrap:debootstrap
   openssl:openssl curl:curl git:git gcc:gcc jq:jq /usr/lib/cni/bridge:containernetworking-plugins
+  /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1:libfaketime
 )
 
 host_check() {

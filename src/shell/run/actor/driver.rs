@@ -4,6 +4,7 @@ use super::{Left, Setting};
 use crate::ident::{Kind, ObjectKey, PassId, StackName};
 use crate::machine::{Effect, Event, Machine, State};
 use crate::report;
+use crate::shell::clock::Steady;
 use crate::shell::cluster::apply::{self, Hand};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, lease, record};
@@ -41,8 +42,10 @@ pub(super) struct Driver {
     pub(super) queue: VecDeque<Effect>,
     /// What is being asked.
     pub(super) request: Option<BoxFuture<'static, Option<Event>>>,
-    /// The annotation with a wish, as last seen.
-    pub(super) wish: String,
+    /// The wishes that could not be read.
+    pub(super) unread: String,
+    /// The time by which the machine works.
+    pub(super) clock: Steady,
     /// Id of the last wish that the machine was given.
     pub(super) taken: Option<String>,
     /// The pass that waits for its turn, and the wait.
@@ -73,13 +76,14 @@ pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<O
 impl Driver {
     pub(super) fn new(machine: Box<Machine>, project: Arc<Project>) -> Self {
         let kept = record::kept_at(&project, &machine.stack);
-        let (queue, wish) = (VecDeque::new(), String::new());
+        let (queue, unread) = (VecDeque::new(), String::new());
         Self {
             machine,
             project,
             queue,
             request: None,
-            wish,
+            unread,
+            clock: Steady::new(),
             taken: None,
             turn: None,
             dozes: false,
