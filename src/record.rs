@@ -298,6 +298,8 @@ impl Record {
         if by_itself && self.history.last().is_some_and(same) {
             self.history.pop();
         }
+        // most Stacks remember few, and room for four would be kept in each of thousands
+        self.history.reserve_exact(1);
         self.history.push(deployment);
         let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess);
