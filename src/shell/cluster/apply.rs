@@ -14,7 +14,6 @@ use futures::future::join_all;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
 use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 /// Requests of one Stack at the same time.
@@ -48,48 +47,20 @@ async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<
     if step.object.key.kind == Kind::Pod {
         return Ok(());
     }
-    let taken = addresses(&step.object.body).into_iter().find_map(|address| {
-        let others = [Kind::Ingress, Kind::HTTPRoute].into_iter().flat_map(|kind| project.all(kind));
-        let mut others = others.filter(|other| plan::stack_of(other) != Some(stack.as_str()));
-        let other = others.find(|other| addresses(other).contains(&address))?;
-        Some((address, plan::stack_of(&other).unwrap_or_default().to_owned()))
-    });
-    if let Some(((host, path), other)) = taken {
+    let (key, body) = (&step.object.key, &step.object.body);
+    if let Some(((host, path), other)) = project.contested(stack, key.kind, body) {
         let message = format!(
             "{host}{path} is already the address of Stack {other} in this project; take it out there first, or run: hks \
              destroy {other}"
         );
         return Err(Fault {
             transient: false,
-            object: step.object.key.to_string(),
+            object: key.to_string(),
             component: Component::Stack,
             message,
         });
     }
     preview(project, stack, step).await.map(drop)
-}
-
-/// Hosts and paths that an Ingress or route answers for.
-fn addresses(object: &Value) -> BTreeSet<(String, String)> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or("/").to_owned();
-    let spec = &object["spec"];
-    let routes = list(&spec["hostnames"]).into_iter().flat_map(|host| {
-        let matches = list(&spec["rules"]).into_iter().flat_map(|rule| list(&rule["matches"])).collect::<Vec<_>>();
-        matches.into_iter().map(move |found| (text(&host), text(&found["path"]["value"]))).collect::<Vec<_>>()
-    });
-    let rules = list(&spec["rules"]).into_iter().filter(|rule| rule["host"].is_string()).flat_map(|rule| {
-        let host = text(&rule["host"]);
-        list(&rule["http"]["paths"])
-            .into_iter()
-            .map(move |path| (host.clone(), text(&path["path"])))
-            .collect::<Vec<_>>()
-    });
-    match object["kind"].as_str() {
-        Some("Ingress") => rules.collect(),
-        Some("HTTPRoute") => routes.collect(),
-        _ => BTreeSet::new(),
-    }
 }
 
 /// What the API server would make of a step.

@@ -3,6 +3,7 @@
 //! Everything is watched and nothing is polled or read object by object. Only objects that carry the label of a Stack are
 //! kept, and of them only what somebody reads.
 
+mod addresses;
 mod slim;
 mod store;
 mod watches;
@@ -177,6 +178,13 @@ impl Project {
     /// Whether an object, as last seen, is one of a Stack.
     pub fn is_of(&self, key: &ObjectKey, stack: &StackName) -> bool {
         self.lock().owner(key) == Some(stack.as_str())
+    }
+
+    /// A public address of an object of a Stack that another Stack answers for already, and that Stack.
+    pub fn contested(&self, stack: &StackName, kind: Kind, object: &Value) -> Option<((String, String), String)> {
+        let store = self.lock();
+        let other = |address| Some((store.other_at(&address, stack.as_str())?.to_owned(), address));
+        addresses::addresses(kind, object).into_iter().find_map(other).map(|(other, address)| (address, other))
     }
 
     /// All objects of a kind, of whatever Stack.

@@ -1,6 +1,7 @@
 //! What the watches of a project have seen, by Stack: a look at one Stack costs what that Stack has, whatever else the
 //! project holds. Of Stacks that rest only the text is kept: as values in memory it takes ten times the room.
 
+use super::addresses::{Address, Addresses, addresses};
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::plan::{Live, Note, stack_of, uid};
 use crate::shell::clock;
@@ -33,6 +34,8 @@ pub(super) struct Store {
     stacks: BTreeMap<Arc<str>, Own>,
     /// Whose each object is.
     owners: BTreeMap<ObjectKey, Arc<str>>,
+    /// Which of them answers for which public address.
+    addresses: Addresses,
     /// Events by their names: about what, and the event. Those about an object of a Stack are in its picture as well.
     notes: BTreeMap<String, Arc<Note>>,
     /// Names of the events about each object.
@@ -80,20 +83,22 @@ pub(super) struct Item {
     stack: Option<Box<str>>,
     uid: Box<str>,
     version: u64,
+    /// Public addresses, until the store knows them.
+    addresses: BTreeSet<Address>,
     /// As JSON; nothing while the picture has it.
     text: Option<Box<[u8]>>,
 }
 
 impl Item {
     /// What is kept of an object besides the object.
-    fn of(object: &Value) -> Self {
+    fn of(kind: Kind, object: &Value) -> Self {
         let (stack, uid) = (stack_of(object).map(Into::into), uid(object).into());
-        Self { stack, uid, version: version(object), text: None }
+        Self { stack, uid, version: version(object), addresses: addresses(kind, object), text: None }
     }
 
     /// An object as text.
-    pub(super) fn text(object: &Value) -> Self {
-        Self { text: text(object), ..Self::of(object) }
+    pub(super) fn text(kind: Kind, object: &Value) -> Self {
+        Self { text: text(object), ..Self::of(kind, object) }
     }
 
     fn value(&self) -> Option<Value> {
@@ -156,6 +161,11 @@ impl Store {
         self.owners.get(key).map(|owner| &**owner)
     }
 
+    /// Another Stack that answers for a public address.
+    pub(super) fn other_at(&self, address: &Address, stack: &str) -> Option<&str> {
+        self.addresses.at(address).filter_map(|key| self.owner(key)).find(|owner| *owner != stack)
+    }
+
     fn item(&self, key: &ObjectKey) -> Option<&Item> {
         self.stacks.get(self.owners.get(key)?)?.items.get(key)
     }
@@ -188,7 +198,7 @@ impl Store {
 
     /// Takes what a watch says: it tells all changes in their order, so only an own write may be newer.
     pub(super) fn seen(&mut self, key: &ObjectKey, object: Value) {
-        self.take(key, Item::of(&object), Some(object));
+        self.take(key, Item::of(key.kind, &object), Some(object));
     }
 
     fn take(&mut self, key: &ObjectKey, item: Item, object: Option<Value>) {
@@ -209,7 +219,7 @@ impl Store {
     /// Takes what a write returned: the watch will bring it later, and until then the picture would be old. Versions of one
     /// kind are ordered (KEP-5504).
     pub(super) fn learn(&mut self, key: &ObjectKey, object: Value) {
-        let item = Item::of(&object);
+        let item = Item::of(key.kind, &object);
         let newer = self.item(key).is_none_or(|known| known.uid != item.uid || known.version < item.version);
         if newer {
             self.written.insert(key.clone(), Instant::now());
@@ -220,7 +230,7 @@ impl Store {
     /// Takes an object of a Stack that says itself that it is nobody's.
     pub(super) fn found(&mut self, stack: &StackName, key: &ObjectKey, object: Value) {
         if self.owner(key).is_none() {
-            let item = Item { stack: Some(stack.as_str().into()), ..Item::of(&object) };
+            let item = Item { stack: Some(stack.as_str().into()), ..Item::of(key.kind, &object) };
             self.put(key, item, Some(object));
         }
     }
@@ -242,6 +252,7 @@ impl Store {
     /// An object is gone.
     pub(super) fn remove(&mut self, key: &ObjectKey) {
         self.written.remove(key);
+        self.addresses.remove(key);
         let Some(stack) = self.owners.remove(key) else { return };
         let Some(own) = self.stacks.get_mut(&stack) else { return };
         own.items.remove(key);
@@ -270,6 +281,7 @@ impl Store {
             self.remove(key);
         }
         let new = !self.owners.contains_key(key);
+        self.addresses.put(key, std::mem::take(&mut item.addresses));
         let (name, own) = self.own(&stack);
         if let Some(live) = &mut own.live {
             let object = object.or_else(|| item.value()).unwrap_or_default();
@@ -614,10 +626,10 @@ mod tests {
         store.learn(&key("p"), pod("a", "p", "u", 7));
         store.seen(&key("p"), pod("a", "p", "u", 6));
         assert_eq!(versions(&mut store, "a"), [7], "the watch is behind the answer");
-        store.replace(Kind::Pod, [(key("p"), Item::text(&pod("a", "p", "u", 6)))].into());
+        store.replace(Kind::Pod, [(key("p"), Item::text(Kind::Pod, &pod("a", "p", "u", 6)))].into());
         assert_eq!(versions(&mut store, "a"), [7], "a list was on its way");
         store.seen(&key("p"), pod("a", "p", "u", 7));
-        store.replace(Kind::Pod, [(key("p"), Item::text(&pod("a", "p", "u", 3)))].into());
+        store.replace(Kind::Pod, [(key("p"), Item::text(Kind::Pod, &pod("a", "p", "u", 3)))].into());
         assert_eq!(versions(&mut store, "a"), [3], "the store was put back");
         store.learn(&key("p"), pod("a", "p", "u", 2));
         assert_eq!(versions(&mut store, "a"), [3], "an answer that comes late");

@@ -45,7 +45,7 @@ impl Project {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
                     let key = ObjectKey::new(kind, object.name_any());
-                    listed.extend(slim(kind, object).map(|object| (key, Item::text(&object))));
+                    listed.extend(slim(kind, object).map(|object| (key, Item::text(kind, &object))));
                 }
                 Event::InitDone => {
                     self.lock().replace(kind, std::mem::take(&mut listed));
