@@ -27,7 +27,7 @@ pub struct Steady {
 
 impl Steady {
     /// One that says what the machine's clock says.
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         Self { wall: now(), at: Instant::now() }
     }
 

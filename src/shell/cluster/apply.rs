@@ -8,10 +8,10 @@ use crate::plan::{self, Action, Difference, Step};
 use crate::shell::cluster::failure::{describe, describe_own};
 use crate::shell::cluster::growth;
 use crate::shell::cluster::lease;
-use crate::shell::cluster::project::{Claim, MANAGER, Project};
+use crate::shell::cluster::project::{Claim, MANAGER, Project, Seen};
 use crate::shell::cluster::secrets;
 use futures::future::join_all;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
 use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
@@ -53,19 +53,23 @@ async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<
             "{host}{path} is already the address of Stack {other} in this project; take it out there first, or run: hks \
              destroy {other}"
         );
-        return Err(Fault {
-            transient: false,
-            object: key.to_string(),
-            component: Component::Stack,
-            message,
-        });
+        return Err(Fault { transient: false, object: key.to_string(), component: Component::Stack, message });
     }
-    preview(project, stack, step).await.map(drop)
+    let (api, params, body) = dry_run(project, stack, step).await?;
+    // only whether it can be done is asked
+    let answer = api.patch_metadata(&key.name, &params, &Patch::Apply(&body)).await;
+    answer.map(drop).map_err(|error| fault(step, &error))
 }
 
 /// What the API server would make of a step.
 pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Result<Value, Fault> {
-    let api = project.api(step.object.key.kind);
+    let (api, params, body) = dry_run(project, stack, step).await?;
+    let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body)).await;
+    patched.map(|object| object.value).map_err(|error| fault(step, &error))
+}
+
+/// What it takes to ask the API server what it would make of a step, where nothing else speaks against it.
+async fn dry_run(project: &Project, stack: &StackName, step: &Step) -> Result<(Api<Seen>, PatchParams, Value), Fault> {
     if step.action == Action::Create {
         not_taken(project, stack, step).await?;
     }
@@ -74,9 +78,7 @@ pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Resul
         return Err(Fault { transient: false, object, component: step.object.component(), message });
     }
     let params = PatchParams { dry_run: true, ..params() };
-    let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body(project, step)?)).await;
-    let object = patched.map_err(|error| fault(step, &error))?;
-    serde_json::to_value(object).map_err(|error| fault(step, &Error::SerdeError(error)))
+    Ok((project.objects(step.object.key.kind), params, body(project, step)?))
 }
 
 /// Creates and changes objects. What a write returns is learned at once, and where it is not what was asked for, that is told.
@@ -102,7 +104,7 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     let Hand { project, stack, .. } = hand;
     let key = &step.object.key;
     let (kind, name) = (key.kind, key.name.as_str());
-    let api = project.api(kind);
+    let api = project.objects(kind);
     let mut body = body(project, step)?;
     let failed = |error: Error| fault(step, &error);
     let known = project.get(key).filter(|_| project.is_of(key, stack));
@@ -115,14 +117,14 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
         }
     }
     if !step.object.recipe.is_empty() {
-        let written = secrets::ensure(&api, step, &body).await.map_err(failed)?;
-        project.learn(kind, written);
+        let written = secrets::ensure(&project.api(kind), step, &body).await.map_err(failed)?;
+        project.learn_of(kind, &written);
         return Ok(vec![]);
     }
     // A Service that is first seen by PATCH is deleted and made again by a vCluster's syncer. A Pod can't be changed.
     if step.action == Action::Create && matches!(kind, Kind::Service | Kind::Pod) {
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-        match api.create(&params, &object(&body)?).await {
+        match api.create(&params, &Seen::new(body.clone())).await {
             Ok(written) => project.learn(kind, written),
             // an answer that was lost, or a picture that was old; but not another Stack that was faster
             Err(Error::Api(status)) if status.reason == "AlreadyExists" => is_ours(&api, stack, step).await?,
@@ -138,13 +140,13 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     }
     let mut written = api.patch(name, &params(), &Patch::Apply(&body)).await.map_err(failed)?;
     if step.strip {
-        let exact = exact_service(&body, &written);
+        let exact = exact_service(&body, &written.value);
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         written = api.patch(name, &params, &Patch::Merge(&exact)).await.map_err(failed)?;
     }
-    let came_out = serde_json::to_value(&written).map_err(|error| failed(Error::SerdeError(error)))?;
+    let differently = plan::differences(&step.object.body, &written.value);
     project.learn(kind, written);
-    Ok(plan::differences(&step.object.body, &came_out))
+    Ok(differently)
 }
 
 /// Deletes objects without waiting for that: of the Stack's own only, each only with the uid that the picture has, and data only
@@ -231,21 +233,12 @@ fn body(project: &Project, step: &Step) -> Result<Value, Fault> {
     Ok(body)
 }
 
-fn object(body: &Value) -> Result<DynamicObject, Fault> {
-    serde_json::from_value(body.clone()).map_err(|error| Fault {
-        transient: false,
-        object: body["metadata"]["name"].to_string(),
-        component: Component::Stack,
-        message: error.to_string(),
-    })
-}
-
 /// Sees that what is to be made is nobody else's: not of another Stack that is about to make it, and not in the cluster.
 async fn not_taken(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
     match project.claim(stack, &step.object.key) {
         Claim::Looked => Ok(()),
         Claim::Free => {
-            let looked = is_ours(&project.api(step.object.key.kind), stack, step).await;
+            let looked = is_ours(&project.objects(step.object.key.kind), stack, step).await;
             looked.inspect_err(|_| project.unclaim(&step.object.key))
         }
         Claim::Taken(other) => Err(taken(step, &format!("Stack {other}"))),
@@ -253,7 +246,7 @@ async fn not_taken(project: &Project, stack: &StackName, step: &Step) -> Result<
 }
 
 /// Sees that an object, if it exists, belongs to the Stack.
-async fn is_ours(api: &Api<DynamicObject>, stack: &StackName, step: &Step) -> Result<(), Fault> {
+async fn is_ours(api: &Api<Seen>, stack: &StackName, step: &Step) -> Result<(), Fault> {
     let found = api.get_metadata_opt(&step.object.key.name).await.map_err(|error| fault(step, &error))?;
     let Some(found) = found else { return Ok(()) };
     let label = |name: &str| found.labels().get(name).map(String::as_str);
@@ -278,9 +271,9 @@ fn taken(step: &Step, by: &str) -> Fault {
 }
 
 /// A merge patch that leaves exactly the wanted ports and selector.
-fn exact_service(wanted: &Value, live: &DynamicObject) -> Value {
+fn exact_service(wanted: &Value, live: &Value) -> Value {
     let mut selector = serde_json::Map::new();
-    for key in live.data["spec"]["selector"].as_object().into_iter().flat_map(|map| map.keys()) {
+    for key in live["spec"]["selector"].as_object().into_iter().flat_map(|map| map.keys()) {
         selector.insert(key.clone(), wanted["spec"]["selector"][key.as_str()].clone());
     }
     json!({ "spec": { "ports": wanted["spec"]["ports"], "selector": selector } })

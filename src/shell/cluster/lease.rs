@@ -78,7 +78,7 @@ pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(),
     }
     if challenge(&found).is_some() {
         let answered = api.patch(&name, &merge(), &Patch::Merge(&answer_to(&found))).await;
-        project.learn(Kind::Lease, answered.map_err(|error| describe_own(&error, object()))?);
+        project.learn_of(Kind::Lease, &answered.map_err(|error| describe_own(&error, object()))?);
     }
     project.proven(stack, at);
     Ok(())
@@ -100,7 +100,7 @@ async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result
     };
     let holder = holder(&found.data);
     if holder == me && challenge(&found).is_none() {
-        project.learn(Kind::Lease, found);
+        project.learn_of(Kind::Lease, &found);
         return Ok(Lead::Ours);
     }
     if holder == me || holder.is_empty() {
@@ -231,7 +231,7 @@ async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, 
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     match api.create(&params, &lease).await {
         Ok(created) => {
-            project.learn(Kind::Lease, created);
+            project.learn_of(Kind::Lease, &created);
             Ok(Lead::Ours)
         }
         Err(Error::Api(status)) if status.reason == "AlreadyExists" => {
@@ -254,7 +254,7 @@ async fn take(project: &Project, api: &Api<DynamicObject>, found: &DynamicObject
     });
     match api.patch(&found.name_any(), &merge(), &Patch::Merge(&patch)).await {
         Ok(taken) => {
-            project.learn(Kind::Lease, taken);
+            project.learn_of(Kind::Lease, &taken);
             Ok(Lead::Ours)
         }
         Err(Error::Api(status)) if status.code == 409 => Ok(Lead::Theirs(holder)),

@@ -4,6 +4,7 @@
 //! kept, and of them only what somebody reads.
 
 mod addresses;
+mod seen;
 mod slim;
 mod store;
 mod watches;
@@ -11,6 +12,7 @@ mod beside;
 mod astray;
 
 pub use beside::look_at;
+pub use seen::Seen;
 pub use store::Claim;
 
 use crate::ident::{Kind, ObjectKey, StackName};
@@ -21,6 +23,7 @@ use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
+use serde::Serialize;
 use serde_json::Value;
 use slim::slim;
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +113,11 @@ impl Project {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
     }
 
+    /// The same, where objects are only taken and given as a whole.
+    pub fn objects(&self, kind: Kind) -> Api<Seen> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
+    }
+
     /// Whether every watch has delivered its first list.
     pub fn is_ready(&self) -> bool {
         self.synced.borrow().len() == WATCHED.len() + 1
@@ -193,10 +201,18 @@ impl Project {
     }
 
     /// Takes an object that a write returned: the watch will bring it later, and until then the picture would be old.
-    pub fn learn(&self, kind: Kind, object: DynamicObject) {
+    pub fn learn(&self, kind: Kind, object: Seen) {
         let key = ObjectKey::new(kind, object.name_any());
-        if let Some(object) = slim(kind, object) {
+        if let Some(object) = slim(kind, object.value) {
             self.lock().learn(&key, object);
+        }
+    }
+
+    /// The same, of an object that was taken apart.
+    pub fn learn_of(&self, kind: Kind, object: &impl Serialize) {
+        // an object that was read can be written
+        if let Ok(object) = serde_json::to_value(object) {
+            self.learn(kind, Seen::new(object));
         }
     }
 

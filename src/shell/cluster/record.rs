@@ -9,13 +9,13 @@ use crate::record::{Record, Stored, WISH_ANNOTATION, Wish};
 use crate::report::Note;
 use crate::shell::clock;
 use crate::shell::cluster::failure::describe_own;
-use crate::shell::cluster::project::MANAGER;
 use crate::shell::cluster::project::Project;
+use crate::shell::cluster::project::{MANAGER, Seen};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Error;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, PartialObjectMeta, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
     let found = found.map_err(|error| describe_own(&error, format!("ConfigMap/{name}")))?;
     let Some(map) = found else { return Ok(Ok(Record::default())) };
     let record = read(&map.data);
-    project.learn(Kind::ConfigMap, map);
+    project.learn(Kind::ConfigMap, Seen::new(json!({ "metadata": map.metadata })));
     Ok(record)
 }
 
@@ -92,7 +92,8 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
     }
     let params = PatchParams::apply(MANAGER).force();
     let api = project.api(Kind::ConfigMap);
-    let mut written = api.patch(&name, &params, &Patch::Apply(&body)).await.map_err(described)?;
+    // what was sent is known: only the metadata comes back
+    let mut written = api.patch_metadata(&name, &params, &Patch::Apply(&body)).await.map_err(described)?;
     let wishes = wishes(&written, record);
     let seen = serde_json::to_value(&written.metadata).map_err(Error::SerdeError).map_err(described)?;
     let seen = json!({ "metadata": seen });
@@ -108,24 +109,25 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
             away["metadata"]["managedFields"] = plan::disowned(&seen, &OWN.into());
         }
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        match api.patch(&name, &params, &Patch::Merge(&away)).await {
+        match api.patch_metadata(&name, &params, &Patch::Merge(&away)).await {
             Ok(map) => written = map,
             // something newer has come meanwhile; the id of this wish is in the record
             Err(Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(described(error)),
         }
     }
-    project.learn(Kind::ConfigMap, written);
+    project.learn_of(Kind::ConfigMap, &written);
     Ok(())
 }
 
 /// What is left of the wishes on a record that some of were answered: the others, or nothing at all. What can't be read is not
 /// answered by anybody.
-fn wishes(map: &DynamicObject, record: &Record) -> Option<Option<String>> {
+fn wishes(map: &PartialObjectMeta<DynamicObject>, record: &Record) -> Option<Value> {
     let text = map.metadata.annotations.as_ref()?.get(WISH_ANNOTATION)?;
-    let Ok(all) = Wish::decode(text) else { return Some(None) };
+    let Ok(all) = Wish::decode(text) else { return Some(Value::Null) };
     let waiting: Vec<_> = all.iter().filter(|wish| !record.has_answered(wish)).cloned().collect();
-    (waiting.len() < all.len()).then(|| (!waiting.is_empty()).then(|| Wish::encode(&waiting)))
+    let left = || if waiting.is_empty() { Value::Null } else { Wish::encode(&waiting).into() };
+    (waiting.len() < all.len()).then(left)
 }
 
 /// Tells the project by a Kubernetes Event about the Stack's record. Whoever may not write Events is not heard; nothing depends

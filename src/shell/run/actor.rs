@@ -259,10 +259,10 @@ impl Running {
         match (self.setting.older)(begun.as_str()) {
             Ok(Some(commit)) => self.step(driver, Event::Commit(commit)),
             Ok(None) => {
-                tracing::warn!(stack = %self.stack, revision = %begun, "the commit that was being deployed is gone")
+                tracing::warn!(stack = %self.stack, revision = %begun, "the commit that was being deployed is gone");
             }
             Err(error) => {
-                tracing::warn!(stack = %self.stack, revision = %begun, %error, "failed to go on with a deployment")
+                tracing::warn!(stack = %self.stack, revision = %begun, %error, "failed to go on with a deployment");
             }
         }
     }
@@ -340,7 +340,7 @@ impl Running {
         let last_before = driver.machine.record.history.last().map(|deployment| deployment.ended);
         tracing::trace!(stack = %self.stack, ?event, "event");
         if driver.rests() {
-            driver.clock = Steady::new();
+            driver.clock = Steady::start();
         }
         let effects = driver.machine.step(event, &live, driver.clock.now());
         driver.project.take_beside(&self.stack, driver.machine.takes());

@@ -32,7 +32,7 @@ impl Project {
             match answer {
                 Ok(Some(object)) if is_made_for(stack, &object) => {
                     tracing::info!(%stack, %key, "its labels were taken away");
-                    if let Some(object) = slim(key.kind, object) {
+                    if let Some(object) = serde_json::to_value(object).ok().and_then(|object| slim(key.kind, object)) {
                         self.lock().found(stack, &key, object);
                     }
                 }

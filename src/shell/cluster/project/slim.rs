@@ -2,8 +2,6 @@
 
 use crate::ident::Kind;
 use crate::plan::{self, Live};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::DynamicObject;
 use serde_json::{Map, Value};
 
 /// Kinds of which it is told what others have added.
@@ -22,32 +20,27 @@ const ADDED_TO: [Kind; 9] = [
 const SET_BY_HAND: [Kind; 2] = [Kind::Secret, Kind::ConfigMap];
 /// Annotations that repeat the object.
 const COPIES: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
+/// What is kept of how somebody manages an object.
+const MANAGED: [&str; 2] = ["manager", "fieldsV1"];
 /// What is kept of a pod's spec: where it runs, and what of.
 const POD_SPEC: [&str; 3] = ["nodeName", "containers", "initContainers"];
 /// … and of a container.
 const CONTAINER: [&str; 3] = ["name", "image", "resources"];
 
 /// The parts of an object that are kept; nothing if it can't be read.
-pub(super) fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
-    let metadata = &mut object.metadata;
-    let managed = metadata.managed_fields.take().unwrap_or_default();
+pub(super) fn slim(kind: Kind, mut value: Value) -> Option<Value> {
+    let metadata = value.get_mut("metadata")?.as_object_mut()?;
+    let managed = metadata.remove("managedFields");
     if SET_BY_HAND.contains(&kind) || ADDED_TO.contains(&kind) {
-        let of_others = managed.into_iter().filter(|entry| {
-            plan::is_of_others(entry.manager.as_deref().unwrap_or_default(), entry.subresource.as_deref())
-        });
-        let what = |entry: ManagedFieldsEntry| ManagedFieldsEntry {
-            manager: entry.manager,
-            time: entry.time.filter(|_| SET_BY_HAND.contains(&kind)),
-            fields_v1: entry.fields_v1,
-            ..ManagedFieldsEntry::default()
-        };
-        metadata.managed_fields = Some(of_others.map(what).collect()).filter(|left: &Vec<_>| !left.is_empty());
+        let of_others = others(managed, SET_BY_HAND.contains(&kind));
+        if !of_others.is_empty() {
+            metadata.insert("managedFields".into(), of_others.into());
+        }
     }
-    metadata.self_link = None;
-    if let Some(annotations) = &mut metadata.annotations {
+    metadata.remove("selfLink");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.retain(|name, _| !COPIES.contains(&name.as_str()));
     }
-    let mut value = serde_json::to_value(object).ok()?;
     // the items of a list carry no type of their own
     value["apiVersion"] = kind.api_version().into();
     value["kind"] = kind.to_string().into();
@@ -76,6 +69,20 @@ pub(super) fn slim(kind: Kind, mut object: DynamicObject) -> Option<Value> {
     Some(value)
 }
 
+/// The fields that others manage, who, and if so said since when.
+fn others(managed: Option<Value>, dated: bool) -> Vec<Value> {
+    let Some(Value::Array(managed)) = managed else { return vec![] };
+    let of_others = |entry: &Value| {
+        let text = |field: &str| entry[field].as_str();
+        plan::is_of_others(text("manager").unwrap_or_default(), text("subresource"))
+    };
+    let mut left: Vec<_> = managed.into_iter().filter(of_others).collect();
+    for entry in left.iter_mut().filter_map(Value::as_object_mut) {
+        entry.retain(|field, _| MANAGED.contains(&field.as_str()) || dated && field == "time");
+    }
+    left
+}
+
 /// Pods and Jobs can't be changed, so they are compared with nothing.
 fn pod_spec(spec: &mut Map<String, Value>) {
     spec.retain(|field, _| POD_SPEC.contains(&field.as_str()));
@@ -94,7 +101,7 @@ mod tests {
     use serde_json::json;
 
     fn slimmed(kind: Kind, object: Value) -> Value {
-        slim(kind, serde_json::from_value(object).unwrap()).unwrap()
+        slim(kind, object).unwrap()
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use super::slim::slim;
 use super::store::Item;
-use super::{BLIND, Broken, EVENTS, Project, WATCHED};
+use super::{BLIND, Broken, EVENTS, Project, Seen, WATCHED, resource};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::MANAGED_BY;
 use crate::shell::cluster::failure::root;
 use crate::shell::cluster::watch::{Lasting, QUIET, is_cut_off, lasting};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1;
+use kube::api::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,14 +40,14 @@ impl Project {
             self.served(kind).await;
         }
         let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-        let mut stream = lasting(self.api(kind), watcher::Config::default().labels(&selector));
+        let mut stream = self.look_on(kind, watcher::Config::default().labels(&selector));
         let mut listed = BTreeMap::new();
         while let Some(event) = self.next(kind.plural(), &mut stream).await {
             match event {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
                     let key = ObjectKey::new(kind, object.name_any());
-                    listed.extend(slim(kind, object).map(|object| (key, Item::text(kind, &object))));
+                    listed.extend(slim(kind, object.value).map(|object| (key, Item::text(kind, &object))));
                 }
                 Event::InitDone => {
                     self.lock().replace(kind, std::mem::take(&mut listed));
@@ -53,12 +55,23 @@ impl Project {
                 }
                 Event::Apply(object) => {
                     let key = ObjectKey::new(kind, object.name_any());
-                    if let Some(object) = slim(kind, object) {
+                    if let Some(object) = slim(kind, object.value) {
                         self.lock().seen(&key, object);
                     }
                 }
                 Event::Delete(object) => self.lock().remove(&ObjectKey::new(kind, object.name_any())),
             }
+        }
+    }
+
+    /// The events of a watch. Of ConfigMaps, which hold all records, only the metadata is kept, so nothing else is sent.
+    fn look_on(&self, kind: Kind, config: watcher::Config) -> Lasting<Seen> {
+        if kind == Kind::ConfigMap {
+            let parts: Api<PartialObjectMeta<DynamicObject>> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind));
+            lasting(parts, config).map(|event| event.map(whole)).boxed()
+        } else {
+            lasting(self.objects(kind), config)
         }
     }
 
@@ -172,6 +185,18 @@ impl Project {
             // who waits for the first lists wants to know why
             self.synced.send_modify(|_| {});
         }
+    }
+}
+
+/// An event about metadata as one about the object.
+fn whole(event: Event<PartialObjectMeta<DynamicObject>>) -> Event<Seen> {
+    let object = |part: &PartialObjectMeta<DynamicObject>| Seen::new(json!({ "metadata": part.metadata }));
+    match event {
+        Event::Apply(part) => Event::Apply(object(&part)),
+        Event::Delete(part) => Event::Delete(object(&part)),
+        Event::Init => Event::Init,
+        Event::InitApply(part) => Event::InitApply(object(&part)),
+        Event::InitDone => Event::InitDone,
     }
 }
 

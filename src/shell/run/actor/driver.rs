@@ -83,7 +83,7 @@ impl Driver {
             queue,
             request: None,
             unread,
-            clock: Steady::new(),
+            clock: Steady::start(),
             taken: None,
             turn: None,
             dozes: false,
