@@ -43,9 +43,26 @@ pub struct Record {
     /// A person has suspended the Stack: nothing is changed or deleted until it is resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspended>,
+    /// The newest commit, where nothing of it can be begun: whoever is not the daemon sees it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<Unusable>,
     /// The last wishes that were acted on or refused, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answered: Vec<Answered>,
+}
+
+/// A commit of which nothing can be begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unusable {
+    /// The commit.
+    pub revision: Revision,
+    /// What is wrong with it; `None` if it has no Stack for this place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// What it waits for, in words; then it goes on by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
 }
 
 /// A wish that was acted on or refused. None is ever acted on twice.

@@ -5,7 +5,7 @@ use crate::machine::{Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
 use crate::plan::read::{Condition, Container, Workload};
 use crate::plan::{self, Live, Owned, Until};
-use crate::record::{Ending, Outcome, Record};
+use crate::record::{Ending, Record, Unusable};
 use crate::report::{
     AddedView, AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone,
     TroubleView, View, Why,
@@ -46,17 +46,11 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
         Ending::Open | Ending::Healthy => None,
     });
     for until in machine.blockers() {
-        match until {
-            Until::Set(of) => view.lacking.push(LackingView { secret: of.secret.clone(), key: of.key.clone() }),
-            Until::There(key) => view.waits_for.push(format!("{key} is there again")),
-            Until::Gone(key) => view.waits_for.push(format!("{key}, which is being deleted, is gone")),
-            Until::Resumed(key) => view.waits_for.push(format!(
-                "{key} is resumed (kubectl rollout resume {}/{})",
-                key.kind.to_string().to_lowercase(),
-                key.name
-            )),
+        if let Until::Set(of) = until {
+            view.lacking.push(LackingView { secret: of.secret.clone(), key: of.key.clone() });
         }
     }
+    view.waits_for = machine.blockers().iter().filter_map(Until::words).collect();
     if matches!(machine.cause(), Some(Cause::LimitExceeded { .. })) && matches!(machine.state, State::Resting(_)) {
         view.waits_for.extend(limit(machine.tried_again_at(), live));
     }
@@ -93,15 +87,13 @@ pub fn recorded(
     at: Timestamp,
 ) -> View {
     let record = &machine.record;
-    let settled_at = record.settled.as_ref().map(|release| release.at);
-    let rejected = record.history.last().filter(|last| last.outcome == Outcome::Rejected);
-    let rejected = rejected.filter(|last| settled_at.is_none_or(|at| last.ended > at));
     let mut view = compose(machine, namespace, live, at);
     view.lost = looking.lost.iter().map(ToString::to_string).collect();
     let unwell = !troubles.is_empty();
     view.troubles = troubles.iter().map(trouble).collect();
     let drift = looking.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
+    let unusable = record.unusable.as_ref();
     let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
         (Some(_), ..) => (StackState::Suspended(Why::Asked), None),
         (None, Some(attempt), _) if attempt.failed.is_some() => (StackState::RollingBack, Some(&attempt.revision)),
@@ -109,10 +101,13 @@ pub fn recorded(
         (None, None, Some(held)) if !held.restored && held.ending == Ending::Open => {
             (StackState::RollingBack, Some(&held.revision))
         }
+        (None, None, _) if !looking.lost.is_empty() => (StackState::DataLost, unusable.map(|of| &of.revision)),
+        (None, None, _) if let Some(Unusable { revision, cause: None, .. }) = unusable => {
+            (StackState::Suspended(Why::NoFile), Some(revision))
+        }
+        (None, None, _) if let Some(Unusable { revision, .. }) = unusable => (StackState::Invalid, Some(revision)),
         (None, None, Some(held)) => (StackState::Held(ended(record)), Some(&held.revision)),
-        (None, None, None) if rejected.is_some() => (StackState::Invalid, rejected.map(|last| &last.revision)),
         (None, None, None) if record.settled.is_none() => (StackState::Fresh, None),
-        (None, None, None) if !looking.lost.is_empty() => (StackState::DataLost, None),
         (None, None, None) if unwell => (StackState::Degraded, None),
         (None, None, None) => (StackState::Settled, None),
     };
@@ -124,9 +119,13 @@ pub fn recorded(
             explain(&mut view, asked.or(record.held.as_ref().map(|held| &held.cause)));
         }
         StackState::Invalid => {
-            let cause = rejected.and_then(|last| last.cause.as_ref());
+            let cause = unusable.and_then(|of| of.cause.as_ref());
             explain(&mut view, cause);
             view.lacking = lacking(cause, live);
+            view.waits_for = unusable.map(|of| of.waits_for.clone()).unwrap_or_default();
+            if matches!(cause, Some(Cause::LimitExceeded { .. })) {
+                view.waits_for.extend(limit(None, live));
+            }
         }
         _ => {}
     }
@@ -350,7 +349,7 @@ mod tests {
     use crate::ident::{Revision, StackName};
     use crate::manifest::Context;
     use crate::platform::Platform;
-    use crate::record::{Attempt, Deployment, Held, Release, Suspended};
+    use crate::record::{Attempt, Held, Release, Suspended};
     use serde_json::json;
 
     const FILE: &str = "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {name: todo}\napps:\n  web: {image: \"r/web:1\", ports: {http: 80}}\n\
@@ -410,6 +409,12 @@ mod tests {
         let cause = Cause::Unavailable { message: "still down".into() };
         assert_eq!(state(Ending::Unhealthy { cause: cause.clone() }, true), StackState::Held(Ended::Unhealthy));
         assert_eq!(state(Ending::Refused { cause }, false), StackState::Held(Ended::Refused));
+        let unusable = |cause| Some(Unusable { revision: Revision::new("9d03e7b"), cause, waits_for: vec![] });
+        let nowhere = seen(Record { unusable: unusable(None), ..settled() }, &there);
+        assert_eq!(
+            (nowhere.state, nowhere.desired_revision),
+            (StackState::Suspended(Why::NoFile), Some(Revision::new("9d03e7b")))
+        );
         let suspended = Some(Suspended { by: "eve".into(), at: Timestamp::UNIX_EPOCH, reason: String::new() });
         assert_eq!(seen(Record { suspended, ..settled() }, &nothing).state, StackState::Suspended(Why::Asked));
     }
@@ -421,13 +426,8 @@ mod tests {
             secret: "mail".into(),
             keys: vec!["user".into(), "key".into()],
         };
-        let ended: Timestamp = "1970-01-01T00:05:00Z".parse().unwrap_or_default();
-        let last = json!({
-            "revision": "9d03e7b", "started": ended, "ended": ended, "outcome": "rejected", "cause": cause, "backTo": null,
-            "description": "",
-        });
-        let last: Vec<Deployment> = serde_json::from_value(last).into_iter().collect();
-        let record = || Record { history: last.clone(), ..settled() };
+        let unusable = Unusable { revision: Revision::new("9d03e7b"), cause: Some(cause), waits_for: vec![] };
+        let record = || Record { unusable: Some(unusable.clone()), ..settled() };
         let view = seen(record(), &Live::default());
         assert_eq!((view.state, view.lacking.len()), (StackState::Invalid, 2));
         assert_eq!(view.desired_revision, Some(Revision::new("9d03e7b")));

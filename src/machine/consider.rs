@@ -6,7 +6,7 @@ use super::{Commit, Content, State, Turn, Verdict};
 use crate::ident::Revision;
 use crate::manifest::{CACHE_LABEL, DATABASE_LABEL, Manifest};
 use crate::plan::{self, Plan, Until};
-use crate::record::{Deployment, Ending, Held, Outcome, Record, Release};
+use crate::record::{Deployment, Ending, Held, Outcome, Record, Release, Unusable};
 use crate::report::{self, News};
 use crate::rollout::Cause;
 use crate::spec::{self, Document};
@@ -78,6 +78,7 @@ impl Turn<'_> {
 
     fn consider(&mut self) -> bool {
         let Some(commit) = self.machine.head.clone() else { return false };
+        self.machine.record.unusable = None;
         self.machine.considered = Some(identity(&commit));
         self.machine.blockers.clear();
         self.machine.head_content.clear();
@@ -156,6 +157,7 @@ impl Turn<'_> {
     /// The commit can't be deployed. What is under way goes on; half a deployment that a restart has left goes back.
     fn is_unusable(&mut self, revision: &Revision, verdict: Verdict) -> bool {
         self.machine.verdict = verdict.clone();
+        self.note_unusable(revision);
         let cause = match verdict {
             Verdict::Withdrawn(why) => {
                 self.tell(News::Withdrawn { revision: revision.clone(), why: why.clone() });
@@ -187,6 +189,17 @@ impl Turn<'_> {
         true
     }
 
+    /// Writes down for others what is wrong with the newest commit.
+    pub(super) fn note_unusable(&mut self, revision: &Revision) {
+        let cause = match &self.machine.verdict {
+            Verdict::Usable => return,
+            Verdict::Withdrawn(_) => None,
+            Verdict::Mistake(cause) => Some((**cause).clone()),
+        };
+        let waits_for = self.machine.blockers.iter().filter_map(Until::words).collect();
+        self.machine.record.unusable = Some(Unusable { revision: revision.clone(), cause, waits_for });
+    }
+
     /// Writes a mistake down and tells it; the same one is told once, also after a restart.
     fn tell_mistake(&mut self, revision: &Revision, cause: &Cause) {
         let known = self
@@ -204,7 +217,7 @@ impl Turn<'_> {
     }
 
     /// Keeps the record, unless something is under way: a request in flight must find the record that it knows.
-    fn save_at_rest(&mut self) {
+    pub(super) fn save_at_rest(&mut self) {
         if matches!(self.machine.state, State::Resting(_)) && self.machine.record.attempt.is_none() {
             self.save_aside();
         }
@@ -244,9 +257,8 @@ impl Turn<'_> {
         }
         let plan = plan::compare(&usable.manifest, self.live, &self.machine.record.inventory);
         if let Some((cause, blockers)) = self.objection(&plan) {
-            let moved = self.is_unusable(&commit.revision, mistake(cause));
             self.machine.blockers = blockers;
-            return moved;
+            return self.is_unusable(&commit.revision, mistake(cause));
         }
         self.machine.verdict = Verdict::Usable;
         self.supersede(commit);

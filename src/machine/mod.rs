@@ -495,6 +495,9 @@ impl Turn<'_> {
     /// Comes to rest and looks for what changed meanwhile.
     fn rest_again(&mut self) {
         self.machine.state = State::Resting(self.machine.resting());
+        if self.machine.record.unusable != self.machine.saved.unusable {
+            self.save_at_rest();
+        }
         self.note_limit();
         self.look_around();
     }

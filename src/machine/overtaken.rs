@@ -68,6 +68,9 @@ impl Turn<'_> {
         if self.machine.head_content == content {
             self.machine.verdict = mistake(cause);
             self.machine.blockers = self.absent();
+            if let Some(head) = self.machine.head.as_ref().map(|head| head.revision.clone()) {
+                self.note_unusable(&head);
+            }
         }
         self.save_aside();
         self.rest_again();

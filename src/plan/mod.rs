@@ -105,6 +105,19 @@ pub enum Until {
 }
 
 impl Until {
+    /// What is waited for, in words; `None` for a key, which is told with the command that sets it.
+    pub fn words(&self) -> Option<String> {
+        match self {
+            Until::Set(_) => None,
+            Until::There(key) => Some(format!("{key} is there again")),
+            Until::Gone(key) => Some(format!("{key}, which is being deleted, is gone")),
+            Until::Resumed(key) => {
+                let kind = key.kind.to_string().to_lowercase();
+                Some(format!("{key} is resumed (kubectl rollout resume {kind}/{})", key.name))
+            }
+        }
+    }
+
     /// Whether it is so now.
     pub fn is_met(&self, live: &Live) -> bool {
         match self {
