@@ -70,3 +70,49 @@ fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
     let replicas = || world.kubectl(&["get", "deployment", "one-job", "-o", "jsonpath={.spec.replicas}"]);
     assert!(until(30, || replicas() == "1"), "{}", world.log());
 }
+
+#[test]
+fn wishes_that_wait_for_a_daemon_are_all_heard_and_nothing_comes_back() {
+    let mut world = World::new("queue");
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    world.start();
+    world.settled("one", &first);
+    world.kill();
+    // nobody is there: the wishes wait, one behind the other, and nobody calls them done
+    for wish in [&["suspend", "one", "--reason", "audit"][..], &["retry", "one"]] {
+        let asked = world.bare_hks(wish);
+        assert_eq!(asked.status.code(), Some(4), "{}", String::from_utf8_lossy(&asked.stderr));
+    }
+    let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
+    world.start();
+    world.wait("one", "suspended", 60, |view| {
+        view["state"] == "suspended" && view["desiredRevision"] == second.as_str()
+    });
+    let waiting = "go-template={{index .metadata.annotations \"hks.hexabase.ai/wish\"}}";
+    let none = || world.kubectl(&["get", "configmap", "hks-one", "-o", waiting]) == "<no value>";
+    assert!(until(30, none), "{}", world.log());
+    assert_eq!(world.view("one")["appliedRevision"], first.as_str());
+    world.hks_works(&["resume", "one"]);
+    world.settled("one", &second);
+
+    // a destroy that waits counts for the commit that the daemon finds
+    world.kill();
+    assert_eq!(world.bare_hks(&["destroy", "one", "--yes"]).status.code(), Some(4));
+    world.start();
+    world.wait("one", "destroyed", 90, |view| view["state"] == "held" && view["apps"].as_array().unwrap().is_empty());
+    assert!(until(60, || world.objects().is_empty()), "{:?}", world.objects());
+    world.kill();
+    world.start();
+    world.wait("one", "still destroyed", 60, |view| view["state"] == "held");
+    assert!(world.objects().is_empty(), "{:?}", world.objects());
+    let history = world.view("one")["history"].as_array().unwrap().len();
+    let third = world.push_stack(&worker("one", "1", "sleep 3603", ""));
+    world.settled("one", &third);
+    assert_eq!(world.view("one")["history"].as_array().unwrap().len(), history + 1);
+
+    // the way back is the release that worked before, also the second time
+    world.hks_works(&["rollback", "one", "--yes"]);
+    world.wait("one", "back", 90, |view| view["state"] == "held" && view["appliedRevision"] == second.as_str());
+    world.hks_works(&["rollback", "one", "--yes"]);
+    world.wait("one", "further back", 90, |view| view["state"] == "held" && view["appliedRevision"] == first.as_str());
+}

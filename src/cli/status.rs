@@ -95,7 +95,11 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
     let sources = published::all(&project.client, namespace).await?;
     if let Some(name) = name {
         let stack = cluster::stack(name, &project.client, namespace).await?;
-        let mut seen = see(project, &stack, &sources).await?;
+        let mut seen = match see(project, &stack, &sources).await {
+            // what is known of it is told like all else
+            Err(failure) if failure.kind == FailureKind::Final => unreadable(project, &stack, &failure),
+            seen => seen?,
+        };
         seen.view.measure(&inspect::usage(project, &stack).await);
         return Ok(if out.json { serde_json::to_string_pretty(&seen.json())? } else { one(&seen, out, clock::now()) });
     }
