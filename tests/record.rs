@@ -11,7 +11,7 @@ use hks::rollout::Cause;
 use hks::spec::{self, Document, Files, Selection};
 use jiff::Timestamp;
 use pure::context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -179,4 +179,34 @@ fn no_record_outgrows_its_object() {
     let size = stored.json.len() + stored.release.unwrap().bytes().len();
     assert!(size < 1_000_000, "{size}");
     assert_eq!(again(&record).history.len(), 20);
+}
+
+/// Where a rollback goes that does not say where: to what worked before what runs, also the second time.
+#[test]
+fn one_goes_back_to_what_worked_before() {
+    let at = |second: i64| jiff::Timestamp::from_second(second).unwrap();
+    let ended = |revision: &str, second: i64, back_to: Option<&str>| {
+        let (outcome, cause) = match back_to {
+            None => (Outcome::Succeeded, None),
+            Some(_) => (Outcome::RolledBack, Some(Cause::Requested { by: "eve".into() })),
+        };
+        let deployment =
+            Deployment::new(Revision::new(revision), (at(second), at(second)), outcome, cause, String::new());
+        Deployment { back_to: back_to.map(Revision::new), ..deployment }
+    };
+    let before = |history: Vec<Deployment>, settled: &str| {
+        let last = history.last().map(|last| last.ended).unwrap();
+        let release = json!({ "revision": settled, "source": "", "at": last });
+        let record = Record { history, settled: serde_json::from_value(release).unwrap(), ..Record::default() };
+        record.before().map(ToString::to_string)
+    };
+    let three = || vec![ended("a", 1, None), ended("b", 2, None), ended("c", 3, None)];
+    assert_eq!(before(three(), "c").as_deref(), Some("b"));
+    // only the revision has moved since
+    assert_eq!(before(three(), "d").as_deref(), Some("b"));
+    let once = || [three(), vec![ended("c", 4, Some("b"))]].concat();
+    assert_eq!(before(once(), "b").as_deref(), Some("a"), "and not forward to c");
+    let twice = || [once(), vec![ended("c", 5, Some("a"))]].concat();
+    assert_eq!(before(twice(), "a"), None);
+    assert_eq!(before(vec![ended("a", 1, None), ended("a", 2, None)], "a"), None, "the same once more is no way back");
 }

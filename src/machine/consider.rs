@@ -392,10 +392,12 @@ impl Turn<'_> {
         self.enter(Toward::Forward, Target { manifest, revision, origin, content, document, plan, started });
     }
 
-    /// What belongs to the settled release and is not to be seen at the moment: once it is, a refusal may be over.
-    pub(super) fn absent(&self) -> Vec<Until> {
-        let settled = self.machine.record.inventory.iter().filter(|owned| owned.settled);
-        let absent = settled.map(|owned| &owned.key).filter(|key| self.live.get(key).is_none());
+    /// The refused object, where it belongs to the settled release and is not to be seen at the moment, since somebody has put
+    /// another label on it: once it is, the refusal is over.
+    pub(super) fn absent(&self, refused: &Cause) -> Vec<Until> {
+        let Cause::Rejected { object, .. } = refused else { return vec![] };
+        let settled = self.machine.record.inventory.iter().filter(|owned| owned.settled).map(|owned| &owned.key);
+        let absent = settled.filter(|key| self.live.get(key).is_none() && key.to_string() == *object);
         absent.cloned().map(Until::There).collect()
     }
 

@@ -329,6 +329,12 @@ impl Machine {
         attempt.wish.as_ref().filter(|_| rests)
     }
 
+    /// Whether a wish waits for the reply to a request: the next one has to wait behind it.
+    pub fn is_asked(&self) -> bool {
+        let busy = matches!(&self.state, State::Passing(pass) if pass.in_flight);
+        busy && self.asked.is_some()
+    }
+
     /// The commit whose deployment a restart has interrupted, if there is one: it has to come again as [`Event::Commit`], before
     /// a newer one does. What is wrong with that is no reason to put anything back.
     pub fn interrupted(&self) -> Option<&Revision> {

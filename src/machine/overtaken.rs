@@ -66,8 +66,8 @@ impl Turn<'_> {
         }
         // what was written down for a wait is not touched either; a newer commit may have its own mistake
         if self.machine.head_content == content {
+            self.machine.blockers = self.absent(&cause);
             self.machine.verdict = mistake(cause);
-            self.machine.blockers = self.absent();
             if let Some(head) = self.machine.head.as_ref().map(|head| head.revision.clone()) {
                 self.note_unusable(&head);
             }

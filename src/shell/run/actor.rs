@@ -300,6 +300,9 @@ impl Running {
     /// What a person asked for by annotating the record. A wish that was answered stays there only until the record is
     /// kept again.
     fn wished(&self, project: &Project, driver: &mut Driver) -> Option<Event> {
+        if driver.machine.is_asked() {
+            return None;
+        }
         let map = project.get(&ObjectKey::new(Kind::ConfigMap, record::name(&self.stack)));
         let text = map.as_ref().and_then(|map| map["metadata"]["annotations"][WISH_ANNOTATION].as_str());
         let text = text.unwrap_or_default();

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 /// A Stack that can't be seen for so long tells its commit.
 const SILENCE: Duration = Duration::from_secs(20);
+
 impl Running {
     /// Waits for a connection whose watches are in, taking commits meanwhile.
     pub(super) async fn connected(&mut self) -> Option<Arc<Project>> {
