@@ -33,7 +33,8 @@ refuse() {
 missing_packages() {
   local entry
   for entry in "${PACKAGES[@]}"; do
-    command -v "${entry%%:*}" >/dev/null || echo "${entry#*:}"
+    # a program, or a library, which nothing runs by itself
+    command -v "${entry%%:*}" >/dev/null || [[ -e "${entry%%:*}" ]] || echo "${entry#*:}"
   done | sort -u
 }
 
