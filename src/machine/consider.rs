@@ -56,7 +56,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        matches!(&self.machine.state, State::Passing(pass) if pass.in_flight)
+        self.machine.is_busy()
     }
 
     /// A person wants everything gone, and it is going.

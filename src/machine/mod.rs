@@ -322,26 +322,8 @@ impl Machine {
         self.insistence.left_alone()
     }
 
-    /// A wish that was begun with before a restart or a suspension, if there is one: it has to come again as [`Event::Wish`].
-    pub fn unfinished_wish(&self) -> Option<&Wish> {
-        let attempt = self.record.attempt.as_ref().filter(|attempt| attempt.failed.is_none())?;
-        let rests = matches!(self.state, State::Resting(_)) && self.record.suspended.is_none();
-        attempt.wish.as_ref().filter(|_| rests)
-    }
-
-    /// Whether a wish waits for the reply to a request: the next one has to wait behind it.
-    pub fn is_asked(&self) -> bool {
-        let busy = matches!(&self.state, State::Passing(pass) if pass.in_flight);
-        busy && self.asked.is_some()
-    }
-
-    /// The commit whose deployment a restart has interrupted, if there is one: it has to come again as [`Event::Commit`], before
-    /// a newer one does. What is wrong with that is no reason to put anything back.
-    pub fn interrupted(&self) -> Option<&Revision> {
-        let attempt =
-            self.record.attempt.as_ref().filter(|attempt| attempt.failed.is_none() && attempt.wish.is_none())?;
-        let rests = matches!(self.state, State::Resting(_)) && self.record.suspended.is_none();
-        (rests && self.considered.is_none()).then_some(&attempt.revision)
+    fn is_busy(&self) -> bool {
+        matches!(&self.state, State::Passing(pass) if pass.in_flight)
     }
 
     /// When the machine next wants [`Event::Due`].

@@ -2,13 +2,39 @@
 
 use super::consider::{Usable, identity};
 use super::pass::{Origin, Target, Toward};
-use super::{Commit, Content, State, Turn, Verdict};
+use super::{Commit, Content, Machine, State, Turn, Verdict};
+use crate::ident::Revision;
 use crate::manifest::{Manifest, Stage};
 use crate::plan;
-use crate::record::{Ending, Suspended, Want, Wish};
+use crate::record::{Attempt, Ending, Suspended, Want, Wish};
 use crate::report::News;
 use crate::rollout::Cause;
 use std::sync::Arc;
+
+impl Machine {
+    /// A wish that was begun with before a restart or a suspension, if there is one: it has to come again as [`super::Event::Wish`].
+    pub fn unfinished_wish(&self) -> Option<&Wish> {
+        self.begun()?.wish.as_ref()
+    }
+
+    /// What was begun with before a restart or a suspension, and has not failed.
+    fn begun(&self) -> Option<&Attempt> {
+        let rests = matches!(self.state, State::Resting(_)) && self.record.suspended.is_none();
+        self.record.attempt.as_ref().filter(|attempt| rests && attempt.failed.is_none())
+    }
+
+    /// Whether a wish waits for the reply to a request: the next one has to wait behind it.
+    pub fn is_asked(&self) -> bool {
+        self.is_busy() && self.asked.is_some()
+    }
+
+    /// The commit whose deployment a restart has interrupted, if there is one: it has to come again as [`super::Event::Commit`], before
+    /// a newer one does. What is wrong with that is no reason to put anything back.
+    pub fn interrupted(&self) -> Option<&Revision> {
+        let attempt = self.begun().filter(|attempt| attempt.wish.is_none() && self.considered.is_none())?;
+        Some(&attempt.revision)
+    }
+}
 
 impl Turn<'_> {
     /// Carries a wish out. Returns whether the pass under way was given up for it.
@@ -193,7 +219,7 @@ impl Turn<'_> {
         self.machine.record.answer(wish, self.now, None);
         let revision = self.machine.head.as_ref().map(|head| head.revision.clone());
         let settled = self.machine.record.settled.as_ref().map(|release| release.revision.clone());
-        let revision = revision.or(settled).unwrap_or_else(|| crate::ident::Revision::new("none"));
+        let revision = revision.or(settled).unwrap_or_else(|| Revision::new("none"));
         self.machine.record.suspended = None;
         self.leave_the_way_back(&revision);
         let manifest = Arc::new(Manifest::empty(self.machine.stack.clone(), revision.clone()));

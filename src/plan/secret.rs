@@ -3,6 +3,7 @@
 use super::added::is_of_others;
 use super::compare::Difference;
 use super::live::Live;
+use super::read;
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{Manifest, Object, SECRET_SET_ANNOTATION};
 use jiff::Timestamp;
@@ -44,7 +45,7 @@ fn is_of_another(entry: &Value) -> bool {
 
 /// When a key of a Secret of the Stack was last set: by `hks secret set`, or by somebody with other tools.
 pub fn set_at(secret: &Value) -> Option<Timestamp> {
-    let by_hks = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str();
+    let by_hks = read::annotation(secret, SECRET_SET_ANNOTATION);
     let with_values = of_others(secret).filter(|entry| keys_of(&entry["fieldsV1"]).next().is_some());
     let times = with_values.filter_map(|entry| entry["time"].as_str()).chain(by_hks);
     times.filter_map(|time| time.parse().ok()).max()
@@ -84,14 +85,14 @@ fn taken_by(body: &Value) -> impl Iterator<Item = &str> {
 
 /// When somebody last set a key of the Secrets that the containers take values from, as their pods should know it.
 pub(super) fn known_to(body: &Value, current: Option<&Value>, live: &Live, manifest: &Manifest) -> Option<String> {
-    let made = current.and_then(|current| current["metadata"]["creationTimestamp"].as_str()?.parse::<Timestamp>().ok());
+    let made = current.and_then(read::created);
     // pods that came later than that have the value
     let later = |at: Timestamp| made.is_some_and(|made| at > made).then(|| at.to_string());
     let set = taken_by(body).filter_map(|name| {
         let key = ObjectKey::new(Kind::Secret, name);
         // of others' Secrets hks knows the time only
         let Some(secret) = live.get(&key) else { return later((*live.taken.get(name)?)?) };
-        let by_hks = secret["metadata"]["annotations"][SECRET_SET_ANNOTATION].as_str().map(str::to_owned);
+        let by_hks = read::annotation(secret, SECRET_SET_ANNOTATION).map(str::to_owned);
         // what hks makes it takes in hand first, and says so by the annotation
         let made = manifest.get(&key).is_some_and(|object| !object.recipe.is_empty());
         by_hks.max(if made { None } else { set_at(secret).and_then(later) })

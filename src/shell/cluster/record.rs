@@ -18,6 +18,7 @@ use kube::Error;
 use kube::api::{DynamicObject, PartialObjectMeta, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Key of the record in the ConfigMap.
 pub const KEY: &str = "record.json";
@@ -60,10 +61,14 @@ pub fn read(map: &Value) -> Result<Record, String> {
     Record::decode(text, release.as_deref())
 }
 
-/// When the record of a Stack was kept, as last seen; records of before do not say.
-pub fn kept_at(project: &Project, stack: &StackName) -> Option<String> {
-    let map = project.get(&ObjectKey::new(Kind::ConfigMap, name(stack)))?;
-    map["metadata"]["annotations"][KEPT_ANNOTATION].as_str().map(str::to_owned)
+/// The ConfigMap with the record of a Stack, as last seen: without what is in it.
+pub fn seen(project: &Project, stack: &StackName) -> Option<Arc<Value>> {
+    project.get(&ObjectKey::new(Kind::ConfigMap, name(stack)))
+}
+
+/// When a record was kept; records of before do not say.
+pub fn kept_at(map: &Value) -> Option<&str> {
+    plan::read::annotation(map, KEPT_ANNOTATION)
 }
 
 /// Whether somebody else than hks has written in a record.
@@ -133,7 +138,7 @@ fn wishes(map: &PartialObjectMeta<DynamicObject>, record: &Record) -> Option<Val
 /// Tells the project by a Kubernetes Event about the Stack's record. Whoever may not write Events is not heard; nothing depends
 /// on it.
 pub async fn announce(project: &Project, stack: &StackName, note: &Note) {
-    let map = project.get(&ObjectKey::new(Kind::ConfigMap, name(stack)));
+    let map = seen(project, stack);
     let reference = ObjectReference {
         api_version: Some("v1".into()),
         kind: Some("ConfigMap".into()),

@@ -4,7 +4,7 @@
 mod begin;
 mod driver;
 
-use crate::ident::{Kind, ObjectKey, Revision, StackName};
+use crate::ident::{Revision, StackName};
 use crate::machine::{Commit, Effect, Event, Machine};
 use crate::manifest::Context;
 use crate::record::{WISH_ANNOTATION, Want, Wish};
@@ -303,20 +303,17 @@ impl Running {
         if driver.machine.is_asked() {
             return None;
         }
-        let map = project.get(&ObjectKey::new(Kind::ConfigMap, record::name(&self.stack)));
+        let map = record::seen(project, &self.stack);
         let text = map.as_ref().and_then(|map| map["metadata"]["annotations"][WISH_ANNOTATION].as_str());
         let text = text.unwrap_or_default();
-        let waiting = match Wish::decode(text) {
-            _ if text.is_empty() => vec![],
-            Ok(waiting) => waiting,
-            Err(error) => {
-                if text != driver.unread {
-                    text.clone_into(&mut driver.unread);
-                    tracing::warn!(stack = %self.stack, %error, "failed to read a wish");
-                }
-                vec![]
+        let waiting = if text.is_empty() { Ok(vec![]) } else { Wish::decode(text) };
+        let waiting = waiting.unwrap_or_else(|error| {
+            if text != driver.unread {
+                text.clone_into(&mut driver.unread);
+                tracing::warn!(stack = %self.stack, %error, "failed to read a wish");
             }
-        };
+            vec![]
+        });
         let machine = &driver.machine;
         let unfinished = machine.unfinished_wish().cloned().into_iter();
         let new = waiting.into_iter().filter(|wish| !machine.record.has_answered(wish));

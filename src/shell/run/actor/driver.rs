@@ -1,7 +1,7 @@
 //! Carrying out what a machine asks for: one request after the other, and the turns that changes of the platform wait for.
 
 use super::{Left, Setting};
-use crate::ident::{Kind, ObjectKey, PassId, StackName};
+use crate::ident::{ObjectKey, PassId, StackName};
 use crate::machine::{Effect, Event, Machine, State};
 use crate::report;
 use crate::shell::clock::Steady;
@@ -65,6 +65,10 @@ pub(super) struct Driver {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+fn kept_at(project: &Project, stack: &StackName) -> Option<String> {
+    record::kept_at(&*record::seen(project, stack)?).map(str::to_owned)
+}
+
 /// The wait for a turn.
 pub(super) type Wait = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
 
@@ -75,7 +79,7 @@ pub(super) async fn wait_for_turn(turn: &mut Option<(PassId, Wait)>) -> Option<O
 
 impl Driver {
     pub(super) fn new(machine: Box<Machine>, project: Arc<Project>) -> Self {
-        let kept = record::kept_at(&project, &machine.stack);
+        let kept = kept_at(&project, &machine.stack);
         let (queue, unread) = (VecDeque::new(), String::new());
         Self {
             machine,
@@ -140,19 +144,18 @@ impl Driver {
     /// Remembers which record the cluster has.
     pub(super) fn take_note(&mut self, reply: &Event, stack: &StackName) {
         if matches!(reply, Event::Saved(_, Ok(()))) {
-            self.kept = record::kept_at(&self.project, stack);
+            self.kept = kept_at(&self.project, stack);
         }
     }
 
     /// Somebody has deleted the record of a Stack at rest, has written in it, or has put one of before in its place: what is
     /// known is written down again.
     pub(super) fn keep_the_record(&mut self, stack: &StackName) {
-        let key = ObjectKey::new(Kind::ConfigMap, record::name(stack));
         let record = &self.machine.record;
         let deployed = record.settled.is_some() || record.held.is_some();
         let is_kept = || {
-            let own = self.project.get(&key).is_some_and(|map| !record::is_of_another_hand(&map));
-            own && record::kept_at(&self.project, stack) == self.kept
+            record::seen(&self.project, stack)
+                .is_some_and(|map| !record::is_of_another_hand(&map) && record::kept_at(&map) == self.kept.as_deref())
         };
         let tried = self.rewritten.is_some_and(|at| at.elapsed() < REWRITE);
         if deployed && self.idles() && !tried && !is_kept() {
