@@ -147,6 +147,8 @@ fn passes(code: u16, reason: &str, message: &str) -> bool {
         // the namespace goes, and may come again
         || says("because it is being terminated")
         || (code == 404 && message.starts_with("namespaces "))
+        // a controller makes it a moment after the namespace
+        || (code == 403 && says("error looking up service account"))
 }
 
 /// The innermost error: the outer ones only say that something failed.
@@ -187,6 +189,9 @@ mod tests {
         assert!(passes(409, "AlreadyExists", "object is being deleted: pods \"p\" already exists"));
         assert!(passes(403, "Forbidden", "unable to create new content in namespace p because it is being terminated"));
         assert!(passes(404, "NotFound", "namespaces \"p\" not found"));
+        let account =
+            "pods \"x\" is forbidden: error looking up service account p/default: serviceaccount \"default\" not found";
+        assert!(passes(403, "Forbidden", account));
         assert!(!passes(403, "Forbidden", "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"));
         assert!(!passes(409, "AlreadyExists", "services \"s\" already exists"));
         assert!(
