@@ -10,11 +10,11 @@
 //! | `spec` | parse | hks.yaml bytes → `Result<Spec, Vec<Diagnostic>>` |
 //! | `platform` | – | what the platform has set up, once for configuration, flags and projects |
 //! | `manifest` | render | Spec × Revision → Manifest: objects in stages |
-//! | `plan` | compare | Manifest × Live × Inventory → Plan |
+//! | `plan` | compare | Manifest × Live × Inventory → Plan; course → phases of the way |
 //! | `rollout` | progress | Objects × Live → Progress, or the cause of a failure |
 //! | `record` | – | what is kept in the cluster for each Stack |
 //! | `report` | compose | what forges and people are told |
-//! | `machine` | step | (Machine, Event, Live, now) → Effects: the one state machine |
+//! | `machine` | step | (Machine, Event, Live, now) → Effects: the one state machine, which interprets the phases |
 //! | `config` | parse | the daemon's configuration: which repositories go where |
 //! | `view` | compose | (Machine, Live) → View: what page, API and command line show |
 //! | `shell` | perform, run | the only async: one room for each external thing |

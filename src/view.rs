@@ -24,7 +24,7 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     let mut view = View::bare(&machine.stack, namespace, state(machine), at);
     if let State::Passing(pass) = &machine.state {
         let message = if pass.message.is_empty() { String::new() } else { format!(": {}", pass.message) };
-        view.activity = format!("{}{message}", pass.stage.title());
+        view.activity = format!("{}{message}", pass.phase().title());
         view.waiting_since = pass.waiting_since;
     }
     let record = &machine.record;

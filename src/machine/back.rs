@@ -1,6 +1,6 @@
 //! The way back: a pass toward the last settled release, and what happens where there is none to go back to.
 
-use super::pass::{Target, Toward, is_of_size, may_be_undone};
+use super::pass::{Target, Toward, is_of_size};
 use super::{Baseline, Turn};
 use crate::ident::Revision;
 use crate::manifest::Manifest;
@@ -13,15 +13,16 @@ use std::sync::Arc;
 
 impl Turn<'_> {
     /// Begins the pass toward the last settled release, or toward nothing if there never was one.
-    pub(super) fn go_back(&mut self, held: &Held) {
+    /// `also` are commits that end as the one that failed does.
+    pub(super) fn go_back(&mut self, held: &Held, also: Vec<Revision>) {
         let Some((manifest, plan)) = self.way_back(&held.revision) else {
             let cause = self.no_way_back();
-            return self.hold_as_it_is(held, cause);
+            return self.hold_as_it_is(held, also, &cause);
         };
         let to = self.machine.baseline().map(|baseline| baseline.revision.clone());
         self.tell(News::RollingBack { revision: held.revision.clone(), to, cause: held.cause.clone() });
         let toward = Toward::Back { from: held.revision.clone(), cause: held.cause.clone() };
-        self.begin_back(toward, manifest, plan, held.started);
+        self.enter(toward, Target { also, ..Target::known(manifest, plan, held.started) });
     }
 
     /// What a person asked for did not work: what was there before is put back, and what was held stays held.
@@ -32,13 +33,9 @@ impl Turn<'_> {
             let cause = self.no_way_back();
             let held = Held::open(revision, String::new(), cause.clone(), (started, self.now));
             self.machine.record.held = Some(held.clone());
-            return self.hold_as_it_is(&held, cause);
+            return self.hold_as_it_is(&held, vec![], &cause);
         };
-        self.begin_back(Toward::Back { from: revision, cause }, manifest, plan, started);
-    }
-
-    fn begin_back(&mut self, toward: Toward, manifest: Arc<Manifest>, plan: Plan, started: Timestamp) {
-        self.enter(toward, Target::known(manifest, plan, started));
+        self.enter(Toward::Back { from: revision, cause }, Target::known(manifest, plan, started));
     }
 
     /// The settled release and the plan to it; `None` where it is not known, or can't be carried out.
@@ -49,13 +46,12 @@ impl Turn<'_> {
             Baseline::Kept(manifest) => Arc::clone(manifest),
             Baseline::Unreadable(_) => return None,
         };
-        let mut plan = plan::compare(&manifest, self.live, &machine.record.inventory);
+        let plan = plan::compare(&manifest, self.live, &machine.record.inventory);
         // what passes by itself is waited for on the way
         let final_refusal = plan.refusals.iter().any(|refusal| refusal.until.is_none() && !is_of_size(&plan, refusal));
         if final_refusal || !plan.lost.is_empty() {
             return None;
         }
-        plan.steps.retain(may_be_undone);
         Some((manifest, plan))
     }
 
@@ -76,22 +72,27 @@ impl Turn<'_> {
     }
 
     /// Nothing is put back and nothing is deleted: it is held, and says why.
-    fn hold_as_it_is(&mut self, held: &Held, refused: Cause) {
-        let ending = Ending::Refused { cause: refused };
+    fn hold_as_it_is(&mut self, held: &Held, also: Vec<Revision>, refused: &Cause) {
+        let ending = Ending::Refused { cause: refused.clone() };
         let (cause, description) = (Some(held.cause.clone()), report::rolled_back(None, &held.cause, &[], &ending));
         let (revision, times) = (held.revision.clone(), (held.started, self.now));
         let deployment = Deployment {
             ending: ending.clone(),
             ..Deployment::new(revision, times, Outcome::RolledBack, cause, description)
         };
-        let record = &mut self.machine.record;
-        if let Some(held) = &mut record.held {
+        if let Some(held) = &mut self.machine.record.held {
             (held.restored, held.ending) = (true, ending);
         }
-        record.attempt = None;
-        record.remember(deployment.clone());
+        self.machine.record.attempt = None;
+        let revisions = also.into_iter().chain([deployment.revision.clone()]);
+        let ends: Vec<_> = revisions.map(|revision| Deployment { revision, ..deployment.clone() }).collect();
+        for end in &ends {
+            self.machine.remember(end.clone());
+        }
         self.save_aside();
-        self.tell(News::ended(deployment));
+        for end in ends {
+            self.tell(News::ended(end));
+        }
         self.rest_again();
     }
 }

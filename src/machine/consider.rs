@@ -182,7 +182,7 @@ impl Turn<'_> {
             };
             let held = Held::open(revision, content, cause, (started, self.now));
             self.machine.record.held = Some(held.clone());
-            self.go_back(&held);
+            self.go_back(&held, vec![]);
         } else {
             self.rest_again();
         }
@@ -261,7 +261,7 @@ impl Turn<'_> {
             return self.is_unusable(&commit.revision, mistake(cause));
         }
         self.machine.verdict = Verdict::Usable;
-        self.supersede(commit);
+        self.supersede(&commit.revision);
         self.begin(commit, usable, plan);
         true
     }
@@ -389,7 +389,10 @@ impl Turn<'_> {
         }
         let origin = if platform { Origin::Platform } else { Origin::Commit };
         let (manifest, document) = (Arc::new(manifest), Some(document));
-        self.enter(Toward::Forward, Target { manifest, revision, origin, content, document, plan, started });
+        self.enter(
+            Toward::Forward,
+            Target { manifest, revision, origin, content, document, plan, started, also: vec![] },
+        );
     }
 
     /// The refused object, where it belongs to the settled release and is not to be seen at the moment, since somebody has put

@@ -1,6 +1,6 @@
 //! Drift: what somebody else changed is put back, unless somebody insists or the API server made it so.
 
-use super::pass::{Target, Toward, is_of_size};
+use super::pass::{Pass, Target, Toward, is_of_size};
 use super::{Effect, Made, Turn};
 use crate::ident::{ObjectKey, StackName};
 use crate::plan::{self, Action, Difference, Plan, Refusal, Step};
@@ -179,10 +179,9 @@ impl Turn<'_> {
     }
 
     /// Takes what the API server made differently of what was just written.
-    pub(super) fn learn(&mut self, made: &[Made]) {
-        let Some(pass) = self.pass() else { return };
+    pub(super) fn learn(&mut self, pass: &Pass, made: &[Made]) {
         let applied: BTreeMap<_, _> =
-            pass.plan.work(pass.stage).map(|step| (step.object.key.clone(), step.object.hash().to_owned())).collect();
+            pass.plan.work(pass.stage()).map(|step| (step.object.key.clone(), step.object.hash().to_owned())).collect();
         for (key, hash) in applied {
             let differently = made.iter().find(|(of, _)| *of == key).map(|(_, made)| made.clone()).unwrap_or_default();
             if differently.is_empty() {

@@ -18,6 +18,7 @@
 mod seam;
 mod pass;
 mod walk;
+mod write;
 mod watch;
 mod settle;
 mod back;
@@ -437,7 +438,7 @@ impl Turn<'_> {
             Event::Observed | Event::Due => {
                 self.resume();
                 match &self.machine.state {
-                    State::Passing(_) => self.look(),
+                    State::Passing(_) => self.walk(Self::look),
                     State::Resting(_) if self.may_begin_again() => self.begin_again(),
                     State::Resting(_) => self.look_around(),
                 }
@@ -463,7 +464,7 @@ impl Turn<'_> {
         }
         let record = &self.machine.record;
         if let Some(held) = record.held.as_ref().filter(|held| held.ending == Ending::Open).cloned() {
-            self.go_back(&held);
+            self.go_back(&held, vec![]);
         } else if let Some(attempt) = &record.attempt
             && let (Some(_), Some(cause)) = (&attempt.wish, attempt.failed.clone())
         {

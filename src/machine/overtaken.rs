@@ -1,8 +1,8 @@
 //! Passes that end before they are done: another commit or a wish has come first, or nothing could be begun.
 
 use super::consider::mistake;
-use super::pass::{Origin, Station, Toward};
-use super::{Commit, State, Turn};
+use super::pass::{Origin, Pass, Station, Toward};
+use super::{State, Turn};
 use crate::ident::Revision;
 use crate::record::{Deployment, Outcome};
 use crate::report::{self, News};
@@ -10,23 +10,11 @@ use crate::rollout::Cause;
 use jiff::Timestamp;
 
 impl Turn<'_> {
-    /// A commit that has failed is remembered, though somebody wants something else before all is put back.
-    pub(super) fn leave_the_way_back(&mut self, by: &Revision) {
-        let failed = match &self.machine.state {
-            State::Passing(pass) if self.machine.failed_wish.is_none() => match &pass.toward {
-                Toward::Back { from, cause } => Some((from.clone(), pass.started, cause.clone())),
-                Toward::Forward | Toward::Heal | Toward::Nothing { .. } => None,
-            },
-            _ => None,
-        };
-        if let Some((from, started, cause)) = failed {
-            self.superseded(from, started, by, Some(cause));
-        }
-    }
-
-    /// Tells the commits of the pass under way that a newer one has come first.
-    pub(super) fn supersede(&mut self, by: &Commit) {
-        let State::Passing(pass) = &mut self.machine.state else { return };
+    /// Something else is begun before the pass under way has ended: tells the commits that it was for. What has failed is
+    /// remembered as that, though it is not put back before; of the newest commit, what is begun tells.
+    pub(super) fn supersede(&mut self, by: &Revision) {
+        let newest = self.machine.head.as_ref().map(|head| &head.revision);
+        let State::Passing(pass) = &self.machine.state else { return };
         if pass.origin == Origin::Platform && pass.toward == Toward::Forward {
             // the commit itself is in effect all the time
             let known = self.machine.record.last_of(&pass.revision).cloned();
@@ -36,13 +24,15 @@ impl Turn<'_> {
             return;
         }
         let (revision, cause) = match &pass.toward {
-            Toward::Forward if !matches!(pass.origin, Origin::Person(_)) => (pass.revision.clone(), None),
-            Toward::Back { from, cause } if self.machine.failed_wish.is_none() => (from.clone(), Some(cause.clone())),
+            Toward::Forward if !matches!(pass.origin, Origin::Person(_)) => (&pass.revision, None),
+            Toward::Back { from, cause } if self.machine.failed_wish.is_none() => (from, Some(cause.clone())),
             _ => return,
         };
-        let (revisions, started) = (std::mem::take(&mut pass.also), pass.started);
-        for revision in revisions.into_iter().chain([revision]).filter(|revision| *revision != by.revision) {
-            self.superseded(revision, started, &by.revision, cause.clone());
+        let told = |revision: &&Revision| cause.is_some() || (*revision != by && Some(*revision) != newest);
+        let revisions: Vec<_> = pass.also.iter().chain([revision]).filter(told).cloned().collect();
+        let started = pass.started;
+        for revision in revisions {
+            self.superseded(revision, started, by, cause.clone());
         }
     }
 
@@ -54,10 +44,9 @@ impl Turn<'_> {
     }
 
     /// The pass under way can't be carried out, and nothing was touched by it.
-    pub(super) fn reject(&mut self, cause: Cause) {
-        let State::Passing(pass) = &mut self.machine.state else { return };
-        let (mut revisions, started, content) = (std::mem::take(&mut pass.also), pass.started, pass.content.clone());
-        revisions.push(pass.revision.clone());
+    pub(super) fn reject(&mut self, pass: Pass, cause: Cause) {
+        let Pass { also: mut revisions, revision, started, content, .. } = pass;
+        revisions.push(revision);
         self.machine.record.attempt = None;
         for revision in revisions {
             let deployment = self.rejected(revision, started, &cause);

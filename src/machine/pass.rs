@@ -1,9 +1,8 @@
-//! One walk toward a release: check, save, apply and watch stage by stage, probe, prune, settle. Forward or back, it is
-//! the same line.
+//! One walk toward a release: where it goes, how far it has come, and what it waits for.
 
 use crate::ident::{ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
-use crate::plan::{Action, Live, Plan, Refusal, Step};
+use crate::plan::{Course, Live, Phase, Plan, Refusal};
 use crate::record::Wish;
 use crate::rollout::{self, Cause};
 use crate::spec::Document;
@@ -55,7 +54,7 @@ pub enum Origin {
     Person(Wish),
 }
 
-/// What a pass does at the moment, in this order.
+/// What a pass does at the moment, within a phase of its way.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Station {
     /// Waiting for its turn among the Stacks that a change of the platform concerns.
@@ -107,8 +106,6 @@ pub struct Pass {
     pub started: Timestamp,
     /// What it does.
     pub station: Station,
-    /// The stage that is applied or watched.
-    pub stage: Stage,
     /// A request is under way: nothing else is begun until its reply.
     pub in_flight: bool,
     /// What is being waited for, in words.
@@ -122,6 +119,9 @@ pub struct Pass {
     /// The file, when the pass goes forward.
     pub(super) document: Option<Document>,
     pub(super) plan: Plan,
+    /// Its way, and the phase of it that is under way.
+    pub(super) phases: Vec<Phase>,
+    pub(super) at: usize,
     pub(super) begun: Timestamp,
     pub(super) station_since: Timestamp,
     pub(super) waited: SignedDuration,
@@ -145,17 +145,77 @@ pub(super) struct Target {
     pub document: Option<Document>,
     pub plan: Plan,
     pub started: Timestamp,
+    pub also: Vec<Revision>,
 }
 
 impl Target {
     /// Something that is known already, and not a commit's file.
     pub(super) fn known(manifest: Arc<Manifest>, plan: Plan, started: Timestamp) -> Self {
         let (revision, origin, content) = (manifest.revision.clone(), Origin::Commit, String::new());
-        Self { manifest, revision, origin, content, document: None, plan, started }
+        Self { manifest, revision, origin, content, document: None, plan, started, also: vec![] }
     }
 }
 
 impl Pass {
+    /// A walk that begins now.
+    pub(super) fn new(id: PassId, toward: Toward, target: Target, now: Timestamp) -> Self {
+        let Target { manifest, revision, origin, content, document, mut plan, started, also } = target;
+        let course = course(&toward, &origin);
+        plan.steps.retain(|step| course.takes(step));
+        Self {
+            id,
+            phases: course.phases(&manifest),
+            at: 0,
+            toward,
+            origin,
+            manifest,
+            revision,
+            started,
+            station: Station::Saving,
+            in_flight: false,
+            message: String::new(),
+            waiting_since: None,
+            also,
+            content,
+            document,
+            plan,
+            begun: now,
+            station_since: now,
+            waited: SignedDuration::ZERO,
+            tries: 0,
+            retry_at: None,
+            gone: vec![],
+            kept: vec![],
+            unwell: None,
+            refused: None,
+        }
+    }
+
+    /// What its way is for.
+    pub(super) fn course(&self) -> Course {
+        course(&self.toward, &self.origin)
+    }
+
+    /// The phase that is under way.
+    pub fn phase(&self) -> Phase {
+        self.phases.get(self.at).copied().unwrap_or(Phase::Settle)
+    }
+
+    /// The stage that is applied or watched, or was last; before the first, that one.
+    pub fn stage(&self) -> Stage {
+        let stage = |phase: &Phase| match phase {
+            Phase::Apply { stage, .. } => Some(*stage),
+            _ => None,
+        };
+        let (gone, to_go) = self.phases.split_at(self.phases.len().min(self.at + 1));
+        gone.iter().rev().find_map(stage).or_else(|| to_go.iter().find_map(stage)).unwrap_or(Stage::Databases)
+    }
+
+    /// Goes to the phase that `is` the one, if its way has it.
+    pub(super) fn go_to(&mut self, is: impl Fn(&Phase) -> bool) {
+        self.at = self.phases.iter().position(is).unwrap_or(self.at);
+    }
+
     /// When the pass next wants to look.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         if self.in_flight {
@@ -184,11 +244,11 @@ impl Pass {
     /// The objects that must be ready before the pass leaves its stage. The last stage looks at all again: a database
     /// may have failed while the apps started. Until then, what only has to be started is not waited for any longer.
     pub(super) fn watched(&self, live: &Live) -> Vec<&Object> {
-        let apart = |stage: Stage| (stage == Stage::Preflight) == (self.stage == Stage::Preflight);
-        let last =
-            self.plan.steps.iter().all(|step| step.object.stage <= self.stage || step.object.stage == Stage::Jobs);
+        let current = self.stage();
+        let apart = |stage: Stage| (stage == Stage::Preflight) == (current == Stage::Preflight);
+        let last = self.plan.steps.iter().all(|step| step.object.stage <= current || step.object.stage == Stage::Jobs);
         let steps = self.plan.steps.iter().map(|step| &*step.object);
-        let here = steps.filter(|object| apart(object.stage) && object.stage <= self.stage);
+        let here = steps.filter(|object| apart(object.stage) && object.stage <= current);
         here.filter(|object| last || !object.started_is_enough || !rollout::started(object, live)).collect()
     }
 }
@@ -212,9 +272,15 @@ pub(super) fn backoff(id: PassId, stack: &str, tries: u32, most: u64) -> SignedD
     SignedDuration::from_millis(i64::try_from(base + seed % (base / 2)).unwrap_or(i64::MAX))
 }
 
-/// What can't be undone stays: a volume that has grown, for example.
-pub(super) fn may_be_undone(step: &Step) -> bool {
-    step.irreversible.is_none() || step.action == Action::Create
+fn course(toward: &Toward, origin: &Origin) -> Course {
+    match (toward, origin) {
+        (Toward::Forward, Origin::Commit) => Course::Commit,
+        (Toward::Forward, Origin::Platform) => Course::Platform,
+        (Toward::Forward, Origin::Person(_)) => Course::Person,
+        (Toward::Back { .. }, _) => Course::Back,
+        (Toward::Heal, _) => Course::Heal,
+        (Toward::Nothing { .. }, _) => Course::Nothing,
+    }
 }
 
 /// A volume that has grown stays as it is: that is no reason not to go back.

@@ -1,7 +1,8 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
 use super::pass::{Origin, Pass, Station, Toward, glance};
-use super::{Baseline, Contents, Packing, State, Turn};
+use super::walk::Flow;
+use super::{Baseline, Contents, Packing, Turn};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data};
 use crate::plan::{self, Live, Owned};
@@ -18,11 +19,10 @@ const INSPECT_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 impl Turn<'_> {
     /// Deletes what does not belong to the release. A rollback deletes only what its own attempt has created, and data of
     /// that only if nobody has put anything into it; what it can't tell stays.
-    pub(super) fn prune(&mut self) {
+    pub(super) fn prune(&mut self, pass: &mut Pass) -> Flow {
         let live = self.live;
-        let (inventory, baseline) = (self.machine.record.inventory.clone(), self.machine.baseline.clone());
-        let Some(pass) = self.pass() else { return };
-        let plan = plan::compare(&pass.manifest, live, &inventory);
+        let inventory = &self.machine.record.inventory;
+        let plan = plan::compare(&pass.manifest, live, inventory);
         let owned = |key: &ObjectKey| inventory.iter().find(|owned| owned.key == *key);
         let retire = plan.retire.into_iter().map(|(key, _)| key);
         pass.gone = match &pass.toward {
@@ -42,24 +42,20 @@ impl Turn<'_> {
             }
             // only the version that has just been replaced stays for a while
             Toward::Forward | Toward::Heal => {
-                let replaced = |key: &ObjectKey| match &baseline {
+                let replaced = |key: &ObjectKey| match &self.machine.baseline {
                     Baseline::Kept(baseline) => baseline.get(key).is_some(),
                     Baseline::Nothing | Baseline::Unreadable(_) => false,
                 };
                 plan.prune.into_iter().chain(retire.filter(|key| !replaced(key))).collect()
             }
         };
-        if pass.is_back() {
-            self.keep_the_unknown(&inventory);
-        } else {
-            self.delete();
-        }
+        if pass.is_back() { self.keep_the_unknown(pass) } else { self.delete(pass) }
     }
 
     /// Of databases whose server is gone already nobody can ask; only what an earlier look has proven empty goes.
-    fn keep_the_unknown(&mut self, inventory: &[Owned]) {
+    fn keep_the_unknown(&mut self, pass: &mut Pass) -> Flow {
         let live = self.live;
-        let Some(pass) = self.pass() else { return };
+        let inventory = &self.machine.record.inventory;
         let servers: BTreeSet<_> = live.of(Kind::StatefulSet).filter_map(|(_, server)| database(server)).collect();
         let proven = |key: &ObjectKey| inventory.iter().any(|owned| owned.key == *key && owned.doomed);
         let unknown = |key: &&ObjectKey| {
@@ -73,17 +69,12 @@ impl Turn<'_> {
         let kept: BTreeSet<_> = pass.gone.iter().filter(unknown).cloned().collect();
         pass.gone.retain(|key| !kept.contains(key));
         pass.kept.extend(kept.iter().map(|key| format!("{key} (can't be asked)")));
-        if asked(&pass.gone, live).is_empty() {
-            self.doom();
-        } else {
-            self.go(Station::Inspecting);
-        }
+        if asked(&pass.gone, live).is_empty() { self.doom(pass) } else { self.go(pass, Station::Inspecting) }
     }
 
     /// Databases that are not proven to be empty stay, with all that belongs to them.
-    pub(super) fn inspected(&mut self, found: &BTreeMap<String, Contents>) {
+    pub(super) fn inspected(&mut self, pass: &mut Pass, found: &BTreeMap<String, Contents>) -> Flow {
         let (now, live) = (self.now, self.live);
-        let Some(pass) = self.pass() else { return };
         let unknown = found.values().find_map(|contents| match contents {
             Contents::Unknown(why) => Some(why),
             Contents::Empty | Contents::Tables => None,
@@ -94,7 +85,7 @@ impl Turn<'_> {
             pass.message = format!("looking for tables: {why}");
             pass.tries += 1;
             pass.retry_at = Some(now + glance(pass.tries));
-            return;
+            return Flow::Stay;
         }
         let servers = asked(&pass.gone, live);
         let mut keep = BTreeSet::new();
@@ -108,48 +99,42 @@ impl Turn<'_> {
             keep.extend(live.get(&ObjectKey::new(Kind::StatefulSet, server)).and_then(database));
         }
         pass.gone.retain(|key| !live.get(key).and_then(database).is_some_and(|name| keep.contains(&name)));
-        self.doom();
+        self.doom(pass)
     }
 
     /// Data that is going to be deleted is written down as such: a rollback that is killed in the middle can't ask again.
-    fn doom(&mut self) {
+    fn doom(&mut self, pass: &mut Pass) -> Flow {
         let live = self.live;
-        let Some(pass) = self.pass() else { return };
         let gone: BTreeSet<_> = pass.gone.iter().filter(|key| is_data(key, live)).cloned().collect();
         for owned in self.machine.record.inventory.iter_mut().filter(|owned| gone.contains(&owned.key)) {
             owned.doomed = true;
         }
         if gone.is_empty() || self.machine.record == self.machine.saved {
-            self.delete();
+            self.delete(pass)
         } else {
-            self.go(Station::Dooming);
+            self.go(pass, Station::Dooming)
         }
     }
 
     /// Only what is written down as made by hks is deleted: who is killed in the middle must know what it was about.
-    fn delete(&mut self) {
-        let State::Passing(pass) = &self.machine.state else { return };
+    fn delete(&mut self, pass: &mut Pass) -> Flow {
         let written = |key: &ObjectKey| self.machine.saved.inventory.iter().any(|owned| owned.key == *key);
         if pass.gone.is_empty() {
-            self.settle();
+            Flow::Advance
         } else if pass.gone.iter().all(written) {
-            self.go(Station::Pruning);
+            self.go(pass, Station::Pruning)
         } else {
-            self.go(Station::Dooming);
+            self.go(pass, Station::Dooming)
         }
     }
 
     /// Writes down how the pass ended.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, pass: &mut Pass) -> Flow {
         let (now, live) = (self.now, self.live);
         let to = self.machine.baseline().map(|baseline| baseline.revision.clone());
         let head = self.machine.head.as_ref().map(|commit| commit.revision.clone());
         let adopted = self.adopted();
         let machine = &mut *self.machine;
-        let State::Passing(pass) = &mut machine.state else { return };
-        if pass.toward == Toward::Heal {
-            return self.rest_again();
-        }
         let is_newest = !pass.content.is_empty() && pass.content == machine.head_content;
         let ending = match (pass.refused.clone().or(adopted.filter(|_| pass.is_back())), pass.unwell.clone()) {
             (Some(cause), _) => Ending::Refused { cause },
@@ -207,11 +192,11 @@ impl Turn<'_> {
             }
         }
         record.attempt = None;
-        for revision in pass.also.clone() {
-            self.machine.remember(Deployment { revision, ..deployment.clone() });
+        for revision in &pass.also {
+            self.machine.remember(Deployment { revision: revision.clone(), ..deployment.clone() });
         }
         self.machine.remember(deployment);
-        self.go(Station::Settling);
+        self.go(pass, Station::Settling)
     }
 
     /// Why a rollback to nothing does not put back what was there before: nobody remembers it.
@@ -227,9 +212,8 @@ impl Turn<'_> {
     }
 
     /// The outcome is kept: tell it and rest.
-    pub(super) fn finish(&mut self) {
-        let State::Passing(pass) = &self.machine.state else { return };
-        let (mut revisions, record) = (pass.also.clone(), &self.machine.record);
+    pub(super) fn finish(&mut self, pass: Pass) {
+        let (mut revisions, record) = (pass.also, &self.machine.record);
         let newest = match (&pass.toward, &pass.origin, &self.machine.head) {
             (Toward::Back { from, .. }, ..) => from,
             (Toward::Nothing { .. }, _, Some(head)) | (_, Origin::Person(_), Some(head)) => &head.revision,

@@ -4,7 +4,7 @@ use super::consider::{Usable, identity};
 use super::pass::{Origin, Target, Toward};
 use super::{Commit, Content, Machine, State, Turn, Verdict};
 use crate::ident::Revision;
-use crate::manifest::{Manifest, Stage};
+use crate::manifest::Manifest;
 use crate::plan;
 use crate::record::{Attempt, Ending, Suspended, Want, Wish};
 use crate::report::News;
@@ -127,9 +127,7 @@ impl Turn<'_> {
         let Some(manifest) = manifest else {
             return Err(format!("hks.yaml of {} is not meant for this branch and project", to.revision.short()));
         };
-        let mut plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
-        // what a job did for that release it has done: data stays as it is, and need not be migrated or seeded once more
-        plan.steps.retain(|step| step.object.stage != Stage::Jobs);
+        let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
         let (object, message) = match (plan.refusals.first(), plan.missing.first(), plan.lost.first()) {
             (Some(refusal), ..) => (refusal.key.to_string(), refusal.message.clone()),
             (_, Some(needed), _) => (needed.secret.clone(), format!("its key {} is not set", needed.key)),
@@ -139,14 +137,16 @@ impl Turn<'_> {
                 let (content, origin) = (manifest.digest(), Origin::Person(wish.clone()));
                 let (manifest, document) = (Arc::new(manifest), Some(document.clone()));
                 let (revision, started) = (to.revision.clone(), self.now);
-                self.leave_the_way_back(&to.revision);
+                self.supersede(&to.revision);
                 self.machine.failed_wish = None;
                 self.forget_insistence();
                 if let Some(head) = self.machine.head.as_ref().map(|head| head.revision.clone()) {
                     let cause = Cause::Requested { by: wish.by.clone() };
                     self.tell(News::RollingBack { revision: head, to: Some(revision.clone()), cause });
                 }
-                self.enter(Toward::Forward, Target { manifest, revision, origin, content, document, plan, started });
+                let also = vec![];
+                let target = Target { manifest, revision, origin, content, document, plan, started, also };
+                self.enter(Toward::Forward, target);
                 return Ok(true);
             }
         };
@@ -208,7 +208,7 @@ impl Turn<'_> {
         self.machine.state = State::Resting(self.machine.resting());
         let open = self.machine.record.held.clone().filter(|held| held.ending == Ending::Open);
         match open {
-            Some(held) => self.go_back(&held),
+            Some(held) => self.go_back(&held, vec![]),
             None if self.machine.head.is_none() => self.rest_again(),
             None => {}
         }
@@ -221,7 +221,7 @@ impl Turn<'_> {
         let settled = self.machine.record.settled.as_ref().map(|release| release.revision.clone());
         let revision = revision.or(settled).unwrap_or_else(|| Revision::new("none"));
         self.machine.record.suspended = None;
-        self.leave_the_way_back(&revision);
+        self.supersede(&revision);
         let manifest = Arc::new(Manifest::empty(self.machine.stack.clone(), revision.clone()));
         let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
         self.enter(Toward::Nothing { wish: wish.clone() }, Target::known(manifest, plan, self.now));

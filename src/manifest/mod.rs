@@ -94,16 +94,6 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// The stage in words, for progress.
-    pub fn title(self) -> &'static str {
-        match self {
-            Stage::Preflight => "pulling images",
-            Stage::Databases => "databases",
-            Stage::Apps(_) => "apps",
-            Stage::Jobs => "jobs",
-        }
-    }
-
     /// Whether its objects are part of what the project is made to be, and not only of the way there.
     pub fn lasts(self) -> bool {
         !matches!(self, Stage::Preflight | Stage::Jobs)

@@ -1,16 +1,18 @@
 //! Manifest × Live × Inventory → Plan: what has to be created, changed, kept and pruned so that the project becomes what
-//! the manifest says. Secret values are in neither side, so they can't be in the plan.
+//! the manifest says, and by which way. Secret values are in neither side, so they can't be in the plan.
 
 mod compare;
 mod live;
 mod added;
 mod secret;
+mod way;
 pub mod read;
 
 pub use added::{Added, added, is_of_others};
 pub use compare::{Difference, bytes, differences};
 pub use live::{Live, Note, stack_of, uid};
 pub use secret::{disowned, keys_of, set_at, set_by_others};
+pub use way::{Course, Phase};
 
 use crate::engine::postgres;
 use crate::ident::{Kind, ObjectKey};
@@ -162,12 +164,22 @@ impl Step {
 impl Plan {
     /// Steps of `stage` that do something.
     pub fn work(&self, stage: Stage) -> impl Iterator<Item = &Step> {
-        self.steps.iter().filter(move |step| step.object.stage == stage && step.action != Action::Keep)
+        self.all_work().filter(move |step| step.object.stage == stage)
+    }
+
+    /// Steps that do something.
+    pub fn all_work(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.action != Action::Keep)
+    }
+
+    /// Whether no step does anything.
+    pub fn is_idle(&self) -> bool {
+        self.all_work().next().is_none()
     }
 
     /// Whether the live state is as the manifest says.
     pub fn is_empty(&self) -> bool {
-        self.prune.is_empty() && self.steps.iter().all(|step| step.action == Action::Keep)
+        self.prune.is_empty() && self.is_idle()
     }
 
     /// Whether carrying it out takes something away before what replaces it is there: a server restarts, old pods of an app end

@@ -508,7 +508,7 @@ impl Sim {
                     Toward::Heal => "heal",
                     Toward::Nothing { .. } => "nothing",
                 };
-                format!("{toward} {:?} {:?}", pass.station, pass.stage)
+                format!("{toward} {:?} {:?}", pass.station, pass.stage())
             }
         }
     }
