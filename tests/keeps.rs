@@ -46,6 +46,10 @@ fn a_lost_record_deletes_nothing() {
     assert!(claims.iter().all(|uid| !uid.is_empty()));
     world.kill();
     world.kubectl(&["delete", "configmap", "hks-todo"]);
+    // while no daemon runs, what is there is not told as nothing
+    for told in [world.hks_works(&["status"]), world.hks_works(&["status", "todo"])] {
+        assert!(told.contains("unreadable") && told.contains("ConfigMap/hks-todo is gone"), "{told}");
+    }
     world.start();
     let view = world.wait("todo", "held, and not restored", 120, |view| {
         view["state"] == "held" && view["ending"].is_string() && view["history"][0]["revision"] == bad

@@ -4,7 +4,7 @@ use super::args::{ClusterArgs, FileClusterArgs};
 use super::local::{self, Checked, Chosen};
 use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG, harmless};
 use super::{Ended, INVALID};
-use crate::ident::{ObjectKey, StackName};
+use crate::ident::{Kind, ObjectKey, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Plan, Step};
 use crate::platform::Platform;
@@ -22,6 +22,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use similar::TextDiff;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -72,12 +73,31 @@ pub(super) async fn stacks(client: &Client, namespace: &str) -> Result<Vec<Stack
     Ok(stacks)
 }
 
-/// The Stack of this name.
+/// The Stacks of a project, by their records and by the workloads and volumes that are there, and which of them has a record:
+/// one whose record is lost is not "never deployed".
+pub(super) async fn known(project: &Project) -> Result<BTreeMap<StackName, bool>, Failure> {
+    let recorded = stacks(&project.client, &project.namespace).await?;
+    let kinds = [Kind::Deployment, Kind::StatefulSet, Kind::PersistentVolumeClaim];
+    let there = kinds.into_iter().flat_map(|kind| project.all(kind));
+    let there = there.filter_map(|object| StackName::new(plan::stack_of(&object)?));
+    let mut known: BTreeMap<_, _> = there.map(|stack| (stack, false)).collect();
+    known.extend(recorded.into_iter().map(|stack| (stack, true)));
+    Ok(known)
+}
+
+/// The Stack of this name, by its record.
 ///
 /// # Errors
 /// With the names that there are.
 pub(super) async fn stack(name: &str, client: &Client, namespace: &str) -> Result<StackName, Failure> {
-    let all = stacks(client, namespace).await?;
+    named(name, &stacks(client, namespace).await?, namespace)
+}
+
+/// The Stack of this name among all that there are.
+///
+/// # Errors
+/// With the names that there are.
+pub(super) fn named(name: &str, all: &[StackName], namespace: &str) -> Result<StackName, Failure> {
     if let Some(found) = all.iter().find(|stack| stack.as_str() == name) {
         return Ok(found.clone());
     }

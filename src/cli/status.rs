@@ -1,7 +1,7 @@
 //! `hks status`, `history` and `events`: what the daemon's page shows, from the record and what is live.
 
 use super::args::ClusterArgs;
-use super::cluster::{self, recorded, stacks};
+use super::cluster::{self, recorded};
 use super::output::{BAD, GOOD, Out, PLAIN, STRONG, harmless, style};
 use super::table::{Cell, plain, strong, table};
 use super::{Ended, INTERRUPTED};
@@ -19,6 +19,7 @@ use crate::shell::cluster::inspect;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::logs::Redactor;
 use crate::shell::cluster::project::{self, Project};
+use crate::shell::cluster::record;
 use crate::shell::cluster::published::{self, Published, Sources};
 use crate::shell::git;
 use crate::view;
@@ -80,8 +81,8 @@ pub(super) async fn status(name: Option<&str>, again: bool, cluster: &ClusterArg
         if !again {
             return Ok(ExitCode::SUCCESS);
         }
-        let all = stacks(&project.client, cluster.namespace()).await?;
-        let mut changes: Vec<_> = all.iter().map(|stack| project.subscribe(stack)).collect();
+        let all = cluster::known(&project).await?;
+        let mut changes: Vec<_> = all.keys().map(|stack| project.subscribe(stack)).collect();
         let mut changed: FuturesUnordered<_> = changes.iter_mut().map(watch::Receiver::changed).collect();
         tokio::select! {
             Some(_) = changed.next() => tokio::time::sleep(TOGETHER).await,
@@ -93,9 +94,11 @@ pub(super) async fn status(name: Option<&str>, again: bool, cluster: &ClusterArg
 
 async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: Out) -> Result<String, Failure> {
     let sources = published::all(&project.client, namespace).await?;
+    let known = cluster::known(project).await?;
     if let Some(name) = name {
-        let stack = cluster::stack(name, &project.client, namespace).await?;
-        let mut seen = match see(project, &stack, &sources).await {
+        let all: Vec<_> = known.keys().cloned().collect();
+        let stack = cluster::named(name, &all, namespace)?;
+        let mut seen = match see(project, &stack, known[&stack], &sources).await {
             // what is known of it is told like all else
             Err(failure) if failure.kind == FailureKind::Final => unreadable(project, &stack, &failure),
             seen => seen?,
@@ -103,11 +106,10 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
         seen.view.measure(&inspect::usage(project, &stack).await);
         return Ok(if out.json { serde_json::to_string_pretty(&seen.json())? } else { one(&seen, out, clock::now()) });
     }
-    let stacks = stacks(&project.client, namespace).await?;
-    let all: Vec<_> = stream::iter(&stacks)
-        .map(|stack| async {
+    let all: Vec<_> = stream::iter(&known)
+        .map(|(stack, recorded)| async {
             // one record that can't be read hides no other Stack
-            see(project, stack, &sources).await.unwrap_or_else(|failure| unreadable(project, stack, &failure))
+            see(project, stack, *recorded, &sources).await.unwrap_or_else(|failure| unreadable(project, stack, &failure))
         })
         .buffered(PARALLEL)
         .collect()
@@ -122,8 +124,19 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
 }
 
 /// Composes the view of a Stack from its record, what the daemon has published, and what is live.
-async fn see(project: &Arc<Project>, stack: &StackName, sources: &Sources) -> Result<Seen, Failure> {
+async fn see(
+    project: &Arc<Project>,
+    stack: &StackName,
+    has_record: bool,
+    sources: &Sources,
+) -> Result<Seen, Failure> {
     let namespace = project.namespace.as_str();
+    if !has_record {
+        return Err(Failure::last(format!(
+            "its record ConfigMap/{} is gone, though objects of it are there; a daemon that deploys here writes it again",
+            record::name(stack)
+        )));
+    }
     let record = recorded(project, stack).await?;
     let holder = lease::seen(project, stack);
     let published = published::chosen(sources, holder.as_deref());
