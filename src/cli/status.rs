@@ -19,8 +19,8 @@ use crate::shell::cluster::inspect;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::logs::Redactor;
 use crate::shell::cluster::project::{self, Project};
-use crate::shell::cluster::record;
 use crate::shell::cluster::published::{self, Published, Sources};
+use crate::shell::cluster::record;
 use crate::shell::git;
 use crate::view;
 use anstyle::Style;
@@ -109,7 +109,9 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
     let all: Vec<_> = stream::iter(&known)
         .map(|(stack, recorded)| async {
             // one record that can't be read hides no other Stack
-            see(project, stack, *recorded, &sources).await.unwrap_or_else(|failure| unreadable(project, stack, &failure))
+            see(project, stack, *recorded, &sources)
+                .await
+                .unwrap_or_else(|failure| unreadable(project, stack, &failure))
         })
         .buffered(PARALLEL)
         .collect()
@@ -124,12 +126,7 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
 }
 
 /// Composes the view of a Stack from its record, what the daemon has published, and what is live.
-async fn see(
-    project: &Arc<Project>,
-    stack: &StackName,
-    has_record: bool,
-    sources: &Sources,
-) -> Result<Seen, Failure> {
+async fn see(project: &Arc<Project>, stack: &StackName, has_record: bool, sources: &Sources) -> Result<Seen, Failure> {
     let namespace = project.namespace.as_str();
     if !has_record {
         return Err(Failure::last(format!(

@@ -79,9 +79,47 @@ pub fn data_folder(version: impl std::fmt::Display) -> String {
 }
 
 /// The version whose data is in such a folder.
-pub fn version_of(folder: &str) -> &str {
+fn version_of(folder: &str) -> &str {
     let version = folder.strip_prefix(MOUNT).and_then(|rest| rest.strip_prefix('/'));
     version.and_then(|rest| rest.split('/').next()).unwrap_or_default()
+}
+
+/// What a server was made with and what its data hangs on, as its container's environment has it: that is what the server really
+/// goes by, now and after each upgrade of hks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// The major version.
+    pub version: &'a str,
+    /// The database.
+    pub name: &'a str,
+    /// Its owner, the app's role.
+    pub user: &'a str,
+}
+
+impl<'a> Facts<'a> {
+    /// Reads them from the environment of a server's container; `None` if it is of something else.
+    pub fn of(variable: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        let (name, user) = (variable("HKS_NAME")?, variable("HKS_USER")?);
+        Some(Self { version: version_of(variable("PGDATA")?), name, user })
+    }
+
+    /// Why a server with these facts can't become one with those of `wanted` on the same data, if it can't.
+    pub fn refuses(&self, wanted: &Facts<'_>) -> Option<String> {
+        for (key, live, wanted) in [("name", self.name, wanted.name), ("user", self.user, wanted.user)] {
+            if live != wanted {
+                return Some(format!(
+                    "`{key}` can't change from `{live}` to `{wanted}`; set it back, or make a new database and copy the data"
+                ));
+            }
+        }
+        let (from, to) = (self.version, wanted.version);
+        (from != to).then(|| {
+            format!(
+                "PostgreSQL {from} can't become {to} in place, its files differ; set version back to \"{from}\", or make a new \
+                 database and copy the data"
+            )
+        })
+    }
 }
 
 /// What the server's container does after each start: the role, the database, and `extensions`.
@@ -104,5 +142,17 @@ mod tests {
     fn the_version_is_read_from_the_folder_again() {
         assert_eq!(version_of(&data_folder(17)), "17");
         assert_eq!(version_of("/var/lib/mysql"), "");
+    }
+
+    #[test]
+    fn data_stays_with_the_server_that_made_it() {
+        let facts = |version, name, user| Facts { version, name, user };
+        let live = facts("16", "app", "app");
+        let refused = |wanted| live.refuses(&wanted).unwrap_or_default();
+        assert_eq!(refused(facts("16", "app", "app")), "");
+        assert!(refused(facts("17", "app", "app")).starts_with("PostgreSQL 16 can't become 17 in place"));
+        assert!(refused(facts("16", "shop", "app")).starts_with("`name` can't change from `app` to `shop`"));
+        assert!(refused(facts("16", "app", "shop")).starts_with("`user` can't change from `app` to `shop`"));
+        assert_eq!(Facts::of(|name| (name == "PGDATA").then_some("/data")), None, "some other server");
     }
 }

@@ -14,7 +14,7 @@ pub use live::{Live, Note, stack_of, uid};
 pub use secret::{disowned, keys_of, set_at, set_by_others};
 pub use way::{Course, Phase};
 
-use crate::engine::postgres;
+use crate::engine::postgres::Facts;
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{
     APP_LABEL, HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, SECRET_SET_ANNOTATION,
@@ -384,32 +384,9 @@ fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
     {
         return refuse(format!("storage can't shrink from {from} to {to}; set it back to {from} or more"));
     }
-    if object.key.kind == Kind::StatefulSet {
-        let variable = |body: &Value, name: &str| {
-            let env = body["spec"]["template"]["spec"]["containers"][0]["env"].as_array();
-            let entry = env.and_then(|env| env.iter().find(|entry| entry["name"] == name));
-            entry.and_then(|entry| entry["value"].as_str().map(str::to_owned))
-        };
-        let changed = |name: &str| {
-            let (live, wanted) = (variable(current, name)?, variable(&object.body, name)?);
-            (live != wanted).then_some((live, wanted))
-        };
-        for (name, key) in [("HKS_NAME", "name"), ("HKS_USER", "user")] {
-            if let Some((live, wanted)) = changed(name) {
-                return refuse(format!(
-                    "`{key}` can't change from `{live}` to `{wanted}`; set it back, or make a new database and copy the data"
-                ));
-            }
-        }
-        if let Some((live, wanted)) = changed("PGDATA") {
-            let (from, to) = (postgres::version_of(&live), postgres::version_of(&wanted));
-            return refuse(format!(
-                "PostgreSQL {from} can't become {to} in place, its files differ; set version back to \"{from}\", or make \
-                 a new database and copy the data"
-            ));
-        }
-    }
-    None
+    let facts = |body| Facts::of(|name| Workload(body).containers().find_map(|container| container.variable(name)));
+    let (live, wanted) = (facts(current)?, facts(&object.body)?);
+    live.refuses(&wanted).and_then(refuse)
 }
 
 /// Pods that pull the images that no live workload of this Stack runs yet: only where data is going to be touched.

@@ -125,6 +125,11 @@ impl<'a> Container<'a> {
         text(&self.0["image"])
     }
 
+    /// A variable of its environment that has a plain value.
+    pub fn variable(self, name: &str) -> Option<&'a str> {
+        list(&self.0["env"]).iter().find(|entry| entry["name"] == name)?["value"].as_str()
+    }
+
     /// What it asks of a node, such as `cpu`.
     pub fn request(self, what: &str) -> Option<&'a str> {
         self.0["resources"]["requests"][what].as_str()
