@@ -1,6 +1,7 @@
 //! The HTTP endpoint: pages and JSON of what is published, probes, metrics and push webhooks. It changes nothing.
 
-use crate::report::View;
+use crate::ident::Revision;
+use crate::report::{StackState, View};
 use crate::shell::clock;
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::web::endpoint::{Endpoint, error};
@@ -18,7 +19,8 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::Listener;
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -128,24 +130,54 @@ async fn metrics(State(endpoint): Shared) -> Response {
     }
 }
 
-async fn status(State(endpoint): Shared) -> Json<Value> {
-    let short = |(source, view): &(String, Arc<View>)| {
-        json!({
-            "source": source,
-            "name": view.name,
-            "namespace": view.namespace,
-            "state": view.state,
-            "sentence": view.sentence(view.at),
-            "activity": view.activity,
-            "cause": view.cause,
-            "desiredRevision": view.desired_revision,
-            "appliedRevision": view.applied_revision,
-            "urls": view.urls,
-        })
-    };
-    let stacks: Vec<_> = endpoint.board.stacks().iter().map(short).collect();
-    let sources: Vec<SourceView> = endpoint.board.sources();
-    Json(json!({"apiVersion": API_VERSION, "cluster": endpoint.cluster, "sources": sources, "stacks": stacks}))
+/// All there is, as `/api/v1/status` tells it. It is written as it stands: as JSON values, a thousand Stacks take many times the
+/// room of their text.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Overview<'a> {
+    api_version: &'static str,
+    cluster: &'a str,
+    sources: &'a [SourceView],
+    stacks: Vec<Short<'a>>,
+}
+
+/// A Stack among others.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Short<'a> {
+    source: &'a str,
+    name: &'a str,
+    namespace: &'a str,
+    state: StackState,
+    sentence: String,
+    activity: &'a str,
+    cause: Option<&'a str>,
+    desired_revision: Option<&'a Revision>,
+    applied_revision: Option<&'a Revision>,
+    urls: &'a [String],
+}
+
+impl<'a> Short<'a> {
+    fn of((source, view): &'a (String, Arc<View>)) -> Self {
+        Self {
+            source,
+            name: &view.name,
+            namespace: &view.namespace,
+            state: view.state,
+            sentence: view.sentence(view.at),
+            activity: &view.activity,
+            cause: view.cause.as_deref(),
+            desired_revision: view.desired_revision.as_ref(),
+            applied_revision: view.applied_revision.as_ref(),
+            urls: &view.urls,
+        }
+    }
+}
+
+async fn status(State(endpoint): Shared) -> Response {
+    let (sources, stacks) = (endpoint.board.sources(), endpoint.board.stacks());
+    let stacks = stacks.iter().map(Short::of).collect();
+    Json(Overview { api_version: API_VERSION, cluster: &endpoint.cluster, sources: &sources, stacks }).into_response()
 }
 
 /// The Stack that is asked for: `{name}` and, if several sources have one of this name, `?source=`.
