@@ -55,24 +55,30 @@ async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<
         );
         return Err(Fault { transient: false, object: key.to_string(), component: Component::Stack, message });
     }
-    let (api, params, body) = dry_run(project, stack, step).await?;
+    let (api, params, body) = dry_run(project, step).await?;
+    let claim = if step.action == Action::Create { claim(project, stack, step)? } else { Claim::Looked };
     // only whether it can be done is asked
     let answer = api.patch_metadata(&key.name, &params, &Patch::Apply(&body)).await;
+    // what would be made has no version; what is there has one
+    let is_new = answer.as_ref().is_ok_and(|made| made.metadata.resource_version.is_none());
+    if claim == Claim::Free && !is_new {
+        look(project, stack, step).await?;
+    }
     answer.map(drop).map_err(|error| fault(step, &error))
 }
 
 /// What the API server would make of a step.
 pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Result<Value, Fault> {
-    let (api, params, body) = dry_run(project, stack, step).await?;
+    if step.action == Action::Create {
+        not_taken(project, stack, step).await?;
+    }
+    let (api, params, body) = dry_run(project, step).await?;
     let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body)).await;
     patched.map(|object| object.value).map_err(|error| fault(step, &error))
 }
 
 /// What it takes to ask the API server what it would make of a step, where nothing else speaks against it.
-async fn dry_run(project: &Project, stack: &StackName, step: &Step) -> Result<(Api<Seen>, PatchParams, Value), Fault> {
-    if step.action == Action::Create {
-        not_taken(project, stack, step).await?;
-    }
+async fn dry_run(project: &Project, step: &Step) -> Result<(Api<Seen>, PatchParams, Value), Fault> {
     if let Some(message) = growth::impossible(project, step).await {
         let object = step.object.key.to_string();
         return Err(Fault { transient: false, object, component: step.object.component(), message });
@@ -235,14 +241,24 @@ fn body(project: &Project, step: &Step) -> Result<Value, Fault> {
 
 /// Sees that what is to be made is nobody else's: not of another Stack that is about to make it, and not in the cluster.
 async fn not_taken(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
-    match project.claim(stack, &step.object.key) {
-        Claim::Looked => Ok(()),
-        Claim::Free => {
-            let looked = is_ours(&project.objects(step.object.key.kind), stack, step).await;
-            looked.inspect_err(|_| project.unclaim(&step.object.key))
-        }
-        Claim::Taken(other) => Err(taken(step, &format!("Stack {other}"))),
+    match claim(project, stack, step)? {
+        Claim::Free => look(project, stack, step).await,
+        _ => Ok(()),
     }
+}
+
+/// Claims the name of what is to be made, unless another Stack here has it.
+fn claim(project: &Project, stack: &StackName, step: &Step) -> Result<Claim, Fault> {
+    match project.claim(stack, &step.object.key) {
+        Claim::Taken(other) => Err(taken(step, &format!("Stack {other}"))),
+        claim => Ok(claim),
+    }
+}
+
+/// Sees that what was claimed is nobody else's in the cluster.
+async fn look(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
+    let looked = is_ours(&project.objects(step.object.key.kind), stack, step).await;
+    looked.inspect_err(|_| project.unclaim(&step.object.key))
 }
 
 /// Sees that an object, if it exists, belongs to the Stack.
