@@ -95,8 +95,16 @@ async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result
     let api = project.api(Kind::Lease);
     let name = record::name(stack);
     let failed = |error: Error| describe_own(&error, format!("Lease/{name}"));
-    let Some(found) = api.get_opt(&name).await.map_err(failed)? else {
-        return create(&api, project, stack, me).await.map_err(failed);
+    let mut seen = project.get(&ObjectKey::new(Kind::Lease, name.as_str())).is_some();
+    let found = loop {
+        // what the watch does not show is rarely there, and which of two daemons makes it the cluster decides
+        if !seen && create(&api, project, stack, me).await.map_err(failed)? {
+            return Ok(Lead::Ours);
+        }
+        match api.get_opt(&name).await.map_err(failed)? {
+            Some(found) => break found,
+            None => seen = false,
+        }
     };
     let holder = holder(&found.data);
     if holder == me && challenge(&found).is_none() {
@@ -214,7 +222,8 @@ pub async fn release(project: &Project, stack: &StackName, me: &str) {
     }
 }
 
-async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, me: &str) -> Result<Lead, Error> {
+/// Makes the Lease; whether it was not there.
+async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, me: &str) -> Result<bool, Error> {
     let name = record::name(stack);
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
@@ -232,11 +241,9 @@ async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, 
     match api.create(&params, &lease).await {
         Ok(created) => {
             project.learn_of(Kind::Lease, &created);
-            Ok(Lead::Ours)
+            Ok(true)
         }
-        Err(Error::Api(status)) if status.reason == "AlreadyExists" => {
-            Ok(Lead::Theirs(holder(&api.get(&name).await?.data)))
-        }
+        Err(Error::Api(status)) if status.reason == "AlreadyExists" => Ok(false),
         Err(error) => Err(error),
     }
 }
