@@ -32,11 +32,11 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
     let (_keep, connection) = watch::channel(Some(project));
     let (statuses, mut told) = mpsc::unbounded_channel();
     let board = Arc::new(Board::default());
-    let setting = Setting {
+    let setting = Arc::new(Setting {
         source: SOURCE.into(),
         me: format!("apply-{}", wish::random()?),
         retry: true,
-        context,
+        context: Arc::new(context),
         probe: platform.probe_urls,
         board: Arc::clone(&board),
         metrics: Arc::new(Metrics::default()),
@@ -44,8 +44,8 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
         project: connection,
         turns: Arc::new(tokio::sync::Semaphore::new(1)),
         statuses,
-        older: Arc::new(|_| Err("there is no repository here".into())),
-    };
+        older: Box::new(|_, _| Err("there is no repository here".into())),
+    });
     let actor = Actor::start(manifest.stack.clone(), setting);
     let content = Content::File(document);
     actor.commit(Commit { revision: manifest.revision.clone(), content, message: None });

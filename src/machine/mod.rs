@@ -135,7 +135,7 @@ pub struct Machine {
     head_content: String,
     /// Secrets of others that it takes.
     head_takes: BTreeSet<String>,
-    context: Context,
+    context: Arc<Context>,
     /// The record as the cluster has it, as far as known.
     saved: Record,
     baseline: Baseline,
@@ -173,7 +173,7 @@ pub struct Machine {
 
 impl Machine {
     /// A machine that goes on from what was recorded.
-    pub fn new(stack: StackName, context: Context, record: Record) -> Self {
+    pub fn new(stack: StackName, context: impl Into<Arc<Context>>, record: Record) -> Self {
         let mut machine = Self {
             stack,
             saved: record.clone(),
@@ -188,7 +188,7 @@ impl Machine {
             drift: vec![],
             drift_corrected: 0,
             lost: vec![],
-            context,
+            context: context.into(),
             baseline: Baseline::Nothing,
             packing: Packing::default(),
             fits: false,
@@ -375,7 +375,7 @@ impl Machine {
 
     /// What the file means here; `None` if none of its environments is meant for this branch and project.
     fn rendered(&self, document: &Document, revision: &Revision) -> Result<Option<Manifest>, Cause> {
-        let Context { branch, namespace, environment, .. } = &self.context;
+        let Context { branch, namespace, environment, .. } = &*self.context;
         let selection = match environment {
             Some(name) => Selection::Named { name, tag: document.tag.as_deref() },
             None => Selection::For { branch, tag: document.tag.as_deref(), project: namespace },

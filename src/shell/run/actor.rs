@@ -32,11 +32,10 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// those that start together have it at the same time.
 const DOZE: Duration = Duration::from_millis(100);
 
-/// Finds a Stack's file in the commit with this id.
-pub type Older = Arc<dyn Fn(&str) -> Result<Option<Commit>, String> + Send + Sync>;
+/// Finds the file of a Stack in the commit with this id.
+pub type Older = Box<dyn Fn(&StackName, &str) -> Result<Option<Commit>, String> + Send + Sync>;
 
-/// What an actor is given.
-#[derive(Clone)]
+/// What the actors of a source are given. There may be thousands of them, so it is one for all.
 pub struct Setting {
     /// Name of the source.
     pub source: String,
@@ -45,7 +44,7 @@ pub struct Setting {
     /// Whether a commit that failed before is tried again: a person insists.
     pub retry: bool,
     /// What rendering needs to know.
-    pub context: Context,
+    pub context: Arc<Context>,
     /// Whether public addresses are probed before a deployment settles.
     pub probe: bool,
     /// Where views go.
@@ -60,7 +59,7 @@ pub struct Setting {
     pub turns: Arc<Semaphore>,
     /// Where commit statuses go.
     pub statuses: mpsc::UnboundedSender<(StackName, Status)>,
-    /// Finds the Stack's file in an older commit, for rollbacks that a person asks for.
+    /// Finds the file of a Stack in an older commit, for rollbacks that a person asks for.
     pub older: Older,
 }
 
@@ -72,9 +71,10 @@ pub struct Actor {
 
 impl Actor {
     /// Starts the actor of `stack`.
-    pub fn start(stack: StackName, setting: Setting) -> Self {
+    pub fn start(stack: StackName, setting: Arc<Setting>) -> Self {
         let (inbox, commits) = watch::channel(None);
-        let task = tokio::spawn(Running { stack, setting, commits, head: None, told: None }.supervised());
+        let project = setting.project.clone();
+        let task = tokio::spawn(Running { stack, setting, project, commits, head: None, told: None }.supervised());
         Self { inbox, task }
     }
 
@@ -93,7 +93,8 @@ impl Actor {
 
 struct Running {
     stack: StackName,
-    setting: Setting,
+    setting: Arc<Setting>,
+    project: watch::Receiver<Option<Arc<Project>>>,
     commits: watch::Receiver<Option<Commit>>,
     head: Option<Commit>,
     /// The commit that was told that the cluster can't be seen.
@@ -234,7 +235,7 @@ impl Running {
                     Box::pin(driver.look_for_the_unseen(&self.stack)).await;
                     self.wished(project, &mut driver).unwrap_or(Event::Observed)
                 },
-                _ = self.setting.project.changed() => break Left::Again,
+                _ = self.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
                 () = tokio::time::sleep(DOZE), if driver.may_doze() => {
                     // it may have been changed while something was under way
@@ -256,7 +257,7 @@ impl Running {
     /// A deployment that a restart has interrupted goes on, before a newer commit is looked at.
     fn recall(&mut self, driver: &mut Driver, newest: &Revision) {
         let Some(begun) = driver.machine.interrupted().filter(|begun| *begun != newest).cloned() else { return };
-        match (self.setting.older)(begun.as_str()) {
+        match (self.setting.older)(&self.stack, begun.as_str()) {
             Ok(Some(commit)) => self.step(driver, Event::Commit(commit)),
             Ok(None) => {
                 tracing::warn!(stack = %self.stack, revision = %begun, "the commit that was being deployed is gone");
@@ -320,7 +321,7 @@ impl Running {
         let all: Vec<_> = unfinished.chain(new).filter(|wish| driver.taken.as_ref() != Some(&wish.id)).collect();
         for wish in all {
             let to = match &wish.what {
-                Want::RollBack { to } => match (self.setting.older)(to) {
+                Want::RollBack { to } => match (self.setting.older)(&self.stack, to) {
                     // once the repository can be read, the newest commit brings this here again; others need not wait for that
                     Ok(None) => continue,
                     found => found,

@@ -5,18 +5,19 @@ mod hand;
 
 use crate::config::{self, Config};
 use crate::ident::{Revision, StackName};
+use crate::manifest::Context;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::Project;
 use crate::shell::forge::statuses::Statuses;
 use crate::shell::forge::{ForgeConfig, Poster};
 use crate::shell::git::{Follows, GitError, Mirror, Reading, Remote, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
-use crate::shell::run::actor::Actor;
+use crate::shell::run::actor::{Actor, Setting};
 use crate::shell::run::supervise;
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::{clock, credential};
 use anyhow::Result;
-use hand::{Library, Reports};
+use hand::Library;
 use notify::{RecursiveMode, Watcher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -85,7 +86,24 @@ pub fn start(
     let kick = Arc::new(Notify::new());
     let (tried, tried_receiver) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
-    let (reports, words) = mpsc::unbounded_channel();
+    let (statuses, words) = mpsc::unbounded_channel();
+    let library = Arc::default();
+    let shelf = Arc::clone(&library);
+    let setting = Setting {
+        source: name.into(),
+        // two sources that name the same Stack of the same project must not both act
+        me: format!("{}/{name}", shared.me),
+        retry: false,
+        context: Arc::new(Context::new(&config.platform_of(source), &source.namespace, &source.git.branch, None)),
+        probe: config.platform.probe_urls,
+        board: Arc::clone(&shared.board),
+        metrics: Arc::clone(&shared.metrics),
+        http: shared.http.clone(),
+        project: project.clone(),
+        turns: Arc::clone(&shared.turns),
+        statuses,
+        older: Box::new(move |stack, sha| Library::older(&shelf, stack, sha)),
+    };
     let follower = Follower {
         name: name.into(),
         config: config.clone(),
@@ -100,8 +118,8 @@ pub fn start(
             branch: source.git.tag.clone().unwrap_or_else(|| source.git.branch.clone()),
             ..SourceView::default()
         },
-        reports,
-        library: Arc::default(),
+        setting: Arc::new(setting),
+        library,
         reading: None,
         actors: BTreeMap::new(),
         owners: BTreeMap::new(),
@@ -130,7 +148,8 @@ struct Follower {
     kick: Arc<Notify>,
     tried: watch::Sender<bool>,
     view: SourceView,
-    reports: Reports,
+    /// What its actors are given.
+    setting: Arc<Setting>,
     library: Arc<RwLock<Library>>,
     /// What was read last.
     reading: Option<Arc<Reading>>,

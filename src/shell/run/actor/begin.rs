@@ -22,7 +22,7 @@ impl Running {
     pub(super) async fn connected(&mut self) -> Option<Arc<Project>> {
         let mut silent = Box::pin(tokio::time::sleep(SILENCE));
         loop {
-            let project = self.setting.project.borrow_and_update().clone();
+            let project = self.project.borrow_and_update().clone();
             let text = match &project {
                 None => "connecting to the cluster".to_owned(),
                 Some(project) => project.trouble().unwrap_or_else(|| "looking at what is deployed".into()),
@@ -39,7 +39,7 @@ impl Running {
             };
             tokio::select! {
                 ready = seen => if ready { return project },
-                changed = self.setting.project.changed() => changed.ok()?,
+                changed = self.project.changed() => changed.ok()?,
                 commit = next(&mut self.commits) => self.head = Some(commit?),
                 () = &mut silent, if !silent.is_elapsed() => {}
             }
@@ -86,7 +86,7 @@ impl Running {
             };
             tokio::select! {
                 () = Box::pin(waiting.over(project, &self.stack)) => {}
-                _ = self.setting.project.changed() => return Left::Again,
+                _ = self.project.changed() => return Left::Again,
                 commit = next(&mut self.commits) => match commit {
                     Some(commit) => self.head = Some(commit),
                     None => return Left::Ended,
@@ -129,7 +129,7 @@ impl Running {
         if self.setting.retry {
             record.held = None;
         }
-        let machine = Machine::new(self.stack.clone(), self.setting.context.clone(), record);
+        let machine = Machine::new(self.stack.clone(), Arc::clone(&self.setting.context), record);
         Ok(Prepared::Ours(Box::new(machine), room))
     }
 }

@@ -198,18 +198,18 @@ impl Driver {
     }
 
     /// Sends the next request, if none is under way.
-    pub(super) fn request(&mut self, stack: &StackName, setting: &Setting) {
+    pub(super) fn request(&mut self, stack: &StackName, setting: &Arc<Setting>) {
         if self.request.is_none()
             && let Some(effect) = self.queue.pop_front()
         {
-            let (project, stack, setting) = (Arc::clone(&self.project), stack.clone(), setting.clone());
+            let (project, stack, setting) = (Arc::clone(&self.project), stack.clone(), Arc::clone(setting));
             self.request = Some(Box::pin(async move { perform(&project, &stack, &setting, effect).await }));
         }
     }
 
     /// A write in flight is never cancelled. What waits behind it is still done if the source ends, for this daemon still acts;
     /// it is not if another one does.
-    pub(super) async fn finish(mut self, left: &Left, stack: &StackName, setting: &Setting) {
+    pub(super) async fn finish(mut self, left: &Left, stack: &StackName, setting: &Arc<Setting>) {
         while let Some(request) = self.request.take() {
             request.await;
             if let Left::Ended = left {

@@ -4,15 +4,13 @@ use super::sort::{Sorted, sort};
 use super::{Follower, Told, lock};
 use crate::ident::{Revision, StackName};
 use crate::machine::{Commit, Content};
-use crate::manifest::Context;
 use crate::report::{self, Status, StatusState};
 use crate::shell::cluster::lease;
 use crate::shell::forge::statuses::Statuses;
 use crate::shell::git::{Found, Mirror, Reading};
-use crate::shell::run::actor::{Actor, Setting};
+use crate::shell::run::actor::Actor;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::mpsc;
 
 /// Where actors find older commits of their files.
 #[derive(Default)]
@@ -26,7 +24,7 @@ impl Library {
     ///
     /// # Errors
     /// It can't be had, in words for who asked for it.
-    fn older(shelf: &RwLock<Self>, stack: &StackName, sha: &str) -> Result<Option<Commit>, String> {
+    pub(super) fn older(shelf: &RwLock<Self>, stack: &StackName, sha: &str) -> Result<Option<Commit>, String> {
         let (mirror, path) = {
             let library = shelf.read().unwrap_or_else(PoisonError::into_inner);
             let path = library.paths.get(stack).cloned().unwrap_or_else(|| "hks.yaml".into());
@@ -111,26 +109,8 @@ impl Follower {
 
     /// The actor of a Stack.
     pub(super) fn actor(&mut self, name: &StackName) -> &Actor {
-        let (config, source) = (&self.config, &self.source);
-        self.actors.entry(name.clone()).or_insert_with(|| {
-            let (library, stack) = (Arc::clone(&self.library), name.clone());
-            let setting = Setting {
-                source: self.name.clone(),
-                // two sources that name the same Stack of the same project must not both act
-                me: format!("{}/{}", self.shared.me, self.name),
-                retry: false,
-                context: Context::new(&config.platform_of(source), &source.namespace, &source.git.branch, None),
-                probe: config.platform.probe_urls,
-                board: Arc::clone(&self.shared.board),
-                metrics: Arc::clone(&self.shared.metrics),
-                http: self.shared.http.clone(),
-                project: self.project.clone(),
-                turns: Arc::clone(&self.shared.turns),
-                statuses: self.reports.clone(),
-                older: Arc::new(move |sha| Library::older(&library, &stack, sha)),
-            };
-            Actor::start(name.clone(), setting)
-        })
+        let start = || Actor::start(name.clone(), Arc::clone(&self.setting));
+        self.actors.entry(name.clone()).or_insert_with(start)
     }
 }
 
@@ -148,6 +128,3 @@ fn tell(
     }
     told.tell();
 }
-
-/// Where the words of the actors of a source go.
-pub(super) type Reports = mpsc::UnboundedSender<(StackName, Status)>;
