@@ -2,16 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// A git commit, as its full hexadecimal object id (40 digits for SHA-1, 64 for SHA-256).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Revision(String);
+pub struct Revision(Arc<str>);
 
 impl Revision {
     /// Takes any text; the git adapter is what guarantees that it is an object id.
     pub fn new(id: impl Into<String>) -> Self {
-        Self(id.into())
+        Self(id.into().into())
     }
 
     /// The whole id.
@@ -64,13 +65,13 @@ impl fmt::Display for Revision {
 /// The name of a Stack (`metadata.name` of an hks.yaml): an RFC 1123 label, unique within its project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct StackName(String);
+pub struct StackName(Arc<str>);
 
 impl StackName {
     /// The name, if it is an RFC 1123 label of at most 40 characters, so that composed names stay within 63.
     pub fn new(name: impl Into<String>) -> Option<Self> {
         let name = name.into();
-        (is_label(&name) && name.len() <= 40).then_some(Self(name))
+        (is_label(&name) && name.len() <= 40).then(|| Self(name.into()))
     }
 
     /// The name as text.
