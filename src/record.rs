@@ -24,7 +24,8 @@ const HISTORY: usize = 20;
 const ANSWERED: usize = 20;
 
 /// One Stack's memory. Unknown fields of a newer hks are ignored, missing ones are defaults; what an older hks could not
-/// even ignore raises [`FORMAT`].
+/// even ignore raises [`FORMAT`]. What ended is never changed, so that a copy is the same thing: each machine has one beside
+/// the record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Record {
@@ -33,13 +34,13 @@ pub struct Record {
     /// Every object that hks made, merged before it is applied and cleaned only after it is gone.
     pub inventory: Vec<Owned>,
     /// The last release that worked: what a rollback goes to.
-    pub settled: Option<Release>,
+    pub settled: Option<Arc<Release>>,
     /// The deployment under way.
     pub attempt: Option<Attempt>,
     /// The revision that is not tried again, and why.
     pub held: Option<Held>,
     /// The last deployments, newest last.
-    pub history: Vec<Deployment>,
+    pub history: Vec<Arc<Deployment>>,
     /// A person has suspended the Stack: nothing is changed or deleted until it is resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspended>,
@@ -307,7 +308,7 @@ impl Record {
     /// that ends as the one before it did: what is tried again and again must not push out what was before.
     pub fn remember(&mut self, deployment: Deployment) {
         self.history.retain(|old| (&old.revision, old.started) != (&deployment.revision, deployment.started));
-        let same = |last: &Deployment| {
+        let same = |last: &Arc<Deployment>| {
             (&last.revision, last.outcome, &last.cause, &last.back_to)
                 == (&deployment.revision, deployment.outcome, &deployment.cause, &deployment.back_to)
         };
@@ -317,7 +318,7 @@ impl Record {
         }
         // most Stacks remember few, and room for four would be kept in each of thousands
         self.history.reserve_exact(1);
-        self.history.push(deployment);
+        self.history.push(Arc::new(deployment));
         let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess);
     }
@@ -327,8 +328,8 @@ impl Record {
     pub fn before(&self) -> Option<&Revision> {
         let settled = self.settled.as_ref()?;
         let now = self.history.iter().rposition(|deployment| deployment.ended == settled.at)?;
-        let worked = |deployment: &&Deployment| deployment.outcome == Outcome::Succeeded;
-        let now = match &self.history[now] {
+        let worked = |deployment: &&Arc<Deployment>| deployment.outcome == Outcome::Succeeded;
+        let now = match &*self.history[now] {
             Deployment { outcome: Outcome::Succeeded, .. } => now,
             Deployment { back_to, .. } => {
                 let same = |deployment: &Deployment| back_to.as_ref() == Some(&deployment.revision);
@@ -341,7 +342,7 @@ impl Record {
 
     /// The last end of a deployment of `revision`.
     pub fn last_of(&self, revision: &Revision) -> Option<&Deployment> {
-        self.history.iter().rev().find(|deployment| deployment.revision == *revision)
+        self.history.iter().rev().map(|deployment| &**deployment).find(|deployment| deployment.revision == *revision)
     }
 
     /// Writes down that a wish was answered.

@@ -349,7 +349,7 @@ mod tests {
     use crate::ident::{Revision, StackName};
     use crate::manifest::Context;
     use crate::platform::Platform;
-    use crate::record::{Attempt, Held, Release, Suspended};
+    use crate::record::{Attempt, Held, Suspended};
     use serde_json::json;
 
     const FILE: &str = "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {name: todo}\napps:\n  web: {image: \"r/web:1\", ports: {http: 80}}\n\
@@ -357,7 +357,7 @@ mod tests {
 
     fn settled() -> Record {
         let release = json!({ "revision": "4f1c2ab", "source": FILE, "at": "1970-01-01T00:01:00Z" });
-        let settled: Option<Release> = serde_json::from_value(release).ok();
+        let settled = serde_json::from_value(release).ok();
         Record { settled, ..Record::default() }
     }
 

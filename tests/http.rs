@@ -162,8 +162,8 @@ fn view(name: &str, state: StackState) -> View {
             usage: None,
         }],
         history: vec![
-            deployment(NEW, Outcome::RolledBack, "rolled back to 4f1c2ab: image pull failed", 30),
-            deployment("1111111aaaa", Outcome::Succeeded, "1 app ready in 48s", 90_000),
+            Arc::new(deployment(NEW, Outcome::RolledBack, "rolled back to 4f1c2ab: image pull failed", 30)),
+            Arc::new(deployment("1111111aaaa", Outcome::Succeeded, "1 app ready in 48s", 90_000)),
         ],
         ..View::bare(&StackName::new(name).unwrap(), "shop", state, at)
     }
@@ -356,9 +356,10 @@ async fn hostile_text_stays_text() {
     let fields = vec![Difference { field: text(), live: Some(text()), wanted: text() }];
     hostile.drift = vec![DriftView { object: text(), fields }, DriftView { object: text(), fields: vec![] }];
     hostile.retained = vec![text()];
-    hostile.history[0].description = text();
-    hostile.history[0].revision = Revision::new(HOSTILE);
-    hostile.history[0].cause = Some(Cause::Unavailable { message: text() });
+    let last = Arc::make_mut(&mut hostile.history[0]);
+    last.description = text();
+    last.revision = Revision::new(HOSTILE);
+    last.cause = Some(Cause::Unavailable { message: text() });
     publish(&daemon.board, "shop", hostile);
     let mut troubled = source("shop");
     (troubled.url, troubled.branch, troubled.error) = (format!("javascript:{HOSTILE}"), text(), Some(text()));

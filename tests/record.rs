@@ -39,7 +39,7 @@ fn settled(files: usize, size: usize) -> Record {
     let at = Timestamp::from_second(1_800_000_000).unwrap();
     let owned = |key: &ObjectKey| Owned { key: key.clone(), settled: true, made: None, doomed: false };
     let inventory = manifest.objects.iter().map(|object| owned(&object.key)).collect();
-    let settled = Some(Release::new(&document, &manifest.revision, at, &manifest));
+    let settled = Some(Arc::new(Release::new(&document, &manifest.revision, at, &manifest)));
     Record { format: FORMAT, inventory, settled, ..Record::default() }
 }
 
@@ -197,6 +197,7 @@ fn one_goes_back_to_what_worked_before() {
     let before = |history: Vec<Deployment>, settled: &str| {
         let last = history.last().map(|last| last.ended).unwrap();
         let release = json!({ "revision": settled, "source": "", "at": last });
+        let history = history.into_iter().map(Arc::new).collect();
         let record = Record { history, settled: serde_json::from_value(release).unwrap(), ..Record::default() };
         record.before().map(ToString::to_string)
     };

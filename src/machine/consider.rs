@@ -148,7 +148,7 @@ impl Turn<'_> {
         if document.source.len() + document.files.size() < SURELY_FITS {
             return Ok(());
         }
-        let settled = Some(Release::new(document, revision, self.now, manifest));
+        let settled = Some(Arc::new(Release::new(document, revision, self.now, manifest)));
         let record = Record { settled, inventory: self.machine.record.inventory.clone(), ..Record::default() };
         let fits = record.encode().map(drop);
         fits.map_err(|message| Cause::Refused { object: document.path.to_string(), message })
@@ -345,7 +345,7 @@ impl Turn<'_> {
                 return true;
             }
             if let Some(release) = &mut self.machine.record.settled {
-                *release = Release::new(&usable.document, &release.revision, release.at, &usable.manifest);
+                *release = Arc::new(Release::new(&usable.document, &release.revision, release.at, &usable.manifest));
             }
             self.machine.unproven = false;
             self.save_aside();
@@ -361,7 +361,7 @@ impl Turn<'_> {
         let told = self.machine.record.last_of(revision).cloned().map(News::ended);
         self.tell(told.unwrap_or_else(|| News::Unchanged { revision: revision.clone() }));
         if let Some(release) = &mut self.machine.record.settled {
-            release.revision = revision.clone();
+            Arc::make_mut(release).revision = revision.clone();
         }
         if let super::Baseline::Kept(manifest) = &mut self.machine.baseline
             && manifest.revision != *revision

@@ -11,6 +11,7 @@ use crate::report::{self, News};
 use crate::rollout::{self, Cause};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a database is asked for its tables before it is kept unasked.
@@ -148,7 +149,7 @@ impl Turn<'_> {
             (Toward::Forward, origin) => {
                 let settled =
                     pass.document.as_ref().map(|document| Release::new(document, &pass.revision, now, &pass.manifest));
-                record.settled = settled;
+                record.settled = settled.map(Arc::new);
                 record.held = match origin {
                     Origin::Person(_) if is_newest => None,
                     // the newest commit is what was rolled back

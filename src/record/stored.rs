@@ -7,6 +7,7 @@
 use super::{Packed, Record, Release};
 use crate::rollout::Cause;
 use crate::spec::Files;
+use std::sync::Arc;
 
 /// The form of records that this hks writes. One that is higher is of a newer hks, and is not touched.
 pub const FORMAT: u32 = 2;
@@ -42,13 +43,13 @@ impl Record {
     /// It does not fit, in words for who wrote the file.
     pub fn encode(&self) -> Result<Stored, String> {
         let mut record = Record { format: FORMAT, ..self.clone() };
-        let release = record.settled.as_mut().and_then(|release| {
+        let release = record.settled.as_mut().map(Arc::make_mut).and_then(|release| {
             if release.files_stand_apart() && release.ran.is_some() {
                 release.files = Files::default();
             }
             release.ran.take()
         });
-        let texts = record.history.iter_mut().filter_map(|deployment| deployment.cause.as_mut());
+        let texts = record.history.iter_mut().filter_map(|deployment| Arc::make_mut(deployment).cause.as_mut());
         texts.chain(record.held.as_mut().map(|held| &mut held.cause)).for_each(cut_log);
         loop {
             let json = serde_json::to_string(&record).map_err(|error| error.to_string())?;
@@ -98,7 +99,7 @@ impl Record {
         {
             held.ending = super::Ending::Healthy;
         }
-        if let (Some(settled), Some(bytes)) = (&mut record.settled, release) {
+        if let (Some(settled), Some(bytes)) = (record.settled.as_mut().map(Arc::make_mut), release) {
             let packed = Packed::from_bytes(bytes);
             match packed.unpack(settled.at) {
                 Ok(Some((_, files))) => {

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A Stack at a moment. It is additive: fields are added, never renamed.
 #[derive(Clone, Debug, Serialize)]
@@ -67,7 +68,7 @@ pub struct View {
     /// Databases and volumes that left the file and stay.
     pub retained: Vec<String>,
     /// The last deployments, newest first.
-    pub history: Vec<Deployment>,
+    pub history: Vec<Arc<Deployment>>,
     /// When this was composed.
     pub at: Timestamp,
 }

@@ -469,7 +469,7 @@ impl Sim {
             ["old", "record"] => {
                 // as an hks of the format before has written it
                 self.saved.format = 0;
-                self.saved.settled.as_mut().unwrap().ran = None;
+                Arc::make_mut(self.saved.settled.as_mut().unwrap()).ran = None;
                 self.crash();
             }
             ["manager", name] => self.manager = Some((*name).into()),

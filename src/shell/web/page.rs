@@ -240,7 +240,7 @@ fn drift(drift: &[DriftView]) -> Markup {
     }
 }
 
-fn history(history: &[Deployment], now: Timestamp) -> Markup {
+fn history(history: &[Arc<Deployment>], now: Timestamp) -> Markup {
     html! {
         @if !history.is_empty() {
             h2 { "Deployments" }
@@ -268,7 +268,7 @@ fn history(history: &[Deployment], now: Timestamp) -> Markup {
 }
 
 fn commands(view: &View) -> Markup {
-    let worked = |one: &&Deployment| {
+    let worked = |one: &&Arc<Deployment>| {
         one.outcome == crate::record::Outcome::Succeeded && Some(&one.revision) != view.applied_revision.as_ref()
     };
     let back = view.history.iter().find(worked).map_or("SHA", |one| one.revision.as_str());
