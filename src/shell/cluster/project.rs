@@ -6,6 +6,7 @@
 mod addresses;
 mod seen;
 mod slim;
+mod item;
 mod store;
 mod watches;
 mod beside;

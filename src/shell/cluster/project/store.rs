@@ -1,9 +1,10 @@
 //! What the watches of a project have seen, by Stack: a look at one Stack costs what that Stack has, whatever else the
-//! project holds. Of Stacks that rest only the text is kept: as values in memory it takes ten times the room.
+//! project holds.
 
-use super::addresses::{Address, Addresses, addresses};
+use super::addresses::{Address, Addresses};
+use super::item::{Arrival, Folded, Item, text};
 use crate::ident::{Kind, ObjectKey, StackName};
-use crate::plan::{Live, Note, stack_of, uid};
+use crate::plan::{Live, Note};
 use crate::shell::clock;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -69,6 +70,8 @@ pub enum Claim {
 #[derive(Default)]
 struct Own {
     items: BTreeMap<ObjectKey, Item>,
+    /// Those of them that have no text, while there is no picture.
+    folded: Option<Folded>,
     /// Warnings about them, oldest first.
     events: Vec<Arc<Note>>,
     /// Secrets of others that it takes.
@@ -76,39 +79,6 @@ struct Own {
     /// The picture, while somebody looks at it.
     live: Option<Arc<Live>>,
     changes: watch::Sender<u64>,
-}
-
-/// An object, as it was seen.
-pub(super) struct Item {
-    stack: Option<Box<str>>,
-    uid: Box<str>,
-    version: u64,
-    /// Public addresses, until the store knows them.
-    addresses: BTreeSet<Address>,
-    /// As JSON; nothing while the picture has it.
-    text: Option<Box<[u8]>>,
-}
-
-impl Item {
-    /// What is kept of an object besides the object.
-    fn of(kind: Kind, object: &Value) -> Self {
-        let (stack, uid) = (stack_of(object).map(Into::into), uid(object).into());
-        Self { stack, uid, version: version(object), addresses: addresses(kind, object), text: None }
-    }
-
-    /// An object as text.
-    pub(super) fn text(kind: Kind, object: &Value) -> Self {
-        Self { text: text(object), ..Self::of(kind, object) }
-    }
-
-    fn value(&self) -> Option<Value> {
-        serde_json::from_slice(self.text.as_ref()?).ok()
-    }
-}
-
-fn text(object: &Value) -> Option<Box<[u8]>> {
-    // a JSON value can always be written
-    serde_json::to_vec(object).ok().map(Vec::into_boxed_slice)
 }
 
 impl Store {
@@ -145,7 +115,7 @@ impl Store {
         let own = self.stacks.get(self.owners.get(key)?)?;
         match &own.live {
             Some(live) => live.objects.get(key).cloned(),
-            None => own.items.get(key)?.value().map(Arc::new),
+            None => own.closed(key).map(Arc::new),
         }
     }
 
@@ -198,10 +168,11 @@ impl Store {
 
     /// Takes what a watch says: it tells all changes in their order, so only an own write may be newer.
     pub(super) fn seen(&mut self, key: &ObjectKey, object: Value) {
-        self.take(key, Item::of(key.kind, &object), Some(object));
+        self.take(key, Arrival::of(key.kind, &object), Some(object));
     }
 
-    fn take(&mut self, key: &ObjectKey, item: Item, object: Option<Value>) {
+    fn take(&mut self, key: &ObjectKey, arrival: Arrival, object: Option<Value>) {
+        let item = &arrival.item;
         if let Some(known) = self.item(key).filter(|known| known.uid == item.uid) {
             match known.version.cmp(&item.version) {
                 Ordering::Greater if self.written.contains_key(key) => return,
@@ -213,39 +184,40 @@ impl Store {
             }
         }
         self.written.remove(key);
-        self.put(key, item, object);
+        self.put(key, arrival, object);
     }
 
     /// Takes what a write returned: the watch will bring it later, and until then the picture would be old. Versions of one
     /// kind are ordered (KEP-5504).
     pub(super) fn learn(&mut self, key: &ObjectKey, object: Value) {
-        let item = Item::of(key.kind, &object);
+        let arrival = Arrival::of(key.kind, &object);
+        let item = &arrival.item;
         let newer = self.item(key).is_none_or(|known| known.uid != item.uid || known.version < item.version);
         if newer {
             self.written.insert(key.clone(), Instant::now());
-            self.put(key, item, Some(object));
+            self.put(key, arrival, Some(object));
         }
     }
 
     /// Takes an object of a Stack that says itself that it is nobody's.
     pub(super) fn found(&mut self, stack: &StackName, key: &ObjectKey, object: Value) {
         if self.owner(key).is_none() {
-            let item = Item { stack: Some(stack.as_str().into()), ..Item::of(key.kind, &object) };
-            self.put(key, item, Some(object));
+            let arrival = Arrival { stack: Some(stack.as_str().into()), ..Arrival::of(key.kind, &object) };
+            self.put(key, arrival, Some(object));
         }
     }
 
     /// A new full list of `kind`: what is not in it is gone, and what is in it counts even if it is older than what was seen,
     /// for the store of an API server may have been put back to yesterday. Only an own write may be newer than the list.
-    pub(super) fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Item>) {
+    pub(super) fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Arrival>) {
         self.written.retain(|_, at| at.elapsed() < ECHO);
         let gone = self.owners.keys().filter(|key| key.kind == kind && !listed.contains_key(*key));
         let gone: Vec<_> = gone.filter(|key| !self.written.contains_key(*key)).cloned().collect();
         for key in &gone {
             self.remove(key);
         }
-        for (key, item) in listed {
-            self.take(&key, item, None);
+        for (key, arrival) in listed {
+            self.take(&key, arrival, None);
         }
     }
 
@@ -275,13 +247,14 @@ impl Store {
     }
 
     /// `object` is the item as a value, unless the item has it as text.
-    fn put(&mut self, key: &ObjectKey, mut item: Item, object: Option<Value>) {
-        let Some(stack) = item.stack.clone().or_else(|| self.still_owned(key, &item)) else { return self.remove(key) };
+    fn put(&mut self, key: &ObjectKey, arrival: Arrival, object: Option<Value>) {
+        let Arrival { stack, addresses, mut item } = arrival;
+        let Some(stack) = stack.or_else(|| self.still_owned(key, &item)) else { return self.remove(key) };
         if self.owners.get(key).is_some_and(|owner| **owner != *stack) {
             self.remove(key);
         }
         let new = !self.owners.contains_key(key);
-        self.addresses.put(key, std::mem::take(&mut item.addresses));
+        self.addresses.put(key, addresses);
         let (name, own) = self.own(&stack);
         if let Some(live) = &mut own.live {
             let object = object.or_else(|| item.value()).unwrap_or_default();
@@ -431,11 +404,13 @@ impl Store {
 impl Own {
     /// The picture, from the text if need be.
     fn open(&mut self) -> &mut Arc<Live> {
-        let (items, events) = (&mut self.items, &self.events);
+        let (items, folded, events) = (&mut self.items, &mut self.folded, &self.events);
         self.live.get_or_insert_with(|| {
+            let mut folded = folded.take().map(|folded| folded.open()).unwrap_or_default();
             let mut objects = BTreeMap::new();
             for (key, item) in items {
-                objects.insert(key.clone(), Arc::new(item.value().unwrap_or_default()));
+                let value = item.value().or_else(|| folded.remove(key));
+                objects.insert(key.clone(), Arc::new(value.unwrap_or_default()));
                 item.text = None;
             }
             Arc::new(Live { objects, events: events.clone(), ..Live::default() })
@@ -444,9 +419,17 @@ impl Own {
 
     fn fold(&mut self) {
         let Some(live) = self.live.take() else { return };
+        self.folded = Folded::of(&live.objects);
         for (key, item) in &mut self.items {
-            item.text = live.objects.get(key).and_then(|object| text(object));
+            if self.folded.is_none() || Folded::leaves_out(key.kind) {
+                item.text = live.objects.get(key).and_then(|object| text(object));
+            }
         }
+    }
+
+    /// An object, while there is no picture.
+    fn closed(&self, key: &ObjectKey) -> Option<Value> {
+        self.items.get(key)?.value().or_else(|| self.folded.as_ref()?.open().remove(key))
     }
 
     fn show_events(&mut self) {
@@ -458,11 +441,6 @@ impl Own {
     fn tell(&self) {
         self.changes.send_modify(|version| *version += 1);
     }
-}
-
-/// `metadata.resourceVersion` as the number that it is in practice.
-fn version(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -547,7 +525,10 @@ mod tests {
         store.note(event("f", "q", 2));
         let after = store.live("a");
         assert_eq!((after.objects.len(), after.events.len()), (2, 2));
-        assert_eq!(after.get(&key("p")), before.get(&key("p")));
+        assert_eq!(after.get(&key("p")), before.get(&key("p")), "what was folded, and what has come since");
+        store.fold("a");
+        store.seen(&key("q"), pod("a", "q", "v", 3));
+        assert_eq!(versions(&mut store, "a"), [1, 3], "the newer one counts");
         store.fold("a");
         store.remove(&key("p"));
         assert_eq!((store.live("a").objects.len(), store.live("a").events.len()), (1, 1));
@@ -626,10 +607,10 @@ mod tests {
         store.learn(&key("p"), pod("a", "p", "u", 7));
         store.seen(&key("p"), pod("a", "p", "u", 6));
         assert_eq!(versions(&mut store, "a"), [7], "the watch is behind the answer");
-        store.replace(Kind::Pod, [(key("p"), Item::text(Kind::Pod, &pod("a", "p", "u", 6)))].into());
+        store.replace(Kind::Pod, [(key("p"), Arrival::text(Kind::Pod, &pod("a", "p", "u", 6)))].into());
         assert_eq!(versions(&mut store, "a"), [7], "a list was on its way");
         store.seen(&key("p"), pod("a", "p", "u", 7));
-        store.replace(Kind::Pod, [(key("p"), Item::text(Kind::Pod, &pod("a", "p", "u", 3)))].into());
+        store.replace(Kind::Pod, [(key("p"), Arrival::text(Kind::Pod, &pod("a", "p", "u", 3)))].into());
         assert_eq!(versions(&mut store, "a"), [3], "the store was put back");
         store.learn(&key("p"), pod("a", "p", "u", 2));
         assert_eq!(versions(&mut store, "a"), [3], "an answer that comes late");

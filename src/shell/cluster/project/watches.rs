@@ -1,7 +1,7 @@
 //! The watches of a project, each for itself: one that fails says why, goes on trying, and says when it is well again.
 
 use super::slim::slim;
-use super::store::Item;
+use super::item::Arrival;
 use super::{BLIND, Broken, EVENTS, Project, Seen, WATCHED, resource};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::MANAGED_BY;
@@ -47,7 +47,7 @@ impl Project {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
                     let key = ObjectKey::new(kind, object.name_any());
-                    listed.extend(slim(kind, object.value).map(|object| (key, Item::text(kind, &object))));
+                    listed.extend(slim(kind, object.value).map(|object| (key, Arrival::text(kind, &object))));
                 }
                 Event::InitDone => {
                     self.lock().replace(kind, std::mem::take(&mut listed));
