@@ -24,8 +24,10 @@ const HISTORY: usize = 20;
 const ANSWERED: usize = 20;
 
 /// One Stack's memory. Unknown fields of a newer hks are ignored, missing ones are defaults; what an older hks could not
-/// even ignore raises [`FORMAT`]. What ended is never changed, so that a copy is the same thing: each machine has one beside
-/// the record.
+/// even ignore raises [`FORMAT`].
+///
+/// Each of thousands of machines has two, so one is small: what most don't have is boxed, and what has ended and is not changed
+/// any more is shared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Record {
@@ -36,9 +38,9 @@ pub struct Record {
     /// The last release that worked: what a rollback goes to.
     pub settled: Option<Arc<Release>>,
     /// The deployment under way.
-    pub attempt: Option<Attempt>,
+    pub attempt: Option<Box<Attempt>>,
     /// The revision that is not tried again, and why.
-    pub held: Option<Held>,
+    pub held: Option<Box<Held>>,
     /// The last deployments, newest last.
     pub history: Vec<Arc<Deployment>>,
     /// A person has suspended the Stack: nothing is changed or deleted until it is resumed.
@@ -46,7 +48,7 @@ pub struct Record {
     pub suspended: Option<Suspended>,
     /// The newest commit, where nothing of it can be begun: whoever is not the daemon sees it here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unusable: Option<Unusable>,
+    pub unusable: Option<Box<Unusable>>,
     /// The last wishes that were acted on or refused, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answered: Vec<Answered>,

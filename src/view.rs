@@ -93,7 +93,7 @@ pub fn recorded(
     view.troubles = troubles.iter().map(trouble).collect();
     let drift = looking.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();
-    let unusable = record.unusable.as_ref();
+    let unusable = record.unusable.as_deref();
     let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
         (Some(_), ..) => (StackState::Suspended(Why::Asked), None),
         (None, Some(attempt), _) if attempt.failed.is_some() => (StackState::RollingBack, Some(&attempt.revision)),
@@ -361,7 +361,7 @@ mod tests {
         Record { settled, ..Record::default() }
     }
 
-    fn attempt() -> Option<Attempt> {
+    fn attempt() -> Option<Box<Attempt>> {
         serde_json::from_value(json!({ "revision": "9d03e7b", "started": Timestamp::UNIX_EPOCH })).ok()
     }
 
@@ -402,14 +402,16 @@ mod tests {
         assert_eq!(seen(settled(), &there).state, StackState::Settled);
         let attempt = attempt();
         assert_eq!(seen(Record { attempt, ..settled() }, &nothing).state, StackState::Deploying);
-        let state =
-            |ending, restored| seen(Record { held: Some(held(&ending, restored)), ..settled() }, &nothing).state;
+        let state = |ending, restored| {
+            seen(Record { held: Some(Box::new(held(&ending, restored))), ..settled() }, &nothing).state
+        };
         assert_eq!(state(Ending::Open, false), StackState::RollingBack);
         assert_eq!(state(Ending::Open, true), StackState::Held(Ended::Restored), "as records of older versions say it");
         let cause = Cause::Unavailable { message: "still down".into() };
         assert_eq!(state(Ending::Unhealthy { cause: cause.clone() }, true), StackState::Held(Ended::Unhealthy));
         assert_eq!(state(Ending::Refused { cause }, false), StackState::Held(Ended::Refused));
-        let unusable = |cause| Some(Unusable { revision: Revision::new("9d03e7b"), cause, waits_for: vec![] });
+        let unusable =
+            |cause| Some(Box::new(Unusable { revision: Revision::new("9d03e7b"), cause, waits_for: vec![] }));
         let nowhere = seen(Record { unusable: unusable(None), ..settled() }, &there);
         assert_eq!(
             (nowhere.state, nowhere.desired_revision),
@@ -427,7 +429,7 @@ mod tests {
             keys: vec!["user".into(), "key".into()],
         };
         let unusable = Unusable { revision: Revision::new("9d03e7b"), cause: Some(cause), waits_for: vec![] };
-        let record = || Record { unusable: Some(unusable.clone()), ..settled() };
+        let record = || Record { unusable: Some(Box::new(unusable.clone())), ..settled() };
         let view = seen(record(), &Live::default());
         assert_eq!((view.state, view.lacking.len()), (StackState::Invalid, 2));
         assert_eq!(view.desired_revision, Some(Revision::new("9d03e7b")));

@@ -82,7 +82,7 @@ fn a_record_can_be_read_by_the_hks_before() {
     let cause = Cause::Refused { object: "Stack".into(), message: "x".into() };
     let at = Timestamp::from_second(1_800_000_000).unwrap();
     let ending = Ending::Unhealthy { cause: cause.clone() };
-    record.held = Some(Held {
+    record.held = Some(Box::new(Held {
         revision: Revision::new("bbbb"),
         content: "digest".into(),
         cause: cause.clone(),
@@ -91,7 +91,7 @@ fn a_record_can_be_read_by_the_hks_before() {
         restored: true,
         ending: ending.clone(),
         unseen: false,
-    });
+    }));
     record.remember(Deployment {
         revision: Revision::new("bbbb"),
         started: at,

@@ -32,7 +32,7 @@ impl Turn<'_> {
         let Some((manifest, plan)) = self.way_back(&revision) else {
             let cause = self.no_way_back();
             let held = Held::open(revision, String::new(), cause.clone(), (started, self.now));
-            self.machine.record.held = Some(held.clone());
+            self.machine.record.held = Some(Box::new(held.clone()));
             return self.hold_as_it_is(&held, vec![], &cause);
         };
         self.enter(Toward::Back { from: revision, cause }, Target::known(manifest, plan, started));

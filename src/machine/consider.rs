@@ -181,7 +181,7 @@ impl Turn<'_> {
                 ),
             };
             let held = Held::open(revision, content, cause, (started, self.now));
-            self.machine.record.held = Some(held.clone());
+            self.machine.record.held = Some(Box::new(held.clone()));
             self.go_back(&held, vec![]);
         } else {
             self.rest_again();
@@ -197,7 +197,7 @@ impl Turn<'_> {
             Verdict::Mistake(cause) => Some((**cause).clone()),
         };
         let waits_for = self.machine.blockers.iter().filter_map(Until::words).collect();
-        self.machine.record.unusable = Some(Unusable { revision: revision.clone(), cause, waits_for });
+        self.machine.record.unusable = Some(Box::new(Unusable { revision: revision.clone(), cause, waits_for }));
     }
 
     /// Writes a mistake down and tells it; the same one is told once, also after a restart.

@@ -153,13 +153,13 @@ impl Turn<'_> {
                 record.held = match origin {
                     Origin::Person(_) if is_newest => None,
                     // the newest commit is what was rolled back
-                    Origin::Person(wish) => Some(requested(
+                    Origin::Person(wish) => Some(Box::new(requested(
                         wish.by.clone(),
                         head.unwrap_or_else(|| pass.revision.clone()),
                         machine.head_content.clone(),
                         pass.started,
                         now,
-                    )),
+                    ))),
                     Origin::Commit | Origin::Platform => None,
                 };
                 // the record may be kept only by a later pass, and what it says must hold until then
@@ -182,7 +182,7 @@ impl Turn<'_> {
                 };
                 held.ending = ending.clone();
                 held.unseen = machine.considered.is_none();
-                record.held = Some(held);
+                record.held = Some(Box::new(held));
             }
             (Toward::Back { .. } | Toward::Heal, _) => {
                 if let Some(held) = record.held.as_mut().filter(|held| held.ending == Ending::Open) {

@@ -150,7 +150,7 @@ impl Turn<'_> {
             return self.go_back_from_wish(revision, cause, started);
         }
         let held = Held::open(revision, content, cause, (started, self.now));
-        self.machine.record.held = Some(held.clone());
+        self.machine.record.held = Some(Box::new(held.clone()));
         self.machine.record.attempt = None;
         self.go_back(&held, also);
     }

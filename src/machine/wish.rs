@@ -20,7 +20,7 @@ impl Machine {
     /// What was begun with before a restart or a suspension, and has not failed.
     fn begun(&self) -> Option<&Attempt> {
         let rests = matches!(self.state, State::Resting(_)) && self.record.suspended.is_none();
-        self.record.attempt.as_ref().filter(|attempt| rests && attempt.failed.is_none())
+        self.record.attempt.as_deref().filter(|attempt| rests && attempt.failed.is_none())
     }
 
     /// Whether a wish waits for the reply to a request: the next one has to wait behind it.

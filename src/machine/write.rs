@@ -42,7 +42,7 @@ impl Turn<'_> {
             if attempt.wish.is_none() {
                 record.held = None;
             }
-            record.attempt = Some(attempt);
+            record.attempt = Some(Box::new(attempt));
         } else if record.attempt.as_ref().is_none_or(|attempt| attempt.failed.is_none()) {
             record.attempt = None;
         }

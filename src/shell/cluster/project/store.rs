@@ -487,7 +487,7 @@ mod tests {
     }
 
     fn versions(store: &mut Store, stack: &str) -> Vec<u64> {
-        store.live(stack).objects.values().map(|object| version(object)).collect()
+        store.live(stack).objects.values().map(|object| Arrival::of(Kind::Pod, object).item.version).collect()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The watches of a project, each for itself: one that fails says why, goes on trying, and says when it is well again.
 
-use super::slim::slim;
 use super::item::Arrival;
+use super::slim::slim;
 use super::{BLIND, Broken, EVENTS, Project, Seen, WATCHED, resource};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::MANAGED_BY;
