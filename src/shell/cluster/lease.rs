@@ -84,11 +84,15 @@ pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(),
     Ok(())
 }
 
-/// The Stacks of a source for which a daemon has acted before.
-pub fn of_source(project: &Project, source: &str) -> Vec<StackName> {
-    let own = |lease: &&Value| lease["metadata"]["annotations"][SOURCE] == source;
-    let stack = |lease: &Value| StackName::new(lease["metadata"]["name"].as_str()?.strip_prefix("hks-")?);
-    project.all(Kind::Lease).iter().map(|lease| &**lease).filter(own).filter_map(stack).collect()
+/// The Stacks of a source for which a daemon has acted before, without those that are known: their Leases are not read.
+pub fn of_source(project: &Project, source: &str, is_known: impl Fn(&StackName) -> bool) -> Vec<StackName> {
+    let own =
+        |key: &ObjectKey| project.get(key).is_some_and(|lease| lease["metadata"]["annotations"][SOURCE] == source);
+    let unknown = |key: ObjectKey| {
+        let stack = StackName::new(key.name.strip_prefix("hks-")?).filter(|stack| !is_known(stack))?;
+        own(&key).then_some(stack)
+    };
+    project.keys(Kind::Lease).into_iter().filter_map(unknown).collect()
 }
 
 async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result<Lead, Fault> {

@@ -196,9 +196,9 @@ impl Project {
         addresses::addresses(kind, object).into_iter().find_map(other).map(|(other, address)| (address, other))
     }
 
-    /// All objects of a kind, of whatever Stack.
-    pub fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
-        self.lock().all(kind)
+    /// The names of all objects of a kind, of whatever Stack.
+    pub fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
+        self.lock().keys(kind)
     }
 
     /// Takes an object that a write returned: the watch will bring it later, and until then the picture would be old.

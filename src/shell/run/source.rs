@@ -362,7 +362,7 @@ impl Follower {
         }
         let project = self.project.borrow().clone().filter(|project| project.is_ready());
         let Some(project) = project else { return };
-        for stack in lease::of_source(&project, &self.name) {
+        for stack in lease::of_source(&project, &self.name, |name| self.actors.contains_key(name)) {
             self.actor(&stack);
         }
     }

@@ -140,9 +140,9 @@ impl Store {
         self.stacks.get(self.owners.get(key)?)?.items.get(key)
     }
 
-    /// All objects of a kind.
-    pub(super) fn all(&self, kind: Kind) -> Vec<Arc<Value>> {
-        self.owners.keys().filter(|key| key.kind == kind).filter_map(|key| self.get(key)).collect()
+    /// The names of all objects of a kind.
+    pub(super) fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
+        self.owners.keys().filter(|key| key.kind == kind).cloned().collect()
     }
 
     /// Claims a name for a Stack: of two Stacks of this daemon that want the same one, only the first gets it.

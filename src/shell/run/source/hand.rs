@@ -89,10 +89,8 @@ impl Follower {
     pub(super) fn take_up_the_rest(&mut self) {
         let Some(revision) = self.view.head.clone().filter(|_| self.reading.is_some()) else { return };
         let Some(project) = self.project.borrow().clone().filter(|project| project.is_ready()) else { return };
-        for name in lease::of_source(&project, &self.name) {
-            if self.owners.contains_key(&name) || self.actors.contains_key(&name) {
-                continue;
-            }
+        let is_known = |name: &StackName| self.owners.contains_key(name) || self.actors.contains_key(name);
+        for name in lease::of_source(&project, &self.name, is_known) {
             self.actor(&name);
             // a file without a name may be its: what is not known to be gone is left as it is
             if self.view.problems.is_empty() {
