@@ -392,6 +392,7 @@ impl Machine {
     fn hear(&mut self, commit: &Commit) {
         if let Some(message) = commit.message.clone() {
             self.messages.retain(|(revision, _)| *revision != commit.revision);
+            self.messages.reserve_exact(1);
             self.messages.push_back((commit.revision.clone(), message));
             self.messages.drain(..self.messages.len().saturating_sub(HEARD));
         }

@@ -138,6 +138,7 @@ impl Driver {
     pub(super) fn doze(&mut self, stack: &StackName) {
         (self.dozes, self.due) = (true, self.machine.wake_at());
         self.machine.doze();
+        self.queue = VecDeque::new();
         self.project.fold(stack);
     }
 
