@@ -28,9 +28,6 @@ use tokio::time::Instant;
 
 /// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How long a Stack must have been at rest before what it doesn't need for that is given up: short, since it counts how many of
-/// those that start together have it at the same time.
-const DOZE: Duration = Duration::from_millis(100);
 
 /// Finds the file of a Stack in the commit with this id.
 pub type Older = Box<dyn Fn(&StackName, &str) -> Result<Option<Commit>, String> + Send + Sync>;
@@ -186,18 +183,19 @@ impl Running {
         self.step(&mut driver, Event::Observed);
         let mut looked = Instant::now();
         let left = loop {
-            driver.request(&self.stack, &self.setting);
             // who has nothing to do makes room for others with all that it takes
             if driver.has_room() && driver.may_doze() {
                 driver.doze(&self.stack);
                 driver.enter_room(None);
             }
+            driver.request(&self.stack, &self.setting);
             let leave = driver.leaves_room_at();
             // what was meant for later by a clock that was wrong would come much later
             if driver.rests() && driver.clock.is_ahead() {
                 tracing::warn!(stack = %self.stack, "the clock was set back; beginning anew from the record");
                 break Left::Again;
             }
+            let doze = driver.dozes_after();
             let due = driver.wake_at().map_or(Duration::MAX, |at| driver.clock.until(at));
             let event = tokio::select! {
                 commit = next_with_room(&mut self.commits, &project.room) => match commit {
@@ -237,12 +235,8 @@ impl Running {
                 },
                 _ = self.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
-                () = tokio::time::sleep(DOZE), if driver.may_doze() => {
-                    // it may have been changed while something was under way
-                    driver.keep_the_record(&self.stack);
-                    if driver.may_doze() {
-                        driver.doze(&self.stack);
-                    }
+                () = tokio::time::sleep(doze), if driver.may_doze() => {
+                    driver.doze(&self.stack);
                     continue;
                 }
                 () = tokio::time::sleep(due) => Event::Due,

@@ -31,6 +31,10 @@ pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
 /// How long a Stack may keep others of its project from beginning: those that wait for their pods need no room.
 const ROOM: Duration = Duration::from_secs(10);
 
+/// How long a Stack must have been at rest before what it doesn't need for that is given up: short, since it counts how many of
+/// those that start together have it at the same time.
+const DOZE: Duration = Duration::from_millis(100);
+
 /// How often a record is written again at most that is not as it was kept.
 const REWRITE: Duration = Duration::from_secs(5);
 
@@ -134,12 +138,28 @@ impl Driver {
         self.rests() && self.request.is_none() && self.queue.is_empty()
     }
 
-    /// Gives up what the Stack does not need while it rests.
+    /// How long nothing may happen before it dozes: a record that was just written again is looked at once more before.
+    pub(super) fn dozes_after(&self) -> Duration {
+        let again =
+            self.rewritten.map_or(Duration::ZERO, |at| (at + REWRITE).saturating_duration_since(Instant::now()));
+        again.max(DOZE)
+    }
+
+    /// Gives up what the Stack does not need while it rests. Its record is looked at before: it may have been changed while
+    /// something was under way.
     pub(super) fn doze(&mut self, stack: &StackName) {
+        self.keep_the_record(stack);
+        if !self.may_doze() || self.was_just_rewritten() {
+            return;
+        }
         (self.dozes, self.due) = (true, self.machine.wake_at());
         self.machine.doze();
         self.queue = VecDeque::new();
         self.project.fold(stack);
+    }
+
+    fn was_just_rewritten(&self) -> bool {
+        self.rewritten.is_some_and(|at| at.elapsed() < REWRITE)
     }
 
     /// Remembers which record the cluster has.
@@ -158,8 +178,7 @@ impl Driver {
             record::seen(&self.project, stack)
                 .is_some_and(|map| !record::is_of_another_hand(&map) && record::kept_at(&map) == self.kept.as_deref())
         };
-        let tried = self.rewritten.is_some_and(|at| at.elapsed() < REWRITE);
-        if deployed && self.idles() && !tried && !is_kept() {
+        if deployed && self.idles() && !self.was_just_rewritten() && !is_kept() {
             self.rewritten = Some(Instant::now());
             tracing::warn!(%stack, "somebody has deleted or changed the record; writing it again");
             self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));
