@@ -182,10 +182,12 @@ async fn delete_one(hand: Hand<'_>, key: &ObjectKey) -> Result<(), Fault> {
         Ok(_) => Ok(()),
         Err(Error::Api(status)) if status.code == 404 => Ok(()),
         Err(Error::Api(status)) if status.code == 409 => {
-            let found = api.get_metadata_opt(&key.name).await.map_err(|error| describe_own(&error, key.to_string()))?;
+            let found = hand.project.objects(key.kind).get_opt(&key.name).await;
+            let found = found.map_err(|error| describe_own(&error, key.to_string()))?;
             // another object by this name is not ours to delete
-            let itself = found.is_some_and(|found| found.metadata.uid.as_deref() == Some(uid));
-            if itself { Err(describe_own(&Error::Api(status), key.to_string())) } else { Ok(()) }
+            let Some(found) = found.filter(|found| plan::uid(&found.value) == uid) else { return Ok(()) };
+            hand.project.correct(key.kind, found);
+            Err(describe_own(&Error::Api(status), key.to_string()))
         }
         Err(error) => Err(describe_own(&error, key.to_string())),
     }

@@ -209,7 +209,15 @@ impl Project {
         }
     }
 
-    /// The same, of an object that was taken apart.
+    /// Takes an object as it is in the cluster, which has turned out to be another than the picture's.
+    pub fn correct(&self, kind: Kind, object: Seen) {
+        let key = ObjectKey::new(kind, object.name_any());
+        if let Some(object) = slim(kind, object.value) {
+            self.lock().correct(&key, object);
+        }
+    }
+
+    /// What [`Self::learn`] does, of an object that was taken apart.
     pub fn learn_of(&self, kind: Kind, object: &impl Serialize) {
         // an object that was read can be written
         if let Ok(object) = serde_json::to_value(object) {

@@ -199,6 +199,13 @@ impl Store {
         }
     }
 
+    /// Takes an object as it was read from the cluster. The store of a busy vCluster may have told a version of an own write that is
+    /// none, and later than the one that the watch has brought since.
+    pub(super) fn correct(&mut self, key: &ObjectKey, object: Value) {
+        self.written.remove(key);
+        self.seen(key, object);
+    }
+
     /// Takes an object of a Stack that says itself that it is nobody's.
     pub(super) fn found(&mut self, stack: &StackName, key: &ObjectKey, object: Value) {
         if self.owner(key).is_none() {
@@ -619,5 +626,9 @@ mod tests {
         store.learn(&key("q"), pod("a", "q", "w", 9));
         store.replace(Kind::Pod, BTreeMap::new());
         assert_eq!(versions(&mut store, "a"), [9], "made while the list was on its way");
+        store.seen(&key("q"), pod("a", "q", "w", 8));
+        assert_eq!(versions(&mut store, "a"), [9], "an event of before the write, for all that is known");
+        store.correct(&key("q"), pod("a", "q", "w", 8));
+        assert_eq!(versions(&mut store, "a"), [8], "the cluster has no such version");
     }
 }
