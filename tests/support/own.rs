@@ -86,6 +86,11 @@ impl Own {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", text(&output));
+        // what is ready is not served at once by its Service
+        let (runtime, client) = self.client();
+        let spaces: Api<Namespace> = Api::all(client);
+        let served = || runtime.block_on(spaces.get("default")).is_ok();
+        assert!(until(120, served), "the vCluster does not answer");
     }
 
     /// Runs hks for the project `shop` in it.
@@ -121,9 +126,7 @@ impl Own {
         let (runtime, client) = self.client();
         let spaces: Api<Namespace> = Api::all(client);
         let shop = serde_json::from_value(json!({ "metadata": { "name": "shop" } })).unwrap();
-        // its Service may not be served yet
-        let made = || runtime.block_on(spaces.create(&PostParams::default(), &shop)).is_ok();
-        assert!(until(60, made), "the project can't be made");
+        runtime.block_on(spaces.create(&PostParams::default(), &shop)).unwrap();
     }
 
     /// What its control plane keeps, on this machine.
