@@ -1,5 +1,5 @@
-//! The API server of the vCluster is killed in the middle of a deployment. Alone in its file: the other tests' cluster is
-//! the same one, and files run one after the other.
+//! The API server of the vCluster is killed in the middle of a deployment. Alone in its file, which runs when the others are done:
+//! their API server is the same one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
