@@ -145,7 +145,13 @@ fn what_begins_to_crash_at_rest_is_told() {
         view["state"] == "degraded" && view["troubles"].to_string().contains("flooded")
     });
     assert!(view["troubles"][0]["cause"].as_str().unwrap().contains("exit code 3"), "{view:#}");
-    assert!(world.hks_works(&["status", "one"]).contains("degraded"));
+    // between two crashes it runs for some seconds
+    let mut status = String::new();
+    let told = until(60, || {
+        status = world.hks_works(&["status", "one"]);
+        status.contains("degraded")
+    });
+    assert!(told, "{status}");
     let events = world.kubectl(&["get", "events", "--field-selector=reason=Degraded", "-o", "name"]);
     assert!(!events.is_empty());
     let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
