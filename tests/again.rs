@@ -9,7 +9,7 @@ use support::{World, until, worker};
 #[test]
 fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
     let mut world = World::new("again");
-    let volume = "    volumes: {kept: {mount: /data, size: 16Mi}}\n";
+    let volume = "    volumes: {kept: {mount: /data, size: 16Mi}}\n    shutdown: {gracePeriod: 1s}\n";
     let first = world.push_stack(&worker("one", "1", "sleep 3601", volume));
     world.start();
     world.settled("one", &first);
@@ -43,7 +43,10 @@ fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
         assert!(until(30, || labelled(&world) == before), "{}", world.log());
     }
 
-    // a record that somebody deletes, or writes in, is written again while the daemon knows it
+    // a record that somebody deletes, or writes in, is written again while the daemon knows it: at once, and by itself, when no pod
+    // that ends wakes the Stack
+    let pods = || world.kubectl(&["get", "pods", "-o", "name"]).lines().count();
+    assert!(until(60, || pods() == 1), "{}", world.kubectl(&["get", "pods"]));
     world.kubectl(&["delete", "configmap", "hks-one"]);
     assert!(until(30, || world.try_kubectl(&["get", "configmap", "hks-one"]).status.success()), "{}", world.log());
     let record = || world.kubectl(&["get", "configmap", "hks-one", "-o", "jsonpath={.data.record\\.json}"]);
