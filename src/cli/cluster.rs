@@ -4,7 +4,7 @@ use super::args::{ClusterArgs, FileClusterArgs};
 use super::local::{self, Checked, Chosen};
 use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG, harmless};
 use super::{Ended, INVALID};
-use crate::ident::{Kind, ObjectKey, StackName};
+use crate::ident::{ObjectKey, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Plan, Step};
 use crate::platform::Platform;
@@ -77,10 +77,7 @@ pub(super) async fn stacks(client: &Client, namespace: &str) -> Result<Vec<Stack
 /// one whose record is lost is not "never deployed".
 pub(super) async fn known(project: &Project) -> Result<BTreeMap<StackName, bool>, Failure> {
     let recorded = stacks(&project.client, &project.namespace).await?;
-    let kinds = [Kind::Deployment, Kind::StatefulSet, Kind::PersistentVolumeClaim];
-    let there = kinds.into_iter().flat_map(|kind| project.all(kind));
-    let there = there.filter_map(|object| StackName::new(plan::stack_of(&object)?));
-    let mut known: BTreeMap<_, _> = there.map(|stack| (stack, false)).collect();
+    let mut known: BTreeMap<_, _> = project.stacks().into_iter().map(|stack| (stack, false)).collect();
     known.extend(recorded.into_iter().map(|stack| (stack, true)));
     Ok(known)
 }

@@ -196,6 +196,11 @@ impl Project {
         addresses::addresses(kind, object).into_iter().find_map(other).map(|(other, address)| (address, other))
     }
 
+    /// The Stacks of which there is a workload or a volume.
+    pub fn stacks(&self) -> BTreeSet<StackName> {
+        self.lock().stacks()
+    }
+
     /// The names of all objects of a kind, of whatever Stack.
     pub fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
         self.lock().keys(kind)

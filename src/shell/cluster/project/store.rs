@@ -145,6 +145,13 @@ impl Store {
         self.owners.keys().filter(|key| key.kind == kind).cloned().collect()
     }
 
+    /// The Stacks of which there is a workload or a volume.
+    pub(super) fn stacks(&self) -> BTreeSet<StackName> {
+        let kinds = [Kind::Deployment, Kind::StatefulSet, Kind::PersistentVolumeClaim];
+        let owners = self.owners.iter().filter(|(key, _)| kinds.contains(&key.kind));
+        owners.filter_map(|(_, stack)| StackName::new(&**stack)).collect()
+    }
+
     /// Claims a name for a Stack: of two Stacks of this daemon that want the same one, only the first gets it.
     pub(super) fn claim(&mut self, stack: &StackName, key: &ObjectKey) -> Claim {
         if let Some(owner) = self.owners.get(key).filter(|owner| ***owner != *stack.as_str()) {
