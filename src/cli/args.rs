@@ -60,6 +60,9 @@ pub(super) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Read a repository: a question on standard input, the answer on standard output. `hks run` starts it for each look.
+    #[command(hide = true)]
+    Git,
     /// Follow repositories and deploy what is pushed, until stopped.
     Run(Box<RunArgs>),
     /// Write a first hks.yaml, from a few questions or from a compose file.

@@ -11,6 +11,7 @@ use crate::shell::metrics::Metrics;
 use crate::shell::probe;
 use crate::shell::run::actor::{Actor, Setting};
 use crate::shell::web::board::Board;
+use futures::FutureExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
         project: connection,
         turns: Arc::new(tokio::sync::Semaphore::new(1)),
         statuses,
-        older: Box::new(|_, _| Err("there is no repository here".into())),
+        older: Box::new(|_, _| async { Err("there is no repository here".into()) }.boxed()),
     });
     let actor = Actor::start(manifest.stack.clone(), setting);
     let content = Content::File(document);

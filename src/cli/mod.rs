@@ -53,11 +53,13 @@ pub fn main() -> ExitCode {
     cli.global.color.choose();
     let out = Out { json: cli.global.output == Format::Json, wide: cli.global.output == Format::Wide };
     output::log(&cli.global.log, matches!(cli.command, Command::Run(_)));
+    if matches!(cli.command, Command::Git) {
+        return git();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
             let done = runtime.block_on(run(cli.command, out));
-            // a fetch from a server that never answers can't be ended, but it need not be waited for
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));
             done
         }
@@ -67,6 +69,17 @@ pub fn main() -> ExitCode {
         out.fail(&failure);
         ExitCode::from(code(failure.kind))
     })
+}
+
+/// Reads a repository, in a process of its own without threads.
+fn git() -> ExitCode {
+    match crate::shell::git::serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            Out { json: false, wide: false }.say(&format!("failed to read a repository: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The exit code that a kind of failure has.
@@ -80,6 +93,8 @@ fn code(kind: FailureKind) -> u8 {
 
 async fn run(command: Command, out: Out) -> Ended {
     match command {
+        // it has ended already
+        Command::Git => Ok(ExitCode::FAILURE),
         Command::Run(args) => {
             daemon::run(&origin(*args)?).await?;
             Ok(ExitCode::SUCCESS)

@@ -136,6 +136,29 @@ pub struct Pass {
     pub(super) refused: Option<Cause>,
 }
 
+/// How a pass goes on.
+#[must_use]
+pub(super) enum Flow {
+    /// It waits: for a reply, for the watches or for a time.
+    Stay,
+    /// The phase is done.
+    Advance,
+    /// What was written is gone again: once more from the phase of this stage on.
+    Again(Stage),
+    /// All that it can do is done: its outcome is written down.
+    Settle,
+    /// It can't be done.
+    Fail(Cause),
+    /// … and all that is to be said of it is known.
+    FallBack(Cause),
+    /// … and nothing was touched by it.
+    Reject(Cause),
+    /// Its outcome is kept.
+    Done,
+    /// It was about drift, and that is put back, or has to wait.
+    Rest,
+}
+
 /// What a pass begins with.
 pub(super) struct Target {
     pub manifest: Arc<Manifest>,

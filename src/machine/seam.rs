@@ -8,6 +8,7 @@ use crate::report::News;
 use crate::rollout::Cause;
 use crate::spec::Document;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A commit as far as one Stack is concerned.
@@ -22,7 +23,7 @@ pub struct Commit {
 }
 
 /// What a commit holds for a Stack.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     /// Its hks.yaml.
     File(Document),

@@ -1,7 +1,6 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
-use super::pass::{Origin, Pass, Station, Toward, glance};
-use super::walk::Flow;
+use super::pass::{Flow, Origin, Pass, Station, Toward, glance};
 use super::{Baseline, Contents, Packing, Turn};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data};

@@ -1,10 +1,9 @@
 //! How a pass goes on: the phases of its way are begun one after the other, each request is sent and its reply taken.
 
-use super::pass::{BACKOFF, PATIENT_BACKOFF, Pass, REFUSALS, Station, TELL_AFTER, Target, Toward, backoff};
+use super::pass::{BACKOFF, Flow, PATIENT_BACKOFF, Pass, REFUSALS, Station, TELL_AFTER, Target, Toward, backoff};
 use super::settle::asked;
 use super::{Effect, Fault, Reply, State, Turn};
 use crate::ident::PassId;
-use crate::manifest::Stage;
 use crate::plan::{self, Phase};
 use crate::report::News;
 use crate::rollout::{self, Cause, text};
@@ -13,29 +12,6 @@ use jiff::SignedDuration;
 
 /// How long the watches may take to see that something is gone.
 const DISMISSAL: SignedDuration = SignedDuration::from_secs(5);
-
-/// How a pass goes on.
-#[must_use]
-pub(super) enum Flow {
-    /// It waits: for a reply, for the watches or for a time.
-    Stay,
-    /// The phase is done.
-    Advance,
-    /// What was written is gone again: once more from the phase of this stage on.
-    Again(Stage),
-    /// All that it can do is done: its outcome is written down.
-    Settle,
-    /// It can't be done.
-    Fail(Cause),
-    /// … and all that is to be said of it is known.
-    FallBack(Cause),
-    /// … and nothing was touched by it.
-    Reject(Cause),
-    /// Its outcome is kept.
-    Done,
-    /// It was about drift, and that is put back, or has to wait.
-    Rest,
-}
 
 impl Turn<'_> {
     /// Begins a pass.

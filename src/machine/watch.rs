@@ -1,7 +1,6 @@
 //! The waiting half of a pass: is the stage ready, is the address live, are the deleted objects gone; and what happens when not.
 
-use super::pass::{Origin, Pass, Station, VANISH_PATIENCE, glance, span};
-use super::walk::Flow;
+use super::pass::{Flow, Origin, Pass, Station, VANISH_PATIENCE, glance, span};
 use super::{Probed, Turn};
 use crate::record::Held;
 use crate::report::News;

@@ -1,8 +1,7 @@
 //! What a pass writes on its way: the record first, then the objects stage by stage.
 
 use super::drift::data_lost;
-use super::pass::{Origin, Pass, Station, Toward};
-use super::walk::Flow;
+use super::pass::{Flow, Origin, Pass, Station, Toward};
 use super::{Effect, Made, Turn};
 use crate::ident::ObjectKey;
 use crate::manifest::{Stage, holds_data};

@@ -34,13 +34,14 @@ pub use files::{Files, MAX_FILE, files_of, resolve};
 pub use schema::schema;
 
 use report::{Report, sorted};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The largest file that is read; the largest real one seen had 9 KB.
 pub const MAX_BYTES: usize = 256 * 1024;
 
 /// An hks.yaml and what it takes from its commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// Path in the repository, for diagnostics.
     pub path: Arc<str>,

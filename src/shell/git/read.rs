@@ -5,6 +5,7 @@ use crate::machine::Content;
 use crate::spec::{self, Document, Files, MAX_BYTES, MAX_FILE};
 use git2::{Delta, DiffOptions, ObjectType, Oid, Repository, Tree};
 use globset::GlobMatcher;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_ENTRIES: usize = 2_000_000;
 
 /// A Stack's file in a commit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StackFile {
     /// Path in the repository.
     pub path: Arc<str>,
@@ -30,7 +31,7 @@ pub struct StackFile {
 }
 
 /// What a commit holds.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
     /// The commit.
     pub revision: Revision,
@@ -45,16 +46,18 @@ pub struct Found {
 }
 
 /// What is remembered of a reading.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reading {
+    #[serde(with = "plain")]
     commit: Oid,
     tag: Option<String>,
     /// Every file that may be a Stack.
     files: BTreeMap<Arc<str>, Seen>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Seen {
+    #[serde(with = "plain")]
     blob: Oid,
     mode: i32,
     /// The other files that it names.
@@ -62,6 +65,21 @@ struct Seen {
     bytes: usize,
     /// Empty if it was not read.
     id: String,
+}
+
+/// The id of an object as its bytes.
+mod plain {
+    use git2::Oid;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(id: &Oid, serializer: S) -> Result<S::Ok, S::Error> {
+        id.as_bytes().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Oid, D::Error> {
+        Oid::from_bytes(&Vec::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 impl Reading {
@@ -262,7 +280,8 @@ fn content(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::git::{Follows, Mirror, Remote};
+    use crate::shell::git::mirror::Mirror;
+    use crate::shell::git::{Follows, Remote};
     use git2::build::TreeUpdateBuilder;
     use git2::{FileMode, Signature};
     use std::path::PathBuf;
@@ -308,7 +327,7 @@ mod tests {
         fn mirror(&self, follows: Follows) -> Mirror {
             let url = self.folder.path().join("remote.git").to_str().unwrap().to_owned();
             let remote = Remote { url, follows, username: None, password: None, ssh_key: None, host_keys: vec![] };
-            Mirror::new(self.mirror_folder(), remote, "**/hks.yaml").unwrap()
+            Mirror::new(self.mirror_folder(), remote, "**/hks.yaml", || {}).unwrap()
         }
     }
 

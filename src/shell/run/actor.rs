@@ -30,7 +30,7 @@ use tokio::time::Instant;
 const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Finds the file of a Stack in the commit with this id.
-pub type Older = Box<dyn Fn(&StackName, &str) -> Result<Option<Commit>, String> + Send + Sync>;
+pub type Older = Box<dyn Fn(&StackName, &str) -> BoxFuture<'static, Result<Option<Commit>, String>> + Send + Sync>;
 
 /// What the actors of a source are given. There may be thousands of them, so it is one for all.
 pub struct Setting {
@@ -173,11 +173,11 @@ impl Running {
         }
         self.measure(project);
         Box::pin(driver.look_for_the_unseen(&self.stack)).await;
-        if let Some(wish) = self.wished(project, &mut driver) {
+        if let Some(wish) = Box::pin(self.wished(project, &mut driver)).await {
             self.step(&mut driver, wish);
         }
         if let Some(commit) = self.head.clone() {
-            self.recall(&mut driver, &commit.revision);
+            Box::pin(self.recall(&mut driver, &commit.revision)).await;
             self.step(&mut driver, Event::Commit(commit));
         }
         self.step(&mut driver, Event::Observed);
@@ -202,10 +202,10 @@ impl Running {
                     Some((commit, permit)) => {
                         driver.enter_room(Some(permit));
                         self.head = Some(commit.clone());
-                        if let Some(wish) = self.wished(project, &mut driver) {
+                        if let Some(wish) = Box::pin(self.wished(project, &mut driver)).await {
                             self.step(&mut driver, wish);
                         }
-                        self.recall(&mut driver, &commit.revision);
+                        Box::pin(self.recall(&mut driver, &commit.revision)).await;
                         Event::Commit(commit)
                     }
                     None => break Left::Ended,
@@ -231,7 +231,7 @@ impl Running {
                     }
                     driver.keep_the_record(&self.stack);
                     Box::pin(driver.look_for_the_unseen(&self.stack)).await;
-                    self.wished(project, &mut driver).unwrap_or(Event::Observed)
+                    Box::pin(self.wished(project, &mut driver)).await.unwrap_or(Event::Observed)
                 },
                 _ = self.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
@@ -249,9 +249,9 @@ impl Running {
     }
 
     /// A deployment that a restart has interrupted goes on, before a newer commit is looked at.
-    fn recall(&mut self, driver: &mut Driver, newest: &Revision) {
+    async fn recall(&mut self, driver: &mut Driver, newest: &Revision) {
         let Some(begun) = driver.machine.interrupted().filter(|begun| *begun != newest).cloned() else { return };
-        match (self.setting.older)(&self.stack, begun.as_str()) {
+        match (self.setting.older)(&self.stack, begun.as_str()).await {
             Ok(Some(commit)) => self.step(driver, Event::Commit(commit)),
             Ok(None) => {
                 tracing::warn!(stack = %self.stack, revision = %begun, "the commit that was being deployed is gone");
@@ -294,7 +294,7 @@ impl Running {
 
     /// What a person asked for by annotating the record. A wish that was answered stays there only until the record is
     /// kept again.
-    fn wished(&self, project: &Project, driver: &mut Driver) -> Option<Event> {
+    async fn wished(&self, project: &Project, driver: &mut Driver) -> Option<Event> {
         if driver.machine.is_asked() {
             return None;
         }
@@ -315,7 +315,7 @@ impl Running {
         let all: Vec<_> = unfinished.chain(new).filter(|wish| driver.taken.as_ref() != Some(&wish.id)).collect();
         for wish in all {
             let to = match &wish.what {
-                Want::RollBack { to } => match (self.setting.older)(&self.stack, to) {
+                Want::RollBack { to } => match (self.setting.older)(&self.stack, to).await {
                     // once the repository can be read, the newest commit brings this here again; others need not wait for that
                     Ok(None) => continue,
                     found => found,

@@ -10,13 +10,14 @@ use crate::shell::cluster::lease;
 use crate::shell::cluster::project::Project;
 use crate::shell::forge::statuses::Statuses;
 use crate::shell::forge::{ForgeConfig, Poster};
-use crate::shell::git::{Follows, GitError, Mirror, Reading, Remote, local_folder, public_url};
+use crate::shell::git::{Follows, GitError, Reading, Remote, Repository, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
 use crate::shell::run::actor::{Actor, Setting};
 use crate::shell::run::supervise;
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::{clock, credential};
 use anyhow::Result;
+use futures::FutureExt as _;
 use hand::Library;
 use notify::{RecursiveMode, Watcher};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,7 @@ pub fn start(
         project: project.clone(),
         turns: Arc::clone(&shared.turns),
         statuses,
-        older: Box::new(move |stack, sha| Library::older(&shelf, stack, sha)),
+        older: Box::new(move |stack, sha| Library::older(&shelf, stack, sha).boxed()),
     };
     let follower = Follower {
         name: name.into(),
@@ -318,9 +319,10 @@ impl Follower {
             return Err(GitError::refused(&remote).into());
         }
         let folder = self.config.data_dir.join("git").join(&self.name);
-        let mirror = Arc::new(Mirror::new(folder, remote.clone(), &self.source.git.path)?);
-        let (work, known) = (Arc::clone(&mirror), self.reading.clone());
-        let mut fetch = tokio::task::spawn_blocking(move || work.look(known.as_deref()));
+        let repository = Arc::new(Repository::new(folder, remote.clone(), &self.source.git.path));
+        let known = self.reading.clone();
+        let fetch = repository.look(known.as_deref());
+        tokio::pin!(fetch);
         let fetched = if let Ok(fetched) = tokio::time::timeout(SLOW, &mut fetch).await {
             fetched
         } else {
@@ -330,7 +332,7 @@ impl Follower {
             self.tried.send_replace(true);
             fetch.await
         };
-        let found = match fetched? {
+        let found = match fetched {
             Ok(found) => found,
             Err(error) => {
                 if matches!(error, GitError::Refused(_)) {
@@ -348,7 +350,7 @@ impl Follower {
         self.count("changed");
         let revision = found.revision.clone();
         tracing::info!(source = %self.name, revision = %revision.short(), stacks = found.files.len(), "new commit");
-        let reading = self.hand_on(found, &mirror, told);
+        let reading = self.hand_on(found, &repository, told);
         self.view.head = Some(revision);
         self.reading = Some(Arc::new(reading));
         Ok(())

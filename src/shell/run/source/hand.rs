@@ -7,7 +7,7 @@ use crate::machine::{Commit, Content};
 use crate::report::{self, Status, StatusState};
 use crate::shell::cluster::lease;
 use crate::shell::forge::statuses::Statuses;
-use crate::shell::git::{Found, Mirror, Reading};
+use crate::shell::git::{Found, Reading, Repository};
 use crate::shell::run::actor::Actor;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Where actors find older commits of their files.
 #[derive(Default)]
 pub(super) struct Library {
-    mirror: Option<Arc<Mirror>>,
+    repository: Option<Arc<Repository>>,
     paths: BTreeMap<StackName, Arc<str>>,
 }
 
@@ -24,21 +24,28 @@ impl Library {
     ///
     /// # Errors
     /// It can't be had, in words for who asked for it.
-    pub(super) fn older(shelf: &RwLock<Self>, stack: &StackName, sha: &str) -> Result<Option<Commit>, String> {
-        let (mirror, path) = {
+    pub(super) fn older(
+        shelf: &RwLock<Self>,
+        stack: &StackName,
+        sha: &str,
+    ) -> impl Future<Output = Result<Option<Commit>, String>> + use<> {
+        let (repository, path) = {
             let library = shelf.read().unwrap_or_else(PoisonError::into_inner);
             let path = library.paths.get(stack).cloned().unwrap_or_else(|| "hks.yaml".into());
-            let Some(mirror) = library.mirror.clone() else { return Ok(None) };
-            (mirror, path)
+            (library.repository.clone(), path)
         };
-        let found = tokio::task::block_in_place(|| mirror.older(sha, &path));
-        found.map(Some).map_err(|error| format!("{sha} can't be had from the repository: {error}"))
+        let sha = sha.to_owned();
+        async move {
+            let Some(repository) = repository else { return Ok(None) };
+            let found = repository.older(&sha, &path).await;
+            found.map(Some).map_err(|error| format!("{sha} can't be had from the repository: {error}"))
+        }
     }
 }
 
 impl Follower {
     /// Gives each Stack whose file has changed the new one. The revision of the others moves without waking them.
-    pub(super) fn hand_on(&mut self, found: Found, mirror: &Arc<Mirror>, told: &Told) -> Reading {
+    pub(super) fn hand_on(&mut self, found: Found, repository: &Arc<Repository>, told: &Told) -> Reading {
         let Found { revision, message, files, cut, mut reading } = found;
         let Sorted { mut changed, same, owners, names, disputed, refused, mut problems } =
             sort(files, &self.names, &self.owners);
@@ -74,7 +81,7 @@ impl Follower {
         self.names = names;
         {
             let mut library = self.library.write().unwrap_or_else(PoisonError::into_inner);
-            library.mirror = Some(Arc::clone(mirror));
+            library.repository = Some(Arc::clone(repository));
             library.paths.clone_from(&self.owners);
         }
         for (name, content) in changed {
