@@ -17,7 +17,14 @@ fn http() -> &'static (tokio::runtime::Runtime, reqwest::Client) {
 /// GETs JSON; nothing if there is no answer or another one.
 pub fn get_json(url: &str) -> Option<Value> {
     let (runtime, client) = http();
-    runtime.block_on(async { client.get(url).send().await.ok()?.json().await.ok() })
+    runtime.block_on(async {
+        let mut answer = client.get(url).send().await;
+        // a connection that was idle for a minute is closed by the daemon, perhaps just now
+        if answer.is_err() {
+            answer = client.get(url).send().await;
+        }
+        answer.ok()?.json().await.ok()
+    })
 }
 
 /// Sends a request; status and text of the answer.
