@@ -323,7 +323,8 @@ impl Machine {
         self.insistence.left_alone()
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether its pass waits for a reply: until then it takes no notice of what changes.
+    pub fn is_busy(&self) -> bool {
         matches!(&self.state, State::Passing(pass) if pass.in_flight)
     }
 

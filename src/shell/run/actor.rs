@@ -231,7 +231,12 @@ impl Running {
                     }
                     driver.keep_the_record(&self.stack);
                     Box::pin(driver.look_for_the_unseen(&self.stack)).await;
-                    Box::pin(self.wished(project, &mut driver)).await.unwrap_or(Event::Observed)
+                    match Box::pin(self.wished(project, &mut driver)).await {
+                        Some(wish) => wish,
+                        // the machine looks when the reply comes
+                        None if driver.machine.is_busy() => continue,
+                        None => Event::Observed,
+                    }
                 },
                 _ = self.project.changed() => break Left::Again,
                 turn = wait_for_turn(&mut driver.turn), if driver.turn.is_some() => driver.take_turn(turn),
