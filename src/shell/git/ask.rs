@@ -4,6 +4,7 @@ use super::wire::{Limits, Login, OlderCommit, Question, What};
 use super::{Found, GitError, Reading, Remote, public_url};
 use crate::machine::Commit;
 use serde::de::DeserializeOwned;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::LazyLock;
@@ -19,9 +20,17 @@ const LAST_WORDS: usize = 512;
 /// Repositories that are read at the same time: each may take some memory.
 const TOGETHER: usize = 4;
 /// The environment that it gets; the daemon's own may hold credentials.
-const ENVIRONMENT: [&str; 4] = ["HOME", "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+const ENVIRONMENT: [&str; 4] = ["HOME", "PATH", FILE_OF_AUTHORITIES, FOLDER_OF_AUTHORITIES];
+/// Variables by which OpenSSL finds the authorities that it trusts.
+const FILE_OF_AUTHORITIES: &str = "SSL_CERT_FILE";
+const FOLDER_OF_AUTHORITIES: &str = "SSL_CERT_DIR";
+/// Where Debian, Alpine and others keep them by the hash of their names.
+const AUTHORITIES: &str = "/etc/ssl/certs";
 /// This program, also after it was replaced by another version.
 const MYSELF: &str = "/proc/self/exe";
+
+/// Whether the authorities are kept by hash.
+static HASHED: LazyLock<bool> = LazyLock::new(is_hashed);
 
 static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(TOGETHER));
 
@@ -75,18 +84,32 @@ impl Repository {
         postcard::from_bytes::<Result<A, GitError>>(&answer).unwrap_or_else(|error| Err(failed(error.to_string())))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the process gets some of this one's environment")]
     fn spawn(&self) -> std::io::Result<Child> {
-        let environment = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         Command::new(&self.program)
             .arg("git")
             .env_clear()
-            .envs(environment)
+            .envs(self.environment())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
+    }
+
+    /// Reading all authorities takes libgit2 most of the time of a look in which nothing is new, and it reads them when it starts. Where
+    /// they are kept by hash, OpenSSL reads only those that it needs; without TLS it needs none.
+    #[expect(clippy::disallowed_methods, reason = "the process gets some of this one's environment")]
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let given = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let mut environment: Vec<_> = given.collect();
+        let chosen = environment.iter().any(|(name, _)| [FILE_OF_AUTHORITIES, FOLDER_OF_AUTHORITIES].contains(name));
+        let speaks_tls = self.remote.url.starts_with("https:");
+        if !speaks_tls || (!chosen && *HASHED) {
+            environment.retain(|(name, _)| ![FILE_OF_AUTHORITIES, FOLDER_OF_AUTHORITIES].contains(name));
+            environment.push((FILE_OF_AUTHORITIES, "/dev/null".into()));
+            environment.push((FOLDER_OF_AUTHORITIES, AUTHORITIES.into()));
+        }
+        environment
     }
 
     /// Hands the question over and takes the answer. Why there is none is told in words.
@@ -133,6 +156,14 @@ impl Repository {
             said.lines().last().unwrap_or_default()
         ))
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is looked how this machine keeps the authorities")]
+fn is_hashed() -> bool {
+    // such as 4042bcee.0
+    let hashed = |name: &str| name.len() == 10 && name.ends_with(".0");
+    let names = std::fs::read_dir(AUTHORITIES).into_iter().flatten().flatten();
+    names.filter(|entry| entry.file_name().to_str().is_some_and(hashed)).count() > 10
 }
 
 /// Takes what has come; returns whether there may be more.
