@@ -134,6 +134,19 @@ pub struct Attempt {
     /// It was for a wish and failed: what was there before is being put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Cause>,
+    /// What the wish wants to leave: a restart must not take it for something new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+}
+
+/// The newest commit when a person asked for something else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    /// The commit.
+    pub revision: Revision,
+    /// Digest of what it becomes; empty if it becomes nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
 }
 
 /// A revision that failed.

@@ -5,7 +5,7 @@ use crate::machine::{Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
 use crate::plan::read::{Condition, Container, Workload};
 use crate::plan::{self, Live, Owned, Until};
-use crate::record::{Ending, Record, Unusable};
+use crate::record::{Ending, Record, Unusable, Want};
 use crate::report::{
     AddedView, AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone,
     TroubleView, View, Why,
@@ -35,7 +35,10 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
         _ => None,
     };
     let newest = machine.head.as_ref().map(|commit| &commit.revision);
-    view.desired_revision = under_way.or(wished).or(newest).cloned();
+    // what is held counts as the newest: commits after it that change nothing here have not failed
+    let held = record.held.as_ref().filter(|_| matches!(machine.state, State::Resting(Rest::Held)));
+    let held = held.map(|held| &held.revision);
+    view.desired_revision = under_way.or(wished).or(held).or(newest).cloned();
     if let Some(release) = &record.settled {
         view.applied_revision = Some(release.revision.clone());
         view.applied_since = Some(release.at);
@@ -97,6 +100,11 @@ pub fn recorded(
     let (state, newest) = match (&record.suspended, &record.attempt, &record.held) {
         (Some(_), ..) => (StackState::Suspended(Why::Asked), None),
         (None, Some(attempt), _) if attempt.failed.is_some() => (StackState::RollingBack, Some(&attempt.revision)),
+        (None, Some(attempt), _)
+            if attempt.wish.as_ref().is_some_and(|wish| matches!(wish.what, Want::Destroy { .. })) =>
+        {
+            (StackState::Destroying, None)
+        }
         (None, Some(attempt), _) => (StackState::Deploying, Some(&attempt.revision)),
         (None, None, Some(held)) if !held.restored && held.ending == Ending::Open => {
             (StackState::RollingBack, Some(&held.revision))
@@ -252,7 +260,9 @@ pub fn explain(view: &mut View, cause: Option<&Cause>) {
 /// What stays of older releases.
 fn retained(manifest: Option<&Manifest>, record: &Record, live: &Live) -> Vec<String> {
     let orphan = |owned: &&Owned| owned.settled && manifest.is_none_or(|manifest| manifest.get(&owned.key).is_none());
-    let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some());
+    // an old version of a blue/green app goes by itself
+    let stays = |object: &Value| plan::kept_for(object) == 0;
+    let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some_and(stays));
     kept.map(|owned| owned.key.to_string()).collect()
 }
 

@@ -4,7 +4,7 @@ use super::args::{ClusterArgs, FileClusterArgs};
 use super::local::{self, Checked, Chosen};
 use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG, harmless};
 use super::{Ended, INVALID};
-use crate::ident::{ObjectKey, StackName};
+use crate::ident::{Kind, ObjectKey, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Plan, Step};
 use crate::platform::Platform;
@@ -14,11 +14,11 @@ use crate::shell::cluster::apply;
 use crate::shell::cluster::connection::Place;
 use crate::shell::cluster::contact;
 use crate::shell::cluster::failure::{Explain as _, Failure, FailureKind};
-use crate::shell::cluster::project::Project;
+use crate::shell::cluster::project::{self, Project};
 use crate::shell::cluster::published;
 use crate::shell::cluster::record;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use similar::TextDiff;
@@ -87,7 +87,32 @@ pub(super) async fn known(project: &Project) -> Result<BTreeMap<StackName, bool>
 /// # Errors
 /// With the names that there are.
 pub(super) async fn stack(name: &str, client: &Client, namespace: &str) -> Result<StackName, Failure> {
-    named(name, &stacks(client, namespace).await?, namespace)
+    let found = named(name, &stacks(client, namespace).await?, namespace);
+    match StackName::new(name) {
+        Some(stack) if found.is_err() && has_workloads(client, namespace, &stack).await => Err(has_no_record(&stack)),
+        _ => found,
+    }
+}
+
+/// Whether there are workloads of a Stack.
+async fn has_workloads(client: &Client, namespace: &str, stack: &StackName) -> bool {
+    let selector = format!("{}={},{STACK_LABEL}={stack}", MANAGED_BY.0, MANAGED_BY.1);
+    let params = ListParams::default().labels(&selector).limit(1);
+    for kind in [Kind::Deployment, Kind::StatefulSet] {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &project::resource(kind));
+        if api.list_metadata(&params).await.is_ok_and(|found| !found.items.is_empty()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Nobody knows how a Stack that is there came to be.
+pub(super) fn has_no_record(stack: &StackName) -> Failure {
+    Failure::last(format!(
+        "its record ConfigMap/{} is gone, though objects of it are there; a daemon that deploys here writes it again",
+        record::name(stack)
+    ))
 }
 
 /// The Stack of this name among all that there are.

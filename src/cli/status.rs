@@ -20,7 +20,6 @@ use crate::shell::cluster::lease;
 use crate::shell::cluster::logs::Redactor;
 use crate::shell::cluster::project::{self, Project};
 use crate::shell::cluster::published::{self, Published, Sources};
-use crate::shell::cluster::record;
 use crate::shell::git;
 use crate::view;
 use anstyle::Style;
@@ -129,10 +128,7 @@ async fn look(name: Option<&str>, project: &Arc<Project>, namespace: &str, out: 
 async fn see(project: &Arc<Project>, stack: &StackName, has_record: bool, sources: &Sources) -> Result<Seen, Failure> {
     let namespace = project.namespace.as_str();
     if !has_record {
-        return Err(Failure::last(format!(
-            "its record ConfigMap/{} is gone, though objects of it are there; a daemon that deploys here writes it again",
-            record::name(stack)
-        )));
+        return Err(cluster::has_no_record(stack));
     }
     let record = recorded(project, stack).await?;
     let holder = lease::seen(project, stack);

@@ -95,8 +95,22 @@ impl Turn<'_> {
                 self.machine.head_takes = usable.manifest.taken_names();
                 self.pursue(&commit, usable)
             }
-            Err(verdict) => self.is_unusable(&commit.revision, verdict),
+            Err(verdict) => match self.held_at_rest().filter(|held| is_held(held, &commit.revision, "")) {
+                // a person wanted it gone, whatever is wrong with it
+                Some(held) => self.stays_held(&commit.revision, &held),
+                None => self.is_unusable(&commit.revision, verdict),
+            },
         }
+    }
+
+    /// What is held, unless something is under way that may end otherwise.
+    fn held_at_rest(&self) -> Option<Box<Held>> {
+        // drift that is being put back is no reason to try it again
+        let resting = match &self.machine.state {
+            State::Resting(_) => true,
+            State::Passing(pass) => pass.toward == Toward::Heal,
+        };
+        self.machine.record.held.clone().filter(|held| held.ending != Ending::Open && resting)
     }
 
     /// What a person wanted gone before any commit was known is not brought back by the first one.
@@ -237,18 +251,8 @@ impl Turn<'_> {
             self.join(commit, usable.document);
             return false;
         }
-        // drift that is being put back is no reason to try it again
-        let resting = match &self.machine.state {
-            State::Resting(_) => true,
-            State::Passing(pass) => pass.toward == Toward::Heal,
-        };
-        let held = self.machine.record.held.clone().filter(|held| held.ending != Ending::Open && resting);
-        if let Some(held) = held
-            && is_held(&held, &commit.revision, &usable.content)
-        {
-            self.machine.verdict = Verdict::Usable;
-            self.still_held(&commit.revision, &held);
-            return true;
+        if let Some(held) = self.held_at_rest().filter(|held| is_held(held, &commit.revision, &usable.content)) {
+            return self.stays_held(&commit.revision, &held);
         }
         if self.is_undisturbed()
             && self.machine.baseline().is_some_and(|baseline| baseline.same_objects(&usable.manifest))
@@ -328,12 +332,14 @@ impl Turn<'_> {
         }
     }
 
-    fn still_held(&mut self, revision: &Revision, held: &Held) {
+    fn stays_held(&mut self, revision: &Revision, held: &Held) -> bool {
+        self.machine.verdict = Verdict::Usable;
         let ended = self.machine.record.last_of(revision).cloned().map(News::ended);
         let still =
             || News::StillHeld { revision: revision.clone(), since: held.revision.clone(), cause: held.cause.clone() };
         self.tell(ended.unwrap_or_else(still));
         self.rest_again();
+        true
     }
 
     /// The commit becomes what is settled. Where the record does not say what ran, it is watched before that is believed.
@@ -391,7 +397,7 @@ impl Turn<'_> {
         let (manifest, document) = (Arc::new(manifest), Some(document));
         self.enter(
             Toward::Forward,
-            Target { manifest, revision, origin, content, document, plan, started, also: vec![] },
+            Target { manifest, revision, origin, content, document, plan, started, also: vec![], left: None },
         );
     }
 

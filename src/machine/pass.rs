@@ -3,7 +3,7 @@
 use crate::ident::{ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
 use crate::plan::{Course, Live, Phase, Plan, Refusal};
-use crate::record::Wish;
+use crate::record::{Left, Wish};
 use crate::rollout::{self, Cause};
 use crate::spec::Document;
 use jiff::{SignedDuration, Timestamp};
@@ -114,6 +114,8 @@ pub struct Pass {
     pub waiting_since: Option<Timestamp>,
     /// Earlier commits that ask for the same; they end as this one does.
     pub(super) also: Vec<Revision>,
+    /// What a person wants to leave by it.
+    pub(super) left: Option<Left>,
     /// Digest of what is deployed, when the pass goes forward.
     pub(super) content: String,
     /// The file, when the pass goes forward.
@@ -169,20 +171,21 @@ pub(super) struct Target {
     pub plan: Plan,
     pub started: Timestamp,
     pub also: Vec<Revision>,
+    pub left: Option<Left>,
 }
 
 impl Target {
     /// Something that is known already, and not a commit's file.
     pub(super) fn known(manifest: Arc<Manifest>, plan: Plan, started: Timestamp) -> Self {
         let (revision, origin, content) = (manifest.revision.clone(), Origin::Commit, String::new());
-        Self { manifest, revision, origin, content, document: None, plan, started, also: vec![] }
+        Self { manifest, revision, origin, content, document: None, plan, started, also: vec![], left: None }
     }
 }
 
 impl Pass {
     /// A walk that begins now.
     pub(super) fn new(id: PassId, toward: Toward, target: Target, now: Timestamp) -> Self {
-        let Target { manifest, revision, origin, content, document, mut plan, started, also } = target;
+        let Target { manifest, revision, origin, content, document, mut plan, started, also, left } = target;
         let course = course(&toward, &origin);
         plan.steps.retain(|step| course.takes(step));
         Self {
@@ -199,6 +202,7 @@ impl Pass {
             message: String::new(),
             waiting_since: None,
             also,
+            left,
             content,
             document,
             plan,

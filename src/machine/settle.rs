@@ -1,10 +1,10 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
 use super::pass::{Flow, Origin, Pass, Station, Toward, glance};
-use super::{Baseline, Contents, Packing, Turn};
+use super::{Baseline, Contents, Packing, Turn, Verdict};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data};
-use crate::plan::{self, Live, Owned};
+use crate::plan::{self, Course, Live, Owned};
 use crate::record::{Deployment, Ending, Held, Outcome, Record, Release, Want, Wish};
 use crate::report::{self, News};
 use crate::rollout::{self, Cause};
@@ -132,7 +132,10 @@ impl Turn<'_> {
     pub(super) fn settle(&mut self, pass: &mut Pass) -> Flow {
         let (now, live) = (self.now, self.live);
         let to = self.machine.baseline().map(|baseline| baseline.revision.clone());
-        let head = self.machine.head.as_ref().map(|commit| commit.revision.clone());
+        // what a person wants is about the commit that was the newest then
+        let left = pass.left.clone();
+        let head = left.clone().map(|left| left.revision);
+        let head = head.or_else(|| self.machine.head.as_ref().map(|commit| commit.revision.clone()));
         let adopted = self.adopted();
         let machine = &mut *self.machine;
         let is_newest = !pass.content.is_empty() && pass.content == machine.head_content;
@@ -143,6 +146,8 @@ impl Turn<'_> {
         };
         let deployment = deployment(pass, &ending, now, to, head.as_ref(), live);
         keep_inventory(&mut machine.record, pass, live);
+        let content = left.as_ref().map_or_else(|| machine.head_content.clone(), |left| left.content.clone());
+        let unseen = machine.considered.is_none() && left.is_none();
         let record = &mut machine.record;
         match (&pass.toward, &pass.origin) {
             (Toward::Forward, origin) => {
@@ -155,7 +160,7 @@ impl Turn<'_> {
                     Origin::Person(wish) => Some(Box::new(requested(
                         wish.by.clone(),
                         head.unwrap_or_else(|| pass.revision.clone()),
-                        machine.head_content.clone(),
+                        content,
                         pass.started,
                         now,
                     ))),
@@ -171,7 +176,7 @@ impl Turn<'_> {
                 record.settled = None;
                 (machine.baseline, machine.packing) = (Baseline::Nothing, Packing::Unseen);
                 let revision = head.unwrap_or_else(|| pass.revision.clone());
-                let mut held = requested(wish.by.clone(), revision, machine.head_content.clone(), pass.started, now);
+                let mut held = requested(wish.by.clone(), revision, content, pass.started, now);
                 held.cause = Cause::Refused {
                     object: "Stack".into(),
                     message: format!(
@@ -180,7 +185,7 @@ impl Turn<'_> {
                     ),
                 };
                 held.ending = ending.clone();
-                held.unseen = machine.considered.is_none();
+                held.unseen = unseen;
                 record.held = Some(Box::new(held));
             }
             (Toward::Back { .. } | Toward::Heal, _) => {
@@ -192,6 +197,13 @@ impl Turn<'_> {
             }
         }
         record.attempt = None;
+        if matches!(pass.course(), Course::Person | Course::Nothing) {
+            // what was wrong with the commit that was left, or what it waited for, counts no more
+            record.unusable = None;
+            machine.verdict = Verdict::Usable;
+            machine.blockers.clear();
+            machine.limited = None;
+        }
         for revision in &pass.also {
             self.machine.remember(Deployment { revision: revision.clone(), ..deployment.clone() });
         }
@@ -214,9 +226,10 @@ impl Turn<'_> {
     /// The outcome is kept: tell it and rest.
     pub(super) fn finish(&mut self, pass: Pass) {
         let (mut revisions, record) = (pass.also, &self.machine.record);
-        let newest = match (&pass.toward, &pass.origin, &self.machine.head) {
+        let newest = match (&pass.toward, &pass.origin, &pass.left, &self.machine.head) {
             (Toward::Back { from, .. }, ..) => from,
-            (Toward::Nothing { .. }, _, Some(head)) | (_, Origin::Person(_), Some(head)) => &head.revision,
+            (Toward::Nothing { .. }, _, Some(left), _) | (_, Origin::Person(_), Some(left), _) => &left.revision,
+            (Toward::Nothing { .. }, _, None, Some(head)) | (_, Origin::Person(_), None, Some(head)) => &head.revision,
             _ => &pass.revision,
         };
         let wish = match (&pass.toward, &pass.origin) {

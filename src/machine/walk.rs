@@ -82,12 +82,7 @@ impl Turn<'_> {
             Station::Queued => Effect::Queue(id),
             Station::Checking => Effect::Check(id, pass.plan.all_work().cloned().collect()),
             Station::Saving | Station::Dooming | Station::Settling => {
-                let mut record = Box::new(self.machine.record.clone());
-                // a wish that is being carried out is taken up again after a restart
-                if let (Station::Dooming, Toward::Nothing { wish }) = (&pass.station, &pass.toward) {
-                    record.answered.retain(|answered| answered.id != wish.id);
-                }
-                Effect::Save(id, record)
+                Effect::Save(id, Box::new(self.machine.record.clone()))
             }
             Station::Applying => Effect::Apply(id, pass.plan.work(pass.stage()).cloned().collect()),
             Station::Probing => Effect::Probe(id, pass.manifest.urls.clone()),

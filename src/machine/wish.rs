@@ -6,7 +6,7 @@ use super::{Commit, Content, Machine, State, Turn, Verdict};
 use crate::ident::Revision;
 use crate::manifest::Manifest;
 use crate::plan;
-use crate::record::{Attempt, Ending, Suspended, Want, Wish};
+use crate::record::{Attempt, Ending, Left, Suspended, Want, Wish};
 use crate::report::News;
 use crate::rollout::Cause;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Turn<'_> {
             Want::Retry { accept_data_loss } => self.retry(&wish, *accept_data_loss),
             Want::Suspend { reason } => Ok(self.suspend(&wish, reason)),
             Want::Resume => self.resume_for(&wish),
-            Want::Destroy { .. } => Ok(self.destroy(&wish)),
+            Want::Destroy { .. } => self.destroy(&wish),
         };
         match granted {
             Ok(moved) => moved,
@@ -76,14 +76,14 @@ impl Turn<'_> {
         }
     }
 
-    /// After a restart, a rollback that a person wanted goes on before the newest commit is looked at: what that person has
-    /// rolled back would come again. And it needs to know what the newest commit is.
+    /// After a restart, what a person wanted goes on before the newest commit is looked at: what that person has rolled back or
+    /// destroyed would come again. And a rollback needs to know what the newest commit is.
     pub(super) fn waits_for_a_wish(&self) -> bool {
         let rolls_back = |wish: &Wish| matches!(wish.what, Want::RollBack { .. });
         match &self.machine.asked {
             Some((wish, Ok(_))) => rolls_back(wish) && self.machine.head.is_none() && !self.is_busy(),
             Some((_, Err(_))) => false,
-            None => self.machine.unfinished_wish().is_some_and(rolls_back),
+            None => self.machine.unfinished_wish().is_some(),
         }
     }
 
@@ -94,7 +94,9 @@ impl Turn<'_> {
         };
         let read = self.read(&commit).ok();
         let record = &self.machine.record;
+        let left = record.attempt.as_ref().and_then(|attempt| attempt.left.as_ref());
         let deployed = record.last_of(&commit.revision).is_some()
+            || left.is_some_and(|left| left.revision == commit.revision)
             || record.settled.as_ref().is_some_and(|release| release.revision == commit.revision);
         let runs = |usable: &Usable| self.machine.baseline().is_some_and(|kept| kept.same_objects(&usable.manifest));
         let known = deployed || read.as_ref().is_some_and(runs);
@@ -106,6 +108,16 @@ impl Turn<'_> {
             }
         }
         known
+    }
+
+    /// The commit that a wish wants to leave: the newest one that was looked at when it was first granted.
+    fn left_by(&self, wish: &Wish) -> Option<Left> {
+        let begun = self.machine.record.attempt.as_ref().filter(|attempt| attempt.wish.as_ref() == Some(wish));
+        if let Some(left) = begun.and_then(|begun| begun.left.clone()) {
+            return Some(left);
+        }
+        let (revision, _) = self.machine.considered.clone()?;
+        Some(Left { revision, content: self.machine.head_content.clone() })
     }
 
     /// The record is kept by the pass under way, or else at once.
@@ -144,8 +156,8 @@ impl Turn<'_> {
                     let cause = Cause::Requested { by: wish.by.clone() };
                     self.tell(News::RollingBack { revision: head, to: Some(revision.clone()), cause });
                 }
-                let also = vec![];
-                let target = Target { manifest, revision, origin, content, document, plan, started, also };
+                let (also, left) = (vec![], self.left_by(wish));
+                let target = Target { manifest, revision, origin, content, document, plan, started, also, left };
                 self.enter(Toward::Forward, target);
                 return Ok(true);
             }
@@ -215,16 +227,21 @@ impl Turn<'_> {
         Ok(true)
     }
 
-    fn destroy(&mut self, wish: &Wish) -> bool {
+    fn destroy(&mut self, wish: &Wish) -> Result<bool, String> {
+        if self.machine.record.suspended.is_some() {
+            return Err("the Stack is suspended; resume it first".into());
+        }
+        let left = self.left_by(wish);
         self.machine.record.answer(wish, self.now, None);
-        let revision = self.machine.head.as_ref().map(|head| head.revision.clone());
+        let head = self.machine.head.as_ref().map(|head| &head.revision);
+        let revision = left.as_ref().map(|left| &left.revision).or(head).cloned();
         let settled = self.machine.record.settled.as_ref().map(|release| release.revision.clone());
         let revision = revision.or(settled).unwrap_or_else(|| Revision::new("none"));
-        self.machine.record.suspended = None;
         self.supersede(&revision);
         let manifest = Arc::new(Manifest::empty(self.machine.stack.clone(), revision.clone()));
         let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
-        self.enter(Toward::Nothing { wish: wish.clone() }, Target::known(manifest, plan, self.now));
-        true
+        let target = Target { left, ..Target::known(manifest, plan, self.now) };
+        self.enter(Toward::Nothing { wish: wish.clone() }, target);
+        Ok(true)
     }
 }

@@ -10,7 +10,7 @@ use crate::record::Attempt;
 use crate::rollout::{self, Cause};
 
 impl Turn<'_> {
-    /// Writes down what is going to be created, before it is.
+    /// Writes down what is going to be created, before it is, and what a person wants, before anything is done for it.
     pub(super) fn write_down(&mut self, pass: &mut Pass) -> Flow {
         let first = self.machine.record.settled.is_none();
         let forward = pass.toward == Toward::Forward;
@@ -24,19 +24,19 @@ impl Turn<'_> {
             let data = live.filter(|(key, object)| holds_data(key, object) && !plan::may_go(object));
             new.extend(data.map(|(key, _)| Owned::new(key.clone(), true, pass.started)));
         }
-        let wish = match &pass.origin {
-            Origin::Person(wish) => Some(wish.clone()),
-            Origin::Commit | Origin::Platform => None,
+        let wish = match (&pass.toward, &pass.origin) {
+            (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish.clone()),
+            _ => None,
         };
         let (revision, started, content) = (pass.revision.clone(), pass.started, pass.content.clone());
-        let attempt = Attempt { revision, started, content, wish, failed: None };
+        let attempt = Attempt { revision, started, content, wish, failed: None, left: pass.left.clone() };
         let record = &mut self.machine.record;
         for owned in new {
             if !record.inventory.iter().any(|known| known.key == owned.key) {
                 record.inventory.push(owned);
             }
         }
-        if forward {
+        if !pass.is_back() {
             // what is held stays held until a wish for something older has proven itself
             if attempt.wish.is_none() {
                 record.held = None;

@@ -249,7 +249,7 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
 const MOST_KEPT: i64 = 24 * 3600;
 
 /// For how many seconds the old version of a blue/green app stays.
-fn kept_for(current: &Value) -> i64 {
+pub fn kept_for(current: &Value) -> i64 {
     let seconds = current["metadata"]["annotations"][KEEP_ANNOTATION].as_str().and_then(|seconds| seconds.parse().ok());
     // anybody may write an annotation
     seconds.unwrap_or(0).clamp(0, MOST_KEPT)

@@ -29,7 +29,7 @@ pub enum Phase {
     Turn,
     /// The API server has taken everything in a dry run.
     Check,
-    /// What is going to be created is written down.
+    /// What is going to be created, or that everything goes, is written down.
     Record,
     /// Jobs of an earlier release have ended: two releases must not work on the same data.
     Clear,
@@ -95,8 +95,11 @@ impl Course {
         if self.is_forward() {
             phases.push(Phase::Check);
         }
+        if self != Course::Heal {
+            phases.push(Phase::Record);
+        }
         if self.is_forward() || self == Course::Back {
-            phases.extend([Phase::Record, Phase::Clear]);
+            phases.push(Phase::Clear);
         }
         if self != Course::Nothing {
             phases.extend(self.stages(manifest));
@@ -159,6 +162,6 @@ mod tests {
         assert_eq!(told(Course::Back), format!("{back:?}"));
         let heal = [&apply(&all[1..4], false)[..], &[Phase::Tidy, Phase::Settle]].concat();
         assert_eq!(told(Course::Heal), format!("{heal:?}"));
-        assert_eq!(told(Course::Nothing), format!("{ends:?}"));
+        assert_eq!(told(Course::Nothing), format!("{:?}", [&[Phase::Record][..], &ends].concat()));
     }
 }
