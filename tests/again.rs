@@ -119,3 +119,54 @@ fn wishes_that_wait_for_a_daemon_are_all_heard_and_nothing_comes_back() {
     world.hks_works(&["rollback", "one", "--yes"]);
     world.wait("one", "further back", 90, |view| view["state"] == "held" && view["appliedRevision"] == first.as_str());
 }
+
+/// What a person leaves while it is still under way, or waits for something, stays left.
+#[test]
+fn a_commit_that_a_person_has_left_does_not_come_again() {
+    let mut world = World::new("left");
+    let slow = |number| {
+        let ports = "    ports: {http: 8080}\n    shutdown: {gracePeriod: 1s}\n";
+        worker("one", "1", &format!("sleep 8; : {number}; exec httpd -f -p 8080"), ports)
+    };
+    let first = world.push_stack(&slow(3601));
+    world.start();
+    world.settled("one", &first);
+    let second = world.push_stack(&slow(3602));
+    let command = "jsonpath={.spec.template.spec.containers[0].command}";
+    let begun = || world.kubectl(&["get", "deployment", "one-job", "-o", command]).contains("3602");
+    assert!(until(30, begun), "{}", world.log());
+    assert_eq!(world.view("one")["state"], "deploying");
+    world.hks_works(&["rollback", "one", "--to", &first, "--yes"]);
+    world.kill();
+    world.start();
+    let left = |view: &serde_json::Value| {
+        view["state"] == "held"
+            && view["appliedRevision"] == first.as_str()
+            && view["desiredRevision"] == second.as_str()
+    };
+    world.wait("one", "left", 120, left);
+    world.kill();
+    world.start();
+    world.wait("one", "still left", 60, left);
+
+    // one that waits for a key does not come when the key is set, nor does anything that was destroyed
+    let waits =
+        worker("one", "1", "sleep 3603", "    env: {KEY: '${secrets.mail.key}'}\nsecrets: {mail: {keys: [key]}}\n");
+    let third = world.push_stack(&waits);
+    world.wait("one", "waiting", 60, |view| view["state"] == "invalid" && view["desiredRevision"] == third.as_str());
+    world.hks_works(&["suspend", "one"]);
+    let refused = world.bare_hks(&["destroy", "one", "--yes"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("resume it first"), "{refused:?}");
+    world.hks_works(&["resume", "one"]);
+    world.hks_works(&["destroy", "one", "--yes"]);
+    let gone = |view: &serde_json::Value| view["state"] == "held" && view["apps"].as_array().unwrap().is_empty();
+    world.wait("one", "destroyed", 90, gone);
+    assert!(world.hks_with(&["secret", "set", "one", "mail", "key"], "value").status.success());
+    world.kill();
+    world.start();
+    world.wait("one", "still destroyed", 60, gone);
+    let deployments = || world.kubectl(&["get", "deployments", "-o", "name"]);
+    assert_eq!(deployments(), "");
+    let fourth = world.push_stack(&worker("one", "1", "sleep 3604", ""));
+    world.settled("one", &fourth);
+}
