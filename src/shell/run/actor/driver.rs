@@ -31,9 +31,10 @@ pub(super) fn may_be_elsewhere(reply: &Event) -> bool {
 /// How long a Stack may keep others of its project from beginning: those that wait for their pods need no room.
 const ROOM: Duration = Duration::from_secs(10);
 
-/// How long a Stack must have been at rest before what it doesn't need for that is given up: short, since it counts how many of
-/// those that start together have it at the same time.
-const DOZE: Duration = Duration::from_millis(100);
+/// How long a Stack that a change has woken must have been at rest before what it doesn't need for that is given up again: the
+/// controllers' changes come one after the other, and to have it again costs more than to look. Those that begin give it up with
+/// their room.
+const DOZE: Duration = Duration::from_secs(1);
 
 /// How often a record is written again at most that is not as it was kept.
 const REWRITE: Duration = Duration::from_secs(5);
