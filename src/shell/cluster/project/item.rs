@@ -1,5 +1,5 @@
 //! Objects as they are kept. Of Stacks that rest only the text is, and most of it compressed together, since the objects of a
-//! Stack repeat each other: as values in memory they take thirty times the room.
+//! Stack repeat each other: as values in memory they take ten times the room of their text.
 
 use super::addresses::{Address, addresses};
 use crate::ident::{Kind, ObjectKey};
