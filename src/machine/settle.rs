@@ -197,8 +197,10 @@ impl Turn<'_> {
             }
         }
         record.attempt = None;
-        if matches!(pass.course(), Course::Person | Course::Nothing) {
-            // what was wrong with the commit that was left, or what it waited for, counts no more
+        // what was wrong with the commit that was left, or what it waited for, counts no more; a newer one has its own
+        let looked_at = machine.considered.as_ref().map(|(revision, _)| revision);
+        let newer = left.is_some_and(|left| looked_at.is_some_and(|revision| *revision != left.revision));
+        if matches!(pass.course(), Course::Person | Course::Nothing) && !newer {
             record.unusable = None;
             machine.verdict = Verdict::Usable;
             machine.blockers.clear();
