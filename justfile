@@ -42,7 +42,7 @@ image TO="": build
 cluster COMMAND="status":
     @bash tests/cluster/cluster {{ COMMAND }}
 
-# A measurement of tests/bench.rs by name, such as `just bench rest`, or `just bench many 1000`
+# A measurement of tests/bench.rs by name, such as `just bench rest` or `just bench many`; more than 150 Stacks don't fit the vCluster's quota: HKS_TEST_KUBECONFIG=/var/lib/hks-kit/admin.kubeconfig just bench many 1000
 bench NAME N="100": _packages
     HKS_BENCH_STACKS={{ N }} cargo test -j{{ jobs }} --locked --release --test bench -- --ignored --nocapture {{ NAME }}
 
