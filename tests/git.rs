@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 struct World {
-    folder: TempDir,
+    place: TempDir,
     remote: git2::Repository,
 }
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let remote = git2::Repository::init_bare(folder.path().join("remote.git")).unwrap();
-        Self { folder, remote }
+        let place = tempfile::tempdir().unwrap();
+        let remote = git2::Repository::init_bare(place.path().join("remote.git")).unwrap();
+        Self { place, remote }
     }
 
     /// Makes `tree` the one of the followed branch.
@@ -43,12 +43,21 @@ impl World {
         self.commit(tree.unwrap())
     }
 
+    /// A folder in which each name is of the same object.
+    fn folder(&self, names: &[&str], of: Oid, mode: FileMode) -> Oid {
+        let mut builder = self.remote.treebuilder(None).unwrap();
+        for name in names {
+            builder.insert(name, of, mode.into()).unwrap();
+        }
+        builder.write().unwrap()
+    }
+
     fn mirror(&self) -> PathBuf {
-        self.folder.path().join("mirror")
+        self.place.path().join("mirror")
     }
 
     fn repository(&self, limits: Limits) -> Repository {
-        self.at(self.folder.path().join("remote.git").to_str().unwrap(), limits)
+        self.at(self.place.path().join("remote.git").to_str().unwrap(), limits)
     }
 
     fn at(&self, url: &str, limits: Limits) -> Repository {
@@ -152,15 +161,9 @@ fn credentials_go_to_no_other_host() {
 #[test]
 fn a_path_of_many_thousand_folders_harms_nobody() {
     let world = World::new();
-    let mut tree = {
-        let mut builder = world.remote.treebuilder(None).unwrap();
-        builder.insert("f", world.remote.blob(b"x").unwrap(), 0o100_644).unwrap();
-        builder.write().unwrap()
-    };
+    let mut tree = world.folder(&["f"], world.remote.blob(b"x").unwrap(), FileMode::Blob);
     for _ in 0..30_000 {
-        let mut builder = world.remote.treebuilder(None).unwrap();
-        builder.insert("d", tree, 0o040_000).unwrap();
-        tree = builder.write().unwrap();
+        tree = world.folder(&["d"], tree, FileMode::Tree);
     }
     world.commit(tree);
     // read or refused, but nobody is taken down with it
@@ -175,17 +178,9 @@ fn a_path_of_many_thousand_folders_harms_nobody() {
 #[test]
 fn a_tree_that_unfolds_without_end_is_given_up() {
     let world = World::new();
-    let mut tree = {
-        let mut builder = world.remote.treebuilder(None).unwrap();
-        builder.insert("f", world.remote.blob(b"x").unwrap(), 0o100_644).unwrap();
-        builder.write().unwrap()
-    };
+    let mut tree = world.folder(&["f"], world.remote.blob(b"x").unwrap(), FileMode::Blob);
     for _ in 0..10 {
-        let mut builder = world.remote.treebuilder(None).unwrap();
-        for name in 0..10 {
-            builder.insert(format!("d{name}"), tree, 0o040_000).unwrap();
-        }
-        tree = builder.write().unwrap();
+        tree = world.folder(&["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"], tree, FileMode::Tree);
     }
     world.commit(tree);
     let limits = Limits { cpu: Duration::from_secs(2), ..Limits::default() };

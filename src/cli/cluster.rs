@@ -4,7 +4,7 @@ use super::args::{ClusterArgs, FileClusterArgs};
 use super::local::{self, Checked, Chosen};
 use super::output::{BAD, BUSY, GOOD, Out, PLAIN, STRONG, harmless};
 use super::{Ended, INVALID};
-use crate::ident::{Kind, ObjectKey, StackName};
+use crate::ident::{ObjectKey, StackName};
 use crate::manifest::{HASH_ANNOTATION, MANAGED_BY, STACK_LABEL};
 use crate::plan::{self, Action, Plan, Step};
 use crate::platform::Platform;
@@ -89,16 +89,16 @@ pub(super) async fn known(project: &Project) -> Result<BTreeMap<StackName, bool>
 pub(super) async fn stack(name: &str, client: &Client, namespace: &str) -> Result<StackName, Failure> {
     let found = named(name, &stacks(client, namespace).await?, namespace);
     match StackName::new(name) {
-        Some(stack) if found.is_err() && has_workloads(client, namespace, &stack).await => Err(has_no_record(&stack)),
+        Some(stack) if found.is_err() && is_there(client, namespace, &stack).await => Err(has_no_record(&stack)),
         _ => found,
     }
 }
 
-/// Whether there are workloads of a Stack.
-async fn has_workloads(client: &Client, namespace: &str, stack: &StackName) -> bool {
+/// Whether there is a workload or a volume of a Stack.
+async fn is_there(client: &Client, namespace: &str, stack: &StackName) -> bool {
     let selector = format!("{}={},{STACK_LABEL}={stack}", MANAGED_BY.0, MANAGED_BY.1);
     let params = ListParams::default().labels(&selector).limit(1);
-    for kind in [Kind::Deployment, Kind::StatefulSet] {
+    for kind in project::TELLING {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &project::resource(kind));
         if api.list_metadata(&params).await.is_ok_and(|found| !found.items.is_empty()) {
             return true;

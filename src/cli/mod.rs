@@ -22,6 +22,7 @@ use crate::config::{self, Config};
 use crate::platform::Platform;
 use crate::record::Want;
 use crate::shell::cluster::failure::{Failure, FailureKind};
+use crate::shell::git;
 use crate::shell::run::daemon::{self, Origin};
 use args::{Cli, Command, Format, JobCommand, PlaceArgs, RunArgs, SecretCommand};
 use clap::{CommandFactory as _, Parser as _};
@@ -53,9 +54,6 @@ pub fn main() -> ExitCode {
     cli.global.color.choose();
     let out = Out { json: cli.global.output == Format::Json, wide: cli.global.output == Format::Wide };
     output::log(&cli.global.log, matches!(cli.command, Command::Run(_)));
-    if matches!(cli.command, Command::Git) {
-        return git();
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
@@ -71,17 +69,6 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Reads a repository, in a process of its own without threads.
-fn git() -> ExitCode {
-    match crate::shell::git::serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            Out { json: false, wide: false }.say(&format!("failed to read a repository: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
 /// The exit code that a kind of failure has.
 fn code(kind: FailureKind) -> u8 {
     match kind {
@@ -93,8 +80,10 @@ fn code(kind: FailureKind) -> u8 {
 
 async fn run(command: Command, out: Out) -> Ended {
     match command {
-        // it has ended already
-        Command::Git => Ok(ExitCode::FAILURE),
+        Command::Git => {
+            git::serve()?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Run(args) => {
             daemon::run(&origin(*args)?).await?;
             Ok(ExitCode::SUCCESS)

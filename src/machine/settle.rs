@@ -132,10 +132,7 @@ impl Turn<'_> {
     pub(super) fn settle(&mut self, pass: &mut Pass) -> Flow {
         let (now, live) = (self.now, self.live);
         let to = self.machine.baseline().map(|baseline| baseline.revision.clone());
-        // what a person wants is about the commit that was the newest then
-        let left = pass.left.clone();
-        let head = left.clone().map(|left| left.revision);
-        let head = head.or_else(|| self.machine.head.as_ref().map(|commit| commit.revision.clone()));
+        let (left, head) = (pass.left.clone(), self.newest_for(pass));
         let adopted = self.adopted();
         let machine = &mut *self.machine;
         let is_newest = !pass.content.is_empty() && pass.content == machine.head_content;
@@ -213,6 +210,12 @@ impl Turn<'_> {
         self.go(pass, Station::Settling)
     }
 
+    /// The newest commit, as far as the pass is concerned: what a person wants is about the one that was the newest then.
+    fn newest_for(&self, pass: &Pass) -> Option<Revision> {
+        let left = pass.left.as_ref().map(|left| &left.revision);
+        left.or(self.machine.head.as_ref().map(|commit| &commit.revision)).cloned()
+    }
+
     /// Why a rollback to nothing does not put back what was there before: nobody remembers it.
     fn adopted(&self) -> Option<Cause> {
         let record = &self.machine.record;
@@ -227,18 +230,17 @@ impl Turn<'_> {
 
     /// The outcome is kept: tell it and rest.
     pub(super) fn finish(&mut self, pass: Pass) {
-        let (mut revisions, record) = (pass.also, &self.machine.record);
-        let newest = match (&pass.toward, &pass.origin, &pass.left, &self.machine.head) {
-            (Toward::Back { from, .. }, ..) => from,
-            (Toward::Nothing { .. }, _, Some(left), _) | (_, Origin::Person(_), Some(left), _) => &left.revision,
-            (Toward::Nothing { .. }, _, None, Some(head)) | (_, Origin::Person(_), None, Some(head)) => &head.revision,
-            _ => &pass.revision,
+        let newest = match (&pass.toward, pass.course()) {
+            (Toward::Back { from, .. }, _) => from.clone(),
+            (_, Course::Person | Course::Nothing) => self.newest_for(&pass).unwrap_or_else(|| pass.revision.clone()),
+            _ => pass.revision.clone(),
         };
+        let (mut revisions, record) = (pass.also, &self.machine.record);
         let wish = match (&pass.toward, &pass.origin) {
             (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish.clone()),
             _ => None,
         };
-        revisions.push(newest.clone());
+        revisions.push(newest);
         let ends: Vec<_> = revisions.iter().filter_map(|revision| record.last_of(revision)).cloned().collect();
         if let Some(Wish { what, by, .. }) = self.machine.failed_wish.take() {
             // nobody has pushed what a wish wanted: that it failed is no status of a commit

@@ -74,16 +74,21 @@ impl Course {
         matches!(self, Course::Commit | Course::Platform | Course::Person)
     }
 
-    /// Whether a step of the plan is carried out.
-    pub fn takes(self, step: &Step) -> bool {
+    /// Whether a stage is part of the way.
+    fn has(self, stage: Stage) -> bool {
         match self {
             Course::Commit | Course::Platform => true,
             // what a job did for that release it has done: data stays as it is, and need not be migrated or seeded once more
-            Course::Person => step.object.stage != Stage::Jobs,
-            // images have been pulled once, jobs have run once, and what can't be undone stays: a volume that has grown
-            Course::Back => step.object.stage.lasts() && (step.irreversible.is_none() || step.action == Action::Create),
-            Course::Heal | Course::Nothing => step.object.stage.lasts(),
+            Course::Person => stage != Stage::Jobs,
+            // images have been pulled once, and jobs have run once
+            Course::Back | Course::Heal | Course::Nothing => stage.lasts(),
         }
+    }
+
+    /// Whether a step of the plan is carried out. On the way back what can't be undone stays: a volume that has grown.
+    pub fn takes(self, step: &Step) -> bool {
+        let stays = self == Course::Back && step.irreversible.is_some() && step.action != Action::Create;
+        self.has(step.object.stage) && !stays
     }
 
     /// The phases of the way to a manifest, in order.
@@ -120,9 +125,8 @@ impl Course {
             // whether images have to be pulled first is seen when it begins
             stages.insert(Stage::Preflight);
         }
-        let runs_jobs = matches!(self, Course::Commit | Course::Platform);
-        let goes = stages.into_iter().filter(move |stage| runs_jobs || *stage != Stage::Jobs);
-        goes.map(move |stage| Phase::Apply { stage, watched: self != Course::Heal })
+        let of_this = stages.into_iter().filter(move |stage| self.has(*stage));
+        of_this.map(move |stage| Phase::Apply { stage, watched: self != Course::Heal })
     }
 }
 

@@ -83,6 +83,9 @@ struct Broken {
 /// What is watched besides events.
 const WATCHED: [Kind; 16] = Kind::ALL;
 
+/// Workloads and volumes: where one is, there is a Stack.
+pub const TELLING: [Kind; 3] = [Kind::Deployment, Kind::StatefulSet, Kind::PersistentVolumeClaim];
+
 /// The API resource of a kind.
 pub fn resource(kind: Kind) -> ApiResource {
     let version = GroupVersionKind::gvk(kind.group(), kind.version(), &kind.to_string());

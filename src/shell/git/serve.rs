@@ -18,7 +18,7 @@ const MOST_OPEN: u64 = 256;
 /// How often it is said that something comes.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Takes one question from standard input and answers it.
+/// Takes one question from standard input and answers it. It has the process to itself, and blocks it.
 ///
 /// # Errors
 /// Nobody takes the answer, or the question is none.
@@ -51,7 +51,7 @@ fn answer(answer: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// Says that something comes, once in a while.
-#[expect(clippy::disallowed_methods, reason = "there is no tokio in this process")]
+#[expect(clippy::disallowed_methods, reason = "all of this process waits for git")]
 fn alive() {
     thread_local! {
         static SAID: Cell<Option<Instant>> = const { Cell::new(None) };

@@ -147,8 +147,7 @@ impl Store {
 
     /// The Stacks of which there is a workload or a volume.
     pub(super) fn stacks(&self) -> BTreeSet<StackName> {
-        let kinds = [Kind::Deployment, Kind::StatefulSet, Kind::PersistentVolumeClaim];
-        let owners = self.owners.iter().filter(|(key, _)| kinds.contains(&key.kind));
+        let owners = self.owners.iter().filter(|(key, _)| super::TELLING.contains(&key.kind));
         owners.filter_map(|(_, stack)| StackName::new(&**stack)).collect()
     }
 
