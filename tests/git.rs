@@ -137,6 +137,37 @@ fn a_server_that_never_answers_is_given_up() {
     assert!(!asked.lock().unwrap().is_empty());
 }
 
+/// One server that hangs costs its own source only, and so do many.
+#[test]
+fn servers_that_never_answer_keep_nobody_else_waiting() {
+    let world = World::new();
+    world.commit_file("hks.yaml", "apps: {}\n");
+    let (address, asked) = server(|_| None);
+    let hung: Vec<_> = (0..8)
+        .map(|number| {
+            let limits = Limits { silence: Duration::from_mins(5), ..Limits::default() };
+            let remote = format!("http://{address}/{number}.git");
+            (World::new(), remote, limits)
+        })
+        .collect();
+    wait(async {
+        let repositories: Vec<_> = hung.iter().map(|(world, url, limits)| world.at(url, *limits)).collect();
+        let stuck = futures::future::select_all(repositories.iter().map(|one| Box::pin(one.look(None))));
+        let peaceful = world.repository(Limits::default());
+        tokio::select! {
+            _ = stuck => panic!("a server that never answers has answered"),
+            found = async {
+                // all places are taken by then
+                while asked.lock().unwrap().matches("GET").count() < 4 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                peaceful.look(None).await
+            } => assert!(found.unwrap().is_some()),
+            () = tokio::time::sleep(Duration::from_mins(1)) => panic!("others wait for those that hang"),
+        }
+    });
+}
+
 /// S8: who controls a redirect of the forge's host gets no token.
 #[test]
 fn credentials_go_to_no_other_host() {

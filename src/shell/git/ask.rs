@@ -8,9 +8,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::LazyLock;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 /// Bytes of an answer: what is read of a repository at most, and what is remembered of it.
@@ -19,6 +20,9 @@ const MOST_ANSWERED: usize = 96 * 1024 * 1024;
 const LAST_WORDS: usize = 512;
 /// Repositories that are read at the same time: each may take some memory.
 const TOGETHER: usize = 4;
+/// After this whoever is still read only waits for its server, and makes room: a few servers that never answer must not keep the
+/// repositories of others from being read.
+const QUICK: Duration = Duration::from_secs(3);
 /// The environment that it gets; the daemon's own may hold credentials.
 const ENVIRONMENT: [&str; 4] = ["HOME", "PATH", FILE_OF_AUTHORITIES, FOLDER_OF_AUTHORITIES];
 /// Variables by which OpenSSL finds the authorities that it trusts.
@@ -75,12 +79,12 @@ impl Repository {
 
     async fn ask<A: DeserializeOwned>(&self, what: What<&Reading>) -> Result<A, GitError> {
         let failed = |message: String| GitError::Other { url: public_url(&self.remote.url), message };
-        let _room = ROOM.acquire().await;
+        let room = ROOM.acquire().await.ok();
         let login = Login::of(&self.remote);
         let question = Question { folder: self.folder.clone(), login, limits: self.limits, what };
         let question = postcard::to_stdvec(&question).map_err(|error| failed(error.to_string()))?;
         let mut child = self.spawn().map_err(|error| failed(format!("failed to start a process for it: {error}")))?;
-        let answer = self.converse(&mut child, &question).await.map_err(failed)?;
+        let answer = self.converse(&mut child, &question, room).await.map_err(failed)?;
         postcard::from_bytes::<Result<A, GitError>>(&answer).unwrap_or_else(|error| Err(failed(error.to_string())))
     }
 
@@ -113,7 +117,12 @@ impl Repository {
     }
 
     /// Hands the question over and takes the answer. Why there is none is told in words.
-    async fn converse(&self, child: &mut Child, question: &[u8]) -> Result<Vec<u8>, String> {
+    async fn converse(
+        &self,
+        child: &mut Child,
+        question: &[u8],
+        mut room: Option<SemaphorePermit<'_>>,
+    ) -> Result<Vec<u8>, String> {
         let gone = || "the process that reads it has no pipes".to_owned();
         let mut input = child.stdin.take().ok_or_else(gone)?;
         let mut output = child.stdout.take().ok_or_else(gone)?;
@@ -123,7 +132,7 @@ impl Repository {
             let _ = input.write_all(question).await;
         };
         let (mut answer, mut last_words) = (vec![], vec![]);
-        let late = Instant::now() + self.limits.time;
+        let (late, slow) = (Instant::now() + self.limits.time, Instant::now() + QUICK);
         let mut silent = Instant::now() + self.limits.silence;
         tokio::pin!(write);
         let (mut written, mut open) = (false, (true, true));
@@ -136,6 +145,7 @@ impl Repository {
                     silent = Instant::now() + self.limits.silence;
                     last_words.drain(..last_words.len().saturating_sub(LAST_WORDS));
                 }
+                () = sleep_until(slow), if room.is_some() => room = None,
                 () = sleep_until(silent.min(late)) => {
                     let waited = if late <= silent { self.limits.time } else { self.limits.silence };
                     return Err(format!("the server has not answered for {}", humantime::format_duration(waited)));
