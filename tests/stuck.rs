@@ -53,7 +53,14 @@ fn a_daemon_that_slept_writes_nothing_once_another_one_acts() {
     let view = || support::get_json(&format!("http://{address}/api/v1/stacks/one")).unwrap_or_default();
     let sha = world.push_stack(&stack("third"));
     let done = until(120, || view()["state"] == "settled" && view()["appliedRevision"] == sha.as_str());
-    let (last, before) = (view(), versions(&world));
+    // what the second one writes after it, such as what became of the commit between, is not the sleeper's
+    let mut before = String::new();
+    let rests = until(60, || {
+        before = versions(&world);
+        std::thread::sleep(Duration::from_secs(3));
+        versions(&world) == before
+    });
+    let last = view();
     signal(world.pid(), "-CONT");
     let stands_by = until(60, || support::get_json(&first).unwrap_or_default()["state"] == "standby");
     // what it had begun with would be written by now
@@ -61,7 +68,7 @@ fn a_daemon_that_slept_writes_nothing_once_another_one_acts() {
     let after = versions(&world);
     let _ = second.kill();
     let _ = second.wait();
-    assert!(done, "{last:#}");
+    assert!(done && rests, "{last:#}");
     assert!(stands_by, "{:?}", support::get_json(&first));
     assert_eq!(after, before);
     assert_eq!(word(&world), "third");
