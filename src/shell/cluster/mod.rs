@@ -1,6 +1,7 @@
 //! Clusters: how one is reached, what of a project is seen, and what is written there.
 
 pub mod failure;
+mod transport;
 pub mod target;
 pub mod watch;
 pub mod project;

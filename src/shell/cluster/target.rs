@@ -1,21 +1,13 @@
 //! Connections: a kubeconfig, the pod's own service account, or a vCluster through its Secret, always with verified TLS.
 
 use crate::shell::cluster::failure::{Failure, FailureKind};
+use crate::shell::cluster::transport;
 use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::client::ClientBuilder;
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use kube::{Api, Client, Config};
 use std::path::PathBuf;
-use std::time::Duration;
-use tower::limit::ConcurrencyLimitLayer;
-
-/// Requests to one cluster at the same time. Each has a connection of its own, whose TLS takes time to set up and some 100 KiB
-/// for as long as it lives; thousands of Stacks that start together gain nothing from more.
-const REQUESTS: usize = 16;
-/// Server-side time-out of a watch is 290 s, so a reader that hears nothing for longer is dead.
-const READ_TIMEOUT: Duration = Duration::from_secs(295);
 
 /// How the host cluster is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,7 +41,7 @@ impl VCluster {
 /// # Errors
 /// Unreachable when there is no way there; final when the kubeconfig is refused.
 pub async fn host(host: &Host) -> Result<Client, Failure> {
-    let mut config = if host.kubeconfig.is_none() && host.context.is_none() && in_pod() {
+    let config = if host.kubeconfig.is_none() && host.context.is_none() && in_pod() {
         Config::incluster().map_err(|error| Failure::unreachable(&error, "failed to use the pod's service account"))?
     } else {
         let kubeconfig = match &host.kubeconfig {
@@ -67,7 +59,7 @@ pub async fn host(host: &Host) -> Result<Client, Failure> {
             .await
             .map_err(|error| Failure::unreachable(&error, "failed to use the kubeconfig"))?
     };
-    client(&mut config)
+    client(config)
 }
 
 #[expect(clippy::disallowed_methods, reason = "Kubernetes tells pods by this variable that they are pods")]
@@ -148,19 +140,11 @@ pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Client, Failure> {
     };
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let wrong = |error| Failure::unreachable(&error, &format!("failed to use Secret {}", of.secret()));
-    client(&mut config.map_err(wrong)?)
+    client(config.map_err(wrong)?)
 }
 
-fn client(config: &mut Config) -> Result<Client, Failure> {
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.read_timeout = Some(READ_TIMEOUT);
-    config.write_timeout = Some(Duration::from_secs(30));
-    config.reset_reader_on_write = true;
-    // the machine retries, visibly and bounded; a second retry below it would multiply the waits
-    config.default_retry = false;
-    let built = ClientBuilder::try_from(config.clone());
-    let built = built.map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))?;
-    Ok(built.with_layer(&ConcurrencyLimitLayer::new(REQUESTS)).build())
+fn client(config: Config) -> Result<Client, Failure> {
+    transport::client(config).map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))
 }
 
 #[cfg(test)]
