@@ -8,6 +8,7 @@ use hks::ident::{Kind, ObjectKey};
 use hks::machine::Volume;
 use hks::shell::cluster::inspect;
 use hks::shell::cluster::project::Project;
+use std::sync::Arc;
 use support::{World, sample, until, worker};
 
 fn image(world: &World) -> String {
@@ -250,7 +251,7 @@ fn a_restricted_project_takes_a_database() {
     let (pod, container, path) = ("one-main-0".into(), "postgres".into(), "/var/lib/postgresql".into());
     let volume = Volume { claim: claim.clone(), pod, container, path };
     let free = runtime.block_on(async {
-        let (project, _watches) = Project::open(client, &world.namespace);
+        let project = Project::new(client, &world.namespace, Arc::default());
         inspect::free(&project, &[volume.clone(), Volume { path: "/nowhere".into(), ..volume }]).await
     });
     assert!(free.len() == 1 && free[&claim] > 0, "{free:?}");

@@ -53,9 +53,7 @@ impl ClusterArgs {
 
 /// A project that is only asked and never watched.
 pub(super) fn unwatched(client: Client, namespace: &str) -> Arc<Project> {
-    let (project, watches) = Project::open(client, namespace);
-    drop(watches);
-    project
+    Project::new(client, namespace, Arc::default())
 }
 
 /// The Stacks of a project, by their records.

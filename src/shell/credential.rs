@@ -48,8 +48,8 @@ async fn secret(place: &str, kubeconfig: Option<&Path>) -> Result<String> {
     let [namespace, name, key] = parts.as_slice() else {
         bail!("failed to read Secret {place}: write it as namespace/name/key");
     };
-    let client =
-        target::host(&Host { kubeconfig: kubeconfig.map(Path::to_owned), context: None, programs: false }).await?;
+    let host = Host { kubeconfig: kubeconfig.map(Path::to_owned), context: None, programs: false };
+    let client = target::client(target::host(&host).await?)?;
     let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> = kube::Api::namespaced(client, namespace);
     let secret = secrets.get(name).await.with_context(|| format!("failed to read Secret {namespace}/{name}"))?;
     let value = secret.data.and_then(|mut data| data.remove(*key));

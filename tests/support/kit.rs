@@ -1,6 +1,6 @@
 //! The cluster of the tests: the kit's (`tests/cluster`), brought up if need be, or the one that `HKS_TEST_KUBECONFIG` names.
 
-use hks::shell::cluster::connection::Place;
+use hks::shell::cluster::connection::Cluster;
 use hks::shell::cluster::target::{Host, VCluster};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -127,14 +127,13 @@ pub fn on_host(args: &[&str]) -> String {
 pub fn client() -> (tokio::runtime::Runtime, kube::Client) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let kit = kit();
-    let place = Place {
+    let cluster = Cluster {
         host: Host { kubeconfig: Some(kit.kubeconfig.clone()), ..Host::default() },
         vcluster: kit
             .vcluster
             .as_ref()
             .map(|name| VCluster { name: name.clone(), namespace: format!("vcluster-{name}") }),
-        namespace: "default".into(),
     };
-    let client = runtime.block_on(place.connect()).unwrap();
+    let client = runtime.block_on(cluster.connect()).unwrap();
     (runtime, client)
 }

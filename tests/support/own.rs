@@ -2,7 +2,7 @@
 
 use super::kit::{kit, on_host};
 use super::until;
-use hks::shell::cluster::connection::Place;
+use hks::shell::cluster::connection::Cluster;
 use hks::shell::cluster::target::{Host, VCluster};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
@@ -110,14 +110,13 @@ impl Own {
 
     /// A client of it, and what that runs on.
     pub fn client(&self) -> (Runtime, kube::Client) {
-        let place = Place {
+        let cluster = Cluster {
             host: Host { kubeconfig: Some(kit().kubeconfig.clone()), ..Host::default() },
             vcluster: Some(VCluster { name: self.name.clone(), namespace: self.namespace.clone() }),
-            namespace: "shop".into(),
         };
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = Runtime::new().unwrap();
-        let client = runtime.block_on(place.connect()).unwrap();
+        let client = runtime.block_on(cluster.connect()).unwrap();
         (runtime, client)
     }
 

@@ -1,30 +1,42 @@
-//! A connection to a project, shared by all sources that deploy there, and renewed when the vCluster's Secret changes.
+//! A connection to a cluster, shared by all of its projects and by all sources that deploy there, and renewed when the vCluster's
+//! Secret changes.
 
 use crate::config;
+use crate::ident::Kind;
 use crate::shell::cluster::failure::Failure;
-use crate::shell::cluster::project::Project;
+use crate::shell::cluster::feed::{Audience, Feeds};
+use crate::shell::cluster::project::{Project, Topic};
 use crate::shell::cluster::target::{self, Host, VCluster};
 use crate::shell::cluster::watch::lasting;
 use anyhow::Result;
 use futures::StreamExt;
+use futures::future::select_all;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// First and longest wait between tries to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
-/// Which project of which cluster.
+/// Which cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Cluster {
     /// The host cluster.
     pub host: Host,
     /// The vCluster in it, if the target is one.
     pub vcluster: Option<VCluster>,
+}
+
+/// Which project of which cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The cluster.
+    pub cluster: Cluster,
     /// The project.
     pub namespace: String,
 }
@@ -38,87 +50,172 @@ impl Place {
             namespace: of.namespace.clone().unwrap_or_else(|| format!("vcluster-{}", of.name)),
         });
         let host = Host { kubeconfig, context: target.context.clone(), programs: false };
-        Self { host, vcluster, namespace: namespace.into() }
+        Self { cluster: Cluster { host, vcluster }, namespace: namespace.into() }
     }
 
     /// The same place, reached by a person: a kubeconfig of theirs may log in by a program.
     #[must_use]
     pub fn by_a_person(mut self) -> Self {
-        self.host.programs = true;
+        self.cluster.host.programs = true;
         self
     }
+}
 
+impl Cluster {
     /// Connects once.
     pub async fn connect(&self) -> Result<Client, Failure> {
-        let host = target::host(&self.host).await?;
-        match &self.vcluster {
-            Some(vcluster) => target::vcluster(&host, vcluster).await,
-            None => Ok(host),
-        }
+        let (_, config) = self.find().await?;
+        target::client(config)
     }
-}
 
-/// Keeps a project connected for as long as somebody wants it.
-pub fn open(place: Place) -> watch::Receiver<Option<Arc<Project>>> {
-    let (sender, receiver) = watch::channel(None);
-    tokio::spawn(keep(place, sender));
-    receiver
-}
+    /// For logs.
+    fn name(&self) -> String {
+        let host = self.host.context.as_deref().unwrap_or("the host cluster");
+        self.vcluster.as_ref().map_or_else(|| host.into(), |vcluster| format!("vCluster {}", vcluster.name))
+    }
 
-async fn keep(place: Place, sender: watch::Sender<Option<Arc<Project>>>) {
-    let mut wait = BACKOFF.0;
-    loop {
-        let stay = async {
-            match hold(&place, &sender).await {
-                Ok(()) => {
-                    tracing::info!(namespace = %place.namespace, "the access data changed; connecting anew");
-                    wait = BACKOFF.0;
-                }
-                Err(error) => {
-                    tracing::warn!(namespace = %place.namespace, error = %format!("{error:#}"), "failed to connect; trying again");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(BACKOFF.1);
-                }
-            }
+    /// A client of the host, and how the cluster is reached.
+    ///
+    /// # Errors
+    /// There is no way there, or its access data may not be read.
+    pub async fn find(&self) -> Result<(Client, kube::Config), Failure> {
+        let config = target::host(&self.host).await?;
+        let host = target::client(config.clone())?;
+        let config = match &self.vcluster {
+            Some(vcluster) => target::vcluster(&host, vcluster).await?,
+            None => config,
         };
-        tokio::select! {
-            () = stay => {}
-            () = sender.closed() => return,
+        Ok((host, config))
+    }
+}
+
+/// A project while it is connected, and the newest one after the connection was made anew.
+pub type Connected = watch::Receiver<Option<Arc<Project>>>;
+type Wanted = BTreeMap<String, Arc<watch::Sender<Option<Arc<Project>>>>>;
+
+/// A connection to a cluster, which its projects share. What it holds stays for as long as somebody has a project of it.
+pub struct Connection(watch::Sender<Wanted>);
+
+impl Connection {
+    /// Begins to connect.
+    pub fn open(cluster: Cluster) -> Self {
+        let (sender, wanted) = watch::channel(Wanted::new());
+        tokio::spawn(keep(cluster, wanted));
+        Self(sender)
+    }
+
+    /// Keeps a project connected for as long as somebody has what this returns.
+    pub fn project(&self, namespace: &str) -> Connected {
+        let mut wanted = self.0.borrow().clone();
+        // one that nobody has any more is taken up again: who holds the connection may not have seen yet that it was let go
+        let project = wanted.entry(namespace.into()).or_insert_with(|| Arc::new(watch::Sender::new(None)));
+        let connected = project.subscribe();
+        self.0.send_replace(wanted);
+        connected
+    }
+}
+
+async fn keep(cluster: Cluster, mut wanted: watch::Receiver<Wanted>) {
+    let mut wait = BACKOFF.0;
+    let name = cluster.name();
+    loop {
+        match hold(&cluster, &mut wanted).await {
+            Ok(true) => {
+                tracing::info!(cluster = name, "the access data changed; connecting anew");
+                wait = BACKOFF.0;
+            }
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(cluster = name, error = %format!("{error:#}"), "failed to connect; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = unwanted(&mut wanted) => return,
+                }
+                wait = (wait * 2).min(BACKOFF.1);
+            }
         }
     }
 }
 
-/// Connects, and returns when the access data has changed.
-async fn hold(place: &Place, sender: &watch::Sender<Option<Arc<Project>>>) -> Result<()> {
-    let host = target::host(&place.host).await?;
-    let client = match &place.vcluster {
-        Some(vcluster) => target::vcluster(&host, vcluster).await?,
-        None => host.clone(),
+/// Connects, and returns whether to do so again: when the access data has changed, but not when nobody wants it any more.
+async fn hold(cluster: &Cluster, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
+    let (host, config) = cluster.find().await?;
+    let known = access(cluster, &host).await;
+    let suspicion = Arc::new(Notify::new());
+    let feeds = Feeds::open(&target::client(config.clone())?);
+    let changed = async {
+        tokio::select! {
+            () = renewed(&host, cluster.vcluster.as_ref()) => {}
+            () = replaced(cluster, &host, &suspicion, &known) => {}
+        }
     };
-    let known = access(place, &host).await;
-    let (project, _watches) = Project::open(client, &place.namespace);
-    sender.send_replace(Some(Arc::clone(&project)));
-    tokio::select! {
-        () = async {
-            match &place.vcluster {
-                Some(vcluster) => renewed(&host, vcluster).await,
-                None => std::future::pending().await,
+    let mut projects = Audience::new();
+    let serve = async {
+        loop {
+            let now = wanted.borrow_and_update().clone();
+            for (namespace, sender) in &now {
+                if sender.is_closed() {
+                    projects.remove(namespace);
+                    sender.send_replace(None);
+                } else if !projects.contains_key(namespace) {
+                    // requests and watches of its own go by a connection of its own
+                    let project = Project::new(target::client(config.clone())?, namespace, Arc::clone(&suspicion));
+                    projects.insert(namespace.clone(), Arc::clone(&project));
+                    sender.send_replace(Some(project));
+                }
             }
-        } => {}
-        () = replaced(place, &host, &project, &known) => {}
+            feeds.serve(projects.clone());
+            if !another(wanted, &now).await {
+                return Ok(());
+            }
+        }
+    };
+    let again = tokio::select! {
+        () = changed => Ok(true),
+        served = serve => served.map(|()| false),
+    };
+    // until there is another connection nobody watches them
+    for project in projects.values() {
+        project.broken(Topic::Objects(Kind::Deployment), "the access data changed; connecting anew");
     }
-    Ok(())
+    again
+}
+
+/// Waits until another project is wanted than in `now`, or one of them no longer; returns whether any can be.
+async fn another(wanted: &mut watch::Receiver<Wanted>, now: &Wanted) -> bool {
+    let open = now.values().filter(|sender| !sender.is_closed());
+    let closed: Vec<_> = open.map(|sender| Box::pin(sender.closed())).collect();
+    let is_left = wanted.has_changed().is_err();
+    match (closed.is_empty(), is_left) {
+        (true, true) => return false,
+        (true, false) => drop(wanted.changed().await),
+        (false, true) => drop(select_all(closed).await),
+        (false, false) => tokio::select! {
+            _ = select_all(closed) => {}
+            _ = wanted.changed() => {}
+        },
+    }
+    true
+}
+
+async fn unwanted(wanted: &mut watch::Receiver<Wanted>) {
+    loop {
+        let now = wanted.borrow_and_update().clone();
+        if !another(wanted, &now).await {
+            return;
+        }
+    }
 }
 
 /// Waits until the cluster does not answer because it is elsewhere, or knows this daemon by other access data.
-async fn replaced(place: &Place, host: &Client, project: &Project, known: &Access) {
+async fn replaced(cluster: &Cluster, host: &Client, suspicion: &Notify, known: &Access) {
     loop {
-        project.suspected().await;
-        if kubeconfig(place).await != known.kubeconfig {
+        suspicion.notified().await;
+        if kubeconfig(cluster).await != known.kubeconfig {
             return;
         }
         // while the host does not answer either, nothing is known
-        if address(place, host).await.is_ok_and(|address| address != known.address) {
+        if address(cluster, host).await.is_ok_and(|address| address != known.address) {
             return;
         }
         tokio::time::sleep(BACKOFF.1).await;
@@ -132,22 +229,23 @@ struct Access {
     address: Option<String>,
 }
 
-async fn access(place: &Place, host: &Client) -> Access {
-    Access { kubeconfig: kubeconfig(place).await, address: address(place, host).await.unwrap_or_default() }
+async fn access(cluster: &Cluster, host: &Client) -> Access {
+    Access { kubeconfig: kubeconfig(cluster).await, address: address(cluster, host).await.unwrap_or_default() }
 }
 
-async fn kubeconfig(place: &Place) -> Option<Vec<u8>> {
-    tokio::fs::read(place.host.kubeconfig.as_ref()?).await.ok()
+async fn kubeconfig(cluster: &Cluster) -> Option<Vec<u8>> {
+    tokio::fs::read(cluster.host.kubeconfig.as_ref()?).await.ok()
 }
 
-async fn address(place: &Place, host: &Client) -> Result<Option<String>, kube::Error> {
-    let Some(vcluster) = &place.vcluster else { return Ok(None) };
+async fn address(cluster: &Cluster, host: &Client) -> Result<Option<String>, kube::Error> {
+    let Some(vcluster) = &cluster.vcluster else { return Ok(None) };
     let services: Api<Service> = Api::namespaced(host.clone(), &vcluster.namespace);
     Ok(services.get_opt(&vcluster.name).await?.and_then(|service| service.spec?.cluster_ip))
 }
 
-/// Waits until the Secret holds other data than at first.
-async fn renewed(host: &Client, of: &VCluster) {
+/// Waits until the Secret of a vCluster holds other data than at first.
+async fn renewed(host: &Client, of: Option<&VCluster>) {
+    let Some(of) = of else { return std::future::pending().await };
     let secrets: Api<Secret> = Api::namespaced(host.clone(), &of.namespace);
     let mut stream = lasting(secrets, watcher::Config::default().fields(&format!("metadata.name={}", of.secret())));
     let mut first = None;

@@ -3,6 +3,7 @@
 use crate::ident::Kind;
 use crate::shell::cluster::connection::Place;
 use crate::shell::cluster::failure::{Failure, FailureKind};
+use crate::shell::cluster::feed;
 use crate::shell::cluster::project::{Project, resource};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, Namespace};
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 /// Unreachable when there is no such project, or no answer within `patience`.
 pub async fn reach(place: &Place, patience: Duration) -> Result<Client, Failure> {
     within(patience, async {
-        let client = place.connect().await?;
+        let client = place.cluster.connect().await?;
         let name = &place.namespace;
         match Api::<Namespace>::all(client.clone()).get_metadata_opt(name).await {
             Ok(Some(_)) => Ok(client),
@@ -43,7 +44,8 @@ pub async fn reach(place: &Place, patience: Duration) -> Result<Client, Failure>
 pub async fn watch(place: &Place, patience: Duration) -> Result<(Arc<Project>, JoinSet<()>), Failure> {
     let client = reach(place, patience).await?;
     within(patience, may_list(&client, &place.namespace)).await?;
-    let (project, watches) = Project::open(client, &place.namespace);
+    let project = Project::new(client, &place.namespace, Arc::default());
+    let watches = feed::watch_one(&project);
     match timeout(patience, project.ready()).await {
         Ok(()) => Ok((project, watches)),
         Err(_) => Err(late(project.trouble().as_deref().unwrap_or("no answer"), patience)),

@@ -5,6 +5,7 @@ mod transport;
 pub mod target;
 pub mod watch;
 pub mod project;
+pub mod feed;
 pub mod connection;
 pub mod contact;
 pub mod record;

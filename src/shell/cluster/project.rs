@@ -7,14 +7,17 @@ mod addresses;
 mod seen;
 mod slim;
 mod item;
+mod limits;
+mod topic;
 mod store;
-mod watches;
+mod hear;
 mod beside;
 mod astray;
 
-pub use beside::look_at;
+pub use beside::{look_at, watch_taken};
 pub use seen::Seen;
 pub use store::Claim;
+pub use topic::Topic;
 
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::Fault;
@@ -32,7 +35,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// The field manager of all that hks writes.
@@ -48,16 +50,16 @@ pub struct Project {
     /// sooner done than some after the others.
     pub room: Arc<Semaphore>,
     store: Mutex<Store>,
-    synced: watch::Sender<BTreeSet<&'static str>>,
+    synced: watch::Sender<BTreeSet<Topic>>,
     /// Last error of a watch that has not recovered.
-    broken: Mutex<BTreeMap<&'static str, Broken>>,
+    broken: Mutex<BTreeMap<Topic, Broken>>,
     /// When it was last seen that this daemon holds the Lease of each Stack, by both clocks: the one goes on while a machine
     /// is set to another time, the other while it sleeps.
     proofs: Mutex<BTreeMap<StackName, (Instant, Timestamp)>>,
     /// What was last answered to whether the namespace exists, and when.
     presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
     /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
-    suspicion: Notify,
+    suspicion: Arc<Notify>,
     /// Stacks take other Secrets of others than before.
     taken: Notify,
 }
@@ -69,8 +71,6 @@ const PROVEN: Duration = Duration::from_secs(5);
 /// How often it is asked at most whether the namespace exists.
 const PRESENCE: Duration = Duration::from_secs(2);
 
-/// What is watched besides objects.
-const EVENTS: &str = "events";
 /// How long a picture that is not kept up to date counts as what is there.
 const BLIND: Duration = Duration::from_secs(10);
 
@@ -79,9 +79,6 @@ struct Broken {
     error: String,
     since: Instant,
 }
-
-/// What is watched besides events.
-const WATCHED: [Kind; 16] = Kind::ALL;
 
 /// Workloads and volumes: where one is, there is a Stack.
 pub const TELLING: [Kind; 3] = [Kind::Deployment, Kind::StatefulSet, Kind::PersistentVolumeClaim];
@@ -93,9 +90,10 @@ pub fn resource(kind: Kind) -> ApiResource {
 }
 
 impl Project {
-    /// Starts watching. The watches end when the returned set is dropped.
-    pub fn open(client: Client, namespace: &str) -> (Arc<Self>, JoinSet<()>) {
-        let project = Arc::new(Self {
+    /// A project that nobody watches yet. Whether the cluster is still where it was is wondered together with the others that
+    /// are reached in the same way.
+    pub fn new(client: Client, namespace: &str, suspicion: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
             client,
             namespace: namespace.into(),
             room: Arc::new(Semaphore::new(ROOM)),
@@ -104,12 +102,9 @@ impl Project {
             broken: Mutex::default(),
             proofs: Mutex::default(),
             presence: tokio::sync::Mutex::default(),
-            suspicion: Notify::new(),
+            suspicion,
             taken: Notify::new(),
-        });
-        let mut tasks = watches::start(&project);
-        beside::start(&project, &mut tasks);
-        (project, tasks)
+        })
     }
 
     /// The API of `kind` in this project: there is no way to name another namespace.
@@ -124,24 +119,26 @@ impl Project {
 
     /// Whether every watch has delivered its first list.
     pub fn is_ready(&self) -> bool {
-        self.synced.borrow().len() == WATCHED.len() + 1
+        Topic::NEEDED.iter().all(|topic| self.synced.borrow().contains(topic))
     }
 
     /// Waits until every watch has delivered its first list.
     pub async fn ready(&self) {
-        let all = WATCHED.len() + 1;
         // the sender lives as long as self
-        let _ = self.synced.subscribe().wait_for(|done| done.len() == all).await;
+        let _ = self.synced.subscribe().wait_for(|done| Topic::NEEDED.iter().all(|topic| done.contains(topic))).await;
     }
 
     /// Why the project can't be seen at the moment, if so.
     pub fn trouble(&self) -> Option<String> {
-        self.troubles().iter().next().map(|(what, broken)| format!("failed to watch {what}: {}", broken.error))
+        self.troubles()
+            .iter()
+            .next()
+            .map(|(topic, broken)| format!("failed to watch {}: {}", topic.plural(), broken.error))
     }
 
     /// Whether objects can't be seen for so long that what was seen may not be so any more.
     pub fn is_blind(&self) -> bool {
-        self.troubles().iter().any(|(what, broken)| *what != EVENTS && broken.since.elapsed() >= BLIND)
+        self.troubles().iter().any(|(topic, broken)| *topic != Topic::Events && broken.since.elapsed() >= BLIND)
     }
 
     /// Says which Secrets of others a Stack takes: they are watched by name, and without their values.
@@ -154,11 +151,6 @@ impl Project {
     /// The cluster did not answer, or not as it should: its address and the access data are looked at again.
     pub fn suspect(&self) {
         self.suspicion.notify_one();
-    }
-
-    /// Waits until the cluster does not answer, or does not know this daemon.
-    pub async fn suspected(&self) {
-        self.suspicion.notified().await;
     }
 
     /// Waits until there is another reason than `text`, or none, why the project can't be seen.
@@ -279,7 +271,7 @@ impl Project {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, Broken>> {
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<Topic, Broken>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

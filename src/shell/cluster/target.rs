@@ -9,7 +9,7 @@ use kube::config::{
 use kube::{Api, Client, Config};
 use std::path::PathBuf;
 
-/// How the host cluster is reached.
+/// Which host cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host {
     /// A kubeconfig file; without one `KUBECONFIG`, `~/.kube/config` or the pod's service account.
@@ -36,13 +36,13 @@ impl VCluster {
     }
 }
 
-/// Connects to the host cluster.
+/// How the host cluster is reached.
 ///
 /// # Errors
 /// Unreachable when there is no way there; final when the kubeconfig is refused.
-pub async fn host(host: &Host) -> Result<Client, Failure> {
-    let config = if host.kubeconfig.is_none() && host.context.is_none() && in_pod() {
-        Config::incluster().map_err(|error| Failure::unreachable(&error, "failed to use the pod's service account"))?
+pub async fn host(host: &Host) -> Result<Config, Failure> {
+    if host.kubeconfig.is_none() && host.context.is_none() && in_pod() {
+        Config::incluster().map_err(|error| Failure::unreachable(&error, "failed to use the pod's service account"))
     } else {
         let kubeconfig = match &host.kubeconfig {
             Some(path) => Kubeconfig::read_from(path)
@@ -57,9 +57,8 @@ pub async fn host(host: &Host) -> Result<Client, Failure> {
         let options = KubeConfigOptions { context: host.context.clone(), ..KubeConfigOptions::default() };
         Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
-            .map_err(|error| Failure::unreachable(&error, "failed to use the kubeconfig"))?
-    };
-    client(config)
+            .map_err(|error| Failure::unreachable(&error, "failed to use the kubeconfig"))
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "Kubernetes tells pods by this variable that they are pods")]
@@ -90,11 +89,11 @@ pub fn refuse_programs(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result
     Ok(())
 }
 
-/// Connects to a vCluster: its Service's cluster IP, with the name `localhost` that its certificate always carries.
+/// How a vCluster is reached: its Service's cluster IP, with the name `localhost` that its certificate always carries.
 ///
 /// # Errors
 /// Unreachable when it is not there, forbidden when its access data may not be read.
-pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Client, Failure> {
+pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Config, Failure> {
     let secrets: Api<Secret> = Api::namespaced(host.clone(), &of.namespace);
     let services: Api<Service> = Api::namespaced(host.clone(), &of.namespace);
     let (name, namespace) = (&of.name, &of.namespace);
@@ -140,10 +139,14 @@ pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Client, Failure> {
     };
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let wrong = |error| Failure::unreachable(&error, &format!("failed to use Secret {}", of.secret()));
-    client(config.map_err(wrong)?)
+    config.map_err(wrong)
 }
 
-fn client(config: Config) -> Result<Client, Failure> {
+/// A client of a cluster.
+///
+/// # Errors
+/// Unreachable when its certificates can't be used.
+pub fn client(config: Config) -> Result<Client, Failure> {
     transport::client(config).map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))
 }
 

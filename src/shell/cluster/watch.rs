@@ -19,7 +19,10 @@ pub const QUIET: Duration = Duration::from_secs(15);
 /// Errors in a row by which the API server refuses to go on with a watch, until it is begun anew.
 const REFUSED: u32 = 3;
 /// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
-const PAGE: u32 = 50;
+pub const PAGE: u32 = 50;
+
+/// How long until a cluster is asked again for what it lacks or hks may not see; both come rarely.
+pub const UNSERVED: Duration = Duration::from_mins(5);
 
 /// A watch that goes on for ever.
 pub type Lasting<K> = BoxStream<'static, watcher::Result<Event<K>>>;
@@ -32,7 +35,7 @@ where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let config = config.page_size(PAGE);
-    let anew = move || watch_stream(api.clone(), config.clone()).backoff(waits()).boxed();
+    let anew = move || watch_stream(api.clone(), config.clone()).backoff(resetting()).boxed();
     let first = anew();
     stream::unfold((first, anew, 0), async |(mut stream, anew, mut refused)| {
         let event = stream.next().await?;
@@ -56,12 +59,21 @@ pub fn is_cut_off(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(error) if !matches!(error, kube::Error::Api(_)))
 }
 
-/// The waits between tries of a watch: short, since all that a daemon knows hangs on it.
-fn waits() -> ResetTimerBackoff<Waits> {
-    ResetTimerBackoff::new(Waits(0), QUIET)
+/// The rights for it may be lacking, or the kind itself; both come rarely.
+pub fn is_denied(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
-struct Waits(u32);
+fn resetting() -> ResetTimerBackoff<Waits> {
+    ResetTimerBackoff::new(Waits::default(), QUIET)
+}
+
+/// The waits between tries: short, since all that a daemon knows hangs on it.
+#[derive(Default)]
+pub struct Waits(u32);
 
 impl Iterator for Waits {
     type Item = Duration;
@@ -87,7 +99,7 @@ mod tests {
 
     #[test]
     fn waits_grow_and_begin_anew() {
-        let mut waits = Waits(0);
+        let mut waits = Waits::default();
         let all: Vec<_> = waits.by_ref().take(20).collect();
         assert!(all[0] < Duration::from_millis(400) && all[19] >= BACKOFF.1 && all[19] <= BACKOFF.1.mul_f64(1.5));
         waits.reset();

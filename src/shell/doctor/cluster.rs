@@ -22,7 +22,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Finding> {
     let space = Seen::at(&patient.target, &format!("/api/v1/namespaces/{name}")).await;
     found.push(project(&space, name));
     found.extend(security(&space, name, None));
-    if let (Some(host), Some(vcluster)) = (&patient.host, &patient.place.vcluster) {
+    if let (Some(host), Some(vcluster)) = (&patient.host, &patient.place.cluster.vcluster) {
         let space = Seen::at(host, &format!("/api/v1/namespaces/{}", vcluster.namespace)).await;
         found.extend(security(&space, &vcluster.namespace, Some(&vcluster.name)));
     }

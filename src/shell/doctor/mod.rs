@@ -114,11 +114,8 @@ struct Patient<'a> {
 /// # Errors
 /// When the cluster can't be reached at all.
 pub async fn look(place: &Place, platform: &Platform) -> Result<Vec<Finding>, Failure> {
-    let host = target::host(&place.host).await?;
-    let (target, host) = match &place.vcluster {
-        Some(vcluster) => (target::vcluster(&host, vcluster).await?, Some(host)),
-        None => (host, None),
-    };
+    let (host, target) = place.cluster.find().await?;
+    let (target, host) = (target::client(target)?, place.cluster.vcluster.as_ref().map(|_| host));
     // what does not answer at all is not looked at any further
     if let Err(error) = target.apiserver_version().await
         && !matches!(error, Error::Api(_))

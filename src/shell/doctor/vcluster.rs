@@ -26,7 +26,7 @@ const SWITCHES: [Switch; 2] = [
 ];
 
 pub(super) async fn look(patient: &Patient<'_>) -> Vec<Finding> {
-    let (Some(host), Some(vcluster)) = (&patient.host, &patient.place.vcluster) else { return vec![] };
+    let (Some(host), Some(vcluster)) = (&patient.host, &patient.place.cluster.vcluster) else { return vec![] };
     let name = format!("vc-config-{}", vcluster.name);
     let seen = Seen::at(host, &format!("/api/v1/namespaces/{}/secrets/{name}", vcluster.namespace)).await;
     match seen {

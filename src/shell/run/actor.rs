@@ -14,7 +14,7 @@ use crate::shell::cluster::lease::{self, Look};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, record};
 use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
-use crate::shell::run::supervise;
+use crate::shell::supervise;
 use crate::shell::web::board::{Board, Usage};
 use crate::view;
 use driver::{Driver, may_be_elsewhere, wait_for_turn};

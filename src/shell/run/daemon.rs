@@ -2,8 +2,7 @@
 //! changes.
 
 use crate::config::{Config, Source, Webhook};
-use crate::shell::cluster::connection::{self, Place};
-use crate::shell::cluster::project::Project;
+use crate::shell::cluster::connection::{Cluster, Connected, Connection, Place};
 use crate::shell::credential;
 use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
@@ -93,6 +92,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         hooks,
         running: BTreeMap::new(),
         ending: BTreeMap::new(),
+        clusters: BTreeMap::new(),
         places: BTreeMap::new(),
         introductions: JoinSet::new(),
         config: None,
@@ -181,7 +181,8 @@ struct Daemon {
     running: BTreeMap<String, (Source, Running)>,
     /// Sources that left the configuration and have not ended yet.
     ending: BTreeMap<String, JoinHandle<()>>,
-    places: BTreeMap<Place, watch::Receiver<Option<Arc<Project>>>>,
+    clusters: BTreeMap<Cluster, Connection>,
+    places: BTreeMap<Place, Connected>,
     /// One for each place: they end with the configuration that they tell of.
     introductions: JoinSet<()>,
     config: Option<Config>,
@@ -224,7 +225,10 @@ impl Daemon {
                 continue;
             }
             let place = Place::new(&source.target, &source.namespace, config.kubeconfig.as_deref());
-            let project = self.places.entry(place.clone()).or_insert_with(|| connection::open(place)).clone();
+            let cluster = self.clusters.entry(place.cluster.clone());
+            let connection = cluster.or_insert_with(|| Connection::open(place.cluster.clone()));
+            let project =
+                self.places.entry(place.clone()).or_insert_with(|| connection.project(&place.namespace)).clone();
             let running = source::start(name, &config, source, &self.shared, project, self.ending.remove(name));
             self.hooks.add(name, source, config.kubeconfig.as_deref(), Arc::clone(&running.kick));
             self.running.insert(name.clone(), (source.clone(), running));
@@ -235,6 +239,7 @@ impl Daemon {
             .map(|s| Place::new(&s.target, &s.namespace, config.kubeconfig.as_deref()))
             .collect();
         self.places.retain(|place, _| used.contains(place));
+        self.clusters.retain(|cluster, _| used.iter().any(|place| place.cluster == *cluster));
         self.introductions = JoinSet::new();
         for (place, project) in &self.places {
             self.introductions.spawn(introduction::keep(

@@ -1,6 +1,5 @@
 //! The daemon at work: a follower for each source, an actor for each Stack.
 
-pub mod supervise;
 pub mod actor;
 pub mod source;
 pub mod introduction;

@@ -13,7 +13,7 @@ use crate::shell::forge::{ForgeConfig, Poster};
 use crate::shell::git::{Follows, GitError, Reading, Remote, Repository, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
 use crate::shell::run::actor::{Actor, Setting};
-use crate::shell::run::supervise;
+use crate::shell::supervise;
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::{clock, credential};
 use anyhow::Result;

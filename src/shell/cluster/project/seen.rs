@@ -28,6 +28,11 @@ impl Seen {
         let (name, resource_version) = (text("name"), text("resourceVersion"));
         Self { head: ObjectMeta { name, resource_version, ..ObjectMeta::default() }, value }
     }
+
+    /// Its version; versions of one kind are ordered (KEP-5504).
+    pub fn version(&self) -> u64 {
+        self.head.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0)
+    }
 }
 
 impl<'de> Deserialize<'de> for Seen {

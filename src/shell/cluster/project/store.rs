@@ -3,11 +3,14 @@
 
 use super::addresses::{Address, Addresses};
 use super::item::{Arrival, Folded, Item, text};
+use super::limits::Limits;
+use super::{Seen, Topic};
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::plan::{Live, Note};
 use crate::shell::clock;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
+use kube::runtime::watcher;
 use serde_json::Value;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +46,10 @@ pub(super) struct Store {
     about: BTreeMap<ObjectKey, BTreeSet<String>>,
     /// Events about objects that are of no Stack here, oldest first.
     strays: BTreeSet<(Timestamp, String)>,
+    /// Lists that are not complete yet.
+    listing: BTreeMap<Kind, BTreeMap<ObjectKey, Arrival>>,
+    /// Quotas and limit ranges.
+    all_limits: BTreeMap<Topic, Limits>,
     /// Objects as this daemon wrote them, until the watch says the same.
     written: BTreeMap<ObjectKey, Instant>,
     /// Who is about to make an object.
@@ -220,9 +227,25 @@ impl Store {
         }
     }
 
+    /// A new list of `kind` begins.
+    pub(super) fn begin(&mut self, kind: Kind) {
+        self.listing.insert(kind, BTreeMap::new());
+    }
+
+    /// An object of the list that has begun.
+    pub(super) fn arrive(&mut self, key: ObjectKey, arrival: Arrival) {
+        self.listing.entry(key.kind).or_default().insert(key, arrival);
+    }
+
+    /// The list is complete.
+    pub(super) fn complete(&mut self, kind: Kind) {
+        let listed = self.listing.remove(&kind).unwrap_or_default();
+        self.replace(kind, listed);
+    }
+
     /// A new full list of `kind`: what is not in it is gone, and what is in it counts even if it is older than what was seen,
     /// for the store of an API server may have been put back to yesterday. Only an own write may be newer than the list.
-    pub(super) fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Arrival>) {
+    fn replace(&mut self, kind: Kind, listed: BTreeMap<ObjectKey, Arrival>) {
         self.written.retain(|_, at| at.elapsed() < ECHO);
         let gone = self.owners.keys().filter(|key| key.kind == kind && !listed.contains_key(*key));
         let gone: Vec<_> = gone.filter(|key| !self.written.contains_key(*key)).cloned().collect();
@@ -364,9 +387,12 @@ impl Store {
         (name, own)
     }
 
-    /// A quota or limit range was changed.
-    pub(super) fn limited(&mut self, at: Timestamp) {
-        if self.limits.is_none_or(|known| known < at) {
+    /// Takes what a watch says of quotas or limit ranges.
+    pub(super) fn hear_of_limits(&mut self, topic: Topic, event: watcher::Event<Seen>, now: Timestamp) {
+        let changed = self.all_limits.entry(topic).or_default().hear(event, now);
+        if let Some(at) = changed
+            && self.limits.is_none_or(|known| known < at)
+        {
             self.limits = Some(at);
             self.tell_all();
         }
