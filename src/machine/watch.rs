@@ -2,6 +2,7 @@
 
 use super::pass::{Flow, Origin, Pass, Station, VANISH_PATIENCE, glance, span};
 use super::{Probed, Turn};
+use crate::ident::Kind;
 use crate::record::Held;
 use crate::report::News;
 use crate::rollout::{self, Cause, Progress};
@@ -66,6 +67,9 @@ impl Turn<'_> {
         if let Some(stage) = self.missing(pass) {
             return Flow::Again(stage);
         }
+        if let Some(cause) = self.lost_job(pass) {
+            return Flow::Fail(cause);
+        }
         let stuck = rollout::stuck(pass.watched(live), live);
         if !stuck.is_empty() {
             pass.gone = stuck;
@@ -102,6 +106,14 @@ impl Turn<'_> {
                 if now < pass.deadline() { Flow::Stay } else { Self::is_not_ready(pass, missing.into_cause()) }
             }
         }
+    }
+
+    /// A job that was deleted before it ended has not done its work, and nobody knows how much of it: it is not run twice.
+    fn lost_job(&self, pass: &Pass) -> Option<Cause> {
+        let mut jobs = pass.watched(self.live).into_iter().filter(|object| object.key.kind == Kind::Job);
+        let job = jobs.find(|job| self.live.get(&job.key).is_none())?.component().to_string();
+        let (pod, message) = (String::new(), "somebody deleted it before it ended".into());
+        Some(Cause::JobFailed { job, pod, message, log: String::new(), hint: String::new() })
     }
 
     /// A release that is not ready has failed. What was put back and is not well goes on with the rest, and says so in the end.
