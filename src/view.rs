@@ -5,10 +5,10 @@ use crate::machine::{Machine, Rest, State, Toward, Trouble};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
 use crate::plan::read::{Condition, Container, Workload};
 use crate::plan::{self, Live, Owned, Until};
-use crate::record::{Ending, Record, Unusable, Want};
+use crate::record::{Ending, Record, Unusable, WISH_ANNOTATION, Want, Wish};
 use crate::report::{
-    AddedView, AppView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState, Tone,
-    TroubleView, View, Why,
+    AddedView, AppView, AskedView, DatabaseView, DriftView, Ended, LackingView, LeftAloneView, Readiness, StackState,
+    Tone, TroubleView, View, Why,
 };
 use crate::rollout::{self, Cause, Progress};
 use jiff::Timestamp;
@@ -59,6 +59,7 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     }
     view.lost = machine.lost.iter().map(ToString::to_string).collect();
     view.troubles = machine.troubles().iter().map(trouble).collect();
+    view.asked = asked(record, live);
     view.suspended.clone_from(&record.suspended);
     view.drift_corrected = machine.drift_corrected;
     let drift = machine.drift.iter();
@@ -144,6 +145,15 @@ pub fn recorded(
         under_way(&mut view, live);
     }
     view
+}
+
+/// The wishes that wait on the Stack's ConfigMap. What can't be read there will never be answered.
+fn asked(record: &Record, live: &Live) -> Vec<AskedView> {
+    let maps = live.objects.iter().filter(|(key, _)| key.kind == Kind::ConfigMap);
+    let texts = maps.filter_map(|(_, map)| plan::read::annotation(map, WISH_ANNOTATION));
+    let wishes = texts.flat_map(|text| Wish::decode(text).unwrap_or_default());
+    let waiting = wishes.filter(|wish| !record.has_answered(wish));
+    waiting.map(|wish| AskedView { want: wish.what.to_string(), by: wish.by, at: wish.at }).collect()
 }
 
 /// What a commit waits for that a limit has refused. Without a daemon's memory nobody knows when it is tried again in any case.
@@ -359,7 +369,7 @@ mod tests {
     use crate::ident::{Revision, StackName};
     use crate::manifest::Context;
     use crate::platform::Platform;
-    use crate::record::{Attempt, Held, Suspended};
+    use crate::record::{Answered, Attempt, Held, Suspended};
     use serde_json::json;
 
     const FILE: &str = "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {name: todo}\napps:\n  web: {image: \"r/web:1\", ports: {http: 80}}\n\
@@ -396,6 +406,20 @@ mod tests {
     fn live(objects: impl IntoIterator<Item = (Kind, &'static str, Value)>) -> Live {
         let one = |(kind, name, body)| (ObjectKey::new(kind, name), Arc::new(body));
         Live { objects: objects.into_iter().map(one).collect(), ..Live::default() }
+    }
+
+    #[test]
+    fn a_wish_is_told_until_it_is_answered() {
+        let wish = |id: &str, what| Wish { id: id.into(), what, by: "eve".into(), at: Timestamp::UNIX_EPOCH };
+        let text = Wish::encode(&[wish("a", Want::Resume), wish("b", Want::Retry { accept_data_loss: false })]);
+        let map = json!({ "metadata": { "annotations": { WISH_ANNOTATION: text } } });
+        let there = live([(Kind::ConfigMap, "hks-todo", map)]);
+        let wants = |view: View| view.asked.into_iter().map(|asked| asked.want).collect::<Vec<_>>();
+        assert_eq!(wants(seen(settled(), &there)), ["resume", "retry"]);
+        let answered = vec![Answered { id: "a".into(), at: Timestamp::UNIX_EPOCH, refused: None }];
+        assert_eq!(wants(seen(Record { answered, ..settled() }, &there)), ["retry"]);
+        let odd = json!({ "metadata": { "annotations": { WISH_ANNOTATION: "{" } } });
+        assert!(seen(settled(), &live([(Kind::ConfigMap, "hks-todo", odd)])).asked.is_empty());
     }
 
     #[test]

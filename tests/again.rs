@@ -86,6 +86,10 @@ fn wishes_that_wait_for_a_daemon_are_all_heard_and_nothing_comes_back() {
         let asked = world.bare_hks(wish);
         assert_eq!(asked.status.code(), Some(4), "{}", String::from_utf8_lossy(&asked.stderr));
     }
+    let told = world.hks_works(&["status", "one"]);
+    for want in ["suspend (audit)", "retry"] {
+        assert!(told.contains(&format!("ago to {want}; no daemon has taken it yet")), "{told}");
+    }
     let second = world.push_stack(&worker("one", "1", "sleep 3602", ""));
     world.start();
     world.wait("one", "suspended", 60, |view| {

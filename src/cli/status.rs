@@ -246,6 +246,9 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
     for lacking in &view.lacking {
         line("lacks", &format!("key {} of secret {}", lacking.key, lacking.secret));
     }
+    for asked in &view.asked {
+        line("asked", &harmless(&asked.sentence(now)));
+    }
     for awaited in &view.waits_for {
         line("awaits", &harmless(awaited));
     }

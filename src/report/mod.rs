@@ -7,7 +7,8 @@ mod view;
 pub use news::{News, Note, note, status, told_of};
 pub use state::{Ended, StackState, Tone, Why};
 pub use view::{
-    AddedView, AppView, DatabaseView, DriftView, LackingView, LeftAloneView, Readiness, TroubleView, View, span,
+    AddedView, AppView, AskedView, DatabaseView, DriftView, LackingView, LeftAloneView, Readiness, TroubleView, View,
+    span,
 };
 
 use crate::ident::Revision;

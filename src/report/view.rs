@@ -47,6 +47,8 @@ pub struct View {
     pub lost: Vec<String>,
     /// What of the settled release is not well.
     pub troubles: Vec<TroubleView>,
+    /// What people have asked for that nobody has answered yet.
+    pub asked: Vec<AskedView>,
     /// Who has suspended the Stack, when and why, if somebody has.
     pub suspended: Option<Suspended>,
     /// Public addresses, with their scheme.
@@ -71,6 +73,25 @@ pub struct View {
     pub history: Vec<Arc<Deployment>>,
     /// When this was composed.
     pub at: Timestamp,
+}
+
+/// A wish that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AskedView {
+    /// What is wanted, such as `roll back to 4f1c2ab`.
+    pub want: String,
+    /// Who asked.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl AskedView {
+    /// In words.
+    pub fn sentence(&self, now: Timestamp) -> String {
+        let since = span(now.duration_since(self.at));
+        format!("{} asked {since} ago to {}; no daemon has taken it yet", self.by, self.want)
+    }
 }
 
 /// A field that hks leaves alone.
@@ -235,6 +256,7 @@ impl View {
             waits_for: vec![],
             lost: vec![],
             troubles: vec![],
+            asked: vec![],
             suspended: None,
             urls: vec![],
             apps: vec![],

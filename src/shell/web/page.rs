@@ -110,6 +110,7 @@ pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup
         }
         p { (view.sentence(now)) }
         (troubles(&view.troubles, now))
+        @for asked in &view.asked { p { (asked.sentence(now)) } }
         (urls(&view.urls))
         p.dim { (revisions(view)) " · " (source) " → " (view.namespace) " · seen " (when(view.at, now)) }
         (apps(&view.apps))
