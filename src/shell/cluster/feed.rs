@@ -36,7 +36,7 @@ impl Feeds {
     pub fn open(client: &Client) -> Self {
         let (sender, audience) = watch::channel(Audience::new());
         let mut tasks = JoinSet::new();
-        for topic in Topic::NEEDED.into_iter().chain(Topic::BESIDE) {
+        for topic in Topic::all() {
             let (client, mut audience) = (client.clone(), audience.clone());
             tasks.spawn(async move {
                 if audience.wait_for(|audience| !audience.is_empty()).await.is_err() {
@@ -61,7 +61,7 @@ impl Feeds {
 /// Watches one project by itself, until the returned set is dropped.
 pub fn watch_one(project: &Arc<Project>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    for topic in Topic::NEEDED.into_iter().chain(Topic::BESIDE) {
+    for topic in Topic::all() {
         tasks.spawn(alone(topic, Arc::clone(project)));
     }
     tasks.spawn(watch_taken(Arc::clone(project)));
@@ -144,8 +144,8 @@ enum Hearing {
     Listing,
     /// It has a list of its own on its way, of that turn; this has come meanwhile.
     Waiting(u64, Vec<Event<Seen>>),
-    /// It has a list as of that version and takes what is newer.
-    Since(u64),
+    /// It has a list and takes what comes from that version on.
+    From(u64),
 }
 
 impl Feed {
@@ -223,7 +223,7 @@ impl Feed {
             Event::InitDone => {
                 let listed = self.hearers.values_mut().filter(|hearer| matches!(hearer.state, Hearing::Listing));
                 for hearer in listed {
-                    hearer.state = Hearing::Since(0);
+                    hearer.state = Hearing::From(0);
                     hearer.project.hear(self.topic, Event::InitDone);
                 }
             }
@@ -231,10 +231,10 @@ impl Feed {
                 let namespace = namespace_of(object).to_owned();
                 let Some(hearer) = self.hearers.get_mut(&namespace) else { return };
                 match &mut hearer.state {
-                    Hearing::Since(version) if object.version() > *version => hearer.project.hear(self.topic, event),
+                    Hearing::From(version) if object.version() >= *version => hearer.project.hear(self.topic, event),
                     Hearing::Waiting(_, kept) if kept.len() < MOST_KEPT => kept.push(event),
                     Hearing::Waiting(..) => self.list(&namespace),
-                    Hearing::Since(_) | Hearing::Listing => {}
+                    Hearing::From(_) | Hearing::Listing => {}
                 }
             }
         }
@@ -250,7 +250,7 @@ impl Feed {
         let new: Vec<_> =
             now.into_iter().filter(|(namespace, _)| self.begun && !self.hearers.contains_key(namespace)).collect();
         for (namespace, project) in new {
-            self.hearers.insert(namespace.clone(), Hearer { project, state: Hearing::Since(0) });
+            self.hearers.insert(namespace.clone(), Hearer { project, state: Hearing::From(0) });
             self.list(&namespace);
         }
     }
@@ -286,7 +286,7 @@ impl Feed {
             return;
         }
         let kept = std::mem::take(kept);
-        hearer.state = Hearing::Since(version);
+        hearer.state = Hearing::From(version + 1);
         hearer.project.hear(self.topic, Event::InitDone);
         for event in kept {
             self.tell(event);

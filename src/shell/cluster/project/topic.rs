@@ -38,6 +38,11 @@ impl Topic {
     /// What is gone without by who may not see it.
     pub const BESIDE: [Self; 2] = [Self::Quotas, Self::Ranges];
 
+    /// Everything that is watched.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::NEEDED.into_iter().chain(Self::BESIDE)
+    }
+
     /// The plural in the API's paths.
     pub fn plural(self) -> &'static str {
         match self {
