@@ -3,6 +3,8 @@
 use super::pass::{Flow, Origin, Pass, Station, VANISH_PATIENCE, glance, span};
 use super::{Probed, Turn};
 use crate::ident::Kind;
+use crate::manifest::Object;
+use crate::plan::Live;
 use crate::record::Held;
 use crate::report::News;
 use crate::rollout::{self, Cause, Progress};
@@ -11,6 +13,14 @@ use jiff::SignedDuration;
 
 /// How long a public address may take to answer after its pods are ready.
 const PROBE_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// A job that was deleted before it ended has not done its work, and nobody knows how much of it: it is not run twice.
+fn lost_job(watched: &[&Object], live: &Live) -> Option<Cause> {
+    let mut jobs = watched.iter().filter(|object| object.key.kind == Kind::Job);
+    let job = jobs.find(|job| live.get(&job.key).is_none())?.component().to_string();
+    let (pod, message) = (String::new(), "somebody deleted it before it ended".into());
+    Some(Cause::JobFailed { job, pod, message, log: String::new(), hint: String::new() })
+}
 
 impl Turn<'_> {
     /// A timer or the watches: see whether the pass can go on.
@@ -67,15 +77,16 @@ impl Turn<'_> {
         if let Some(stage) = self.missing(pass) {
             return Flow::Again(stage);
         }
-        if let Some(cause) = self.lost_job(pass) {
+        let watched = pass.watched(live);
+        if let Some(cause) = lost_job(&watched, live) {
             return Flow::Fail(cause);
         }
-        let stuck = rollout::stuck(pass.watched(live), live);
+        let stuck = rollout::stuck(watched.iter().copied(), live);
+        let progress = rollout::progress(watched, live);
         if !stuck.is_empty() {
             pass.gone = stuck;
             return self.go(pass, Station::Unsticking);
         }
-        let progress = rollout::progress(pass.watched(live), live);
         if !matches!(progress, Progress::Waiting(_))
             && let Some(since) = pass.waiting_since.take()
         {
@@ -106,14 +117,6 @@ impl Turn<'_> {
                 if now < pass.deadline() { Flow::Stay } else { Self::is_not_ready(pass, missing.into_cause()) }
             }
         }
-    }
-
-    /// A job that was deleted before it ended has not done its work, and nobody knows how much of it: it is not run twice.
-    fn lost_job(&self, pass: &Pass) -> Option<Cause> {
-        let mut jobs = pass.watched(self.live).into_iter().filter(|object| object.key.kind == Kind::Job);
-        let job = jobs.find(|job| self.live.get(&job.key).is_none())?.component().to_string();
-        let (pod, message) = (String::new(), "somebody deleted it before it ended".into());
-        Some(Cause::JobFailed { job, pod, message, log: String::new(), hint: String::new() })
     }
 
     /// A release that is not ready has failed. What was put back and is not well goes on with the rest, and says so in the end.
