@@ -1,9 +1,10 @@
 //! The daemon's configuration file: which repositories go where. It is YAML, and its JSON Schema is printed by
 //! `hks schema --config`.
 
-use crate::platform::{Gateway, Platform, gateway_name};
+use crate::platform::{Gateway, Platform, Policy, gateway_name};
 use anyhow::{Context as _, Result, bail};
 use core::net::SocketAddr;
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,12 +36,23 @@ pub struct Config {
     /// The kubeconfig of the host cluster; without one, `KUBECONFIG`, `~/.kube/config` or the pod's service account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<PathBuf>,
+    /// Networks that hosts which files name may be in besides the public internet, such as `10.0.0.0/8`, when they are probed. Where
+    /// generated hosts are is always one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probe_networks: Vec<String>,
+    /// Namespace of the host cluster where hosts that files name are claimed, as Leases. All daemons that deploy to a cluster need
+    /// the same. Unless given, that of the pod, or of the kubeconfig's context. Read at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_namespace: Option<String>,
     /// The repositories, by name.
     pub sources: BTreeMap<String, Source>,
 }
 
 /// Five: a platform's mistake is seen before it has reached many.
 pub const AT_ONCE: std::num::NonZeroU16 = std::num::NonZeroU16::MIN.saturating_add(4);
+
+/// Annotations that only say where metrics are.
+const HARMLESS: &str = "prometheus.io/*";
 
 /// A repository and the project that it is deployed to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +71,13 @@ pub struct Source {
     /// Public hosts of this source are attached to this Gateway instead of the daemon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Gateway>,
+    /// Hosts that files of this source may name besides generated ones: `shop.example.com`, or `*.example.com` for all names
+    /// below. None unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
+    /// What files of this source may ask for, in place of what the platform says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
     /// Where commit statuses go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forge: Option<Forge>,
@@ -195,10 +214,37 @@ impl Config {
         if source.gateway.is_some() {
             platform.gateway.clone_from(&source.gateway);
         }
+        platform.workspace = source.target.workspace(platform.workspace);
+        platform.policy = self.policy_of(source);
         platform
     }
 
+    /// What files of one source may ask for. Who may push to it is not trusted with what concerns others unless that was said.
+    fn policy_of(&self, source: &Source) -> Policy {
+        let mut policy = self.platform.policy.clone();
+        if let Some(own) = &source.policy {
+            policy = policy.with(own);
+        }
+        if source.hosts.is_some() {
+            policy.hosts.clone_from(&source.hosts);
+        }
+        policy.hosts.get_or_insert_default();
+        policy.issuers.get_or_insert_with(|| self.platform.ingress_tls.issuer.iter().cloned().collect());
+        policy.annotations.get_or_insert_with(|| vec![HARMLESS.into()]);
+        policy.labels.get_or_insert_default();
+        policy.reserved_hosts.extend(self.public_url.as_deref().and_then(host_of));
+        policy
+    }
+
+    /// The networks that may be probed.
+    pub fn networks(&self) -> Vec<IpNet> {
+        self.probe_networks.iter().filter_map(|network| network.parse().ok()).collect()
+    }
+
     fn check(&self) -> Result<()> {
+        if let Some(wrong) = self.probe_networks.iter().find(|network| network.parse::<IpNet>().is_err()) {
+            bail!("probeNetworks: {wrong:?} is no network; write it such as 10.0.0.0/8");
+        }
         if !crate::ident::is_label(&self.cluster) {
             bail!("cluster {:?} must consist of a-z, 0-9 and -", self.cluster);
         }
@@ -207,7 +253,12 @@ impl Config {
         {
             gateway_name(&gateway.name).map_err(anyhow::Error::msg)?;
         }
+        self.platform.policy.check().context("policy")?;
+        if let Some(workspace) = self.platform.workspace.as_ref().filter(|name| !crate::ident::is_label(name)) {
+            bail!("workspace {workspace:?} must consist of a-z, 0-9 and -");
+        }
         for (name, source) in &self.sources {
+            self.policy_of(source).check().with_context(|| format!("source {name}"))?;
             if !crate::ident::is_label(name) {
                 bail!("source {name:?} must consist of a-z, 0-9 and -");
             }
@@ -237,9 +288,24 @@ impl Config {
     }
 }
 
+impl Target {
+    /// What generated hosts carry for it, so that equal names in two clusters have two hosts.
+    fn workspace(&self, beside: Option<String>) -> Option<String> {
+        let vcluster = self.vcluster.as_ref();
+        let place = vcluster.and_then(|of| of.namespace.clone().filter(|own| *own != format!("vcluster-{}", of.name)));
+        let parts = [vcluster.map(|of| of.name.clone()), place, self.context.clone(), beside];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("."))
+    }
+}
+
+fn host_of(url: &str) -> Option<String> {
+    url.parse::<http::Uri>().ok()?.host().map(str::to_ascii_lowercase)
+}
+
 /// Whether an address is one of this machine: nothing there travels in the clear.
 pub(crate) fn is_loopback(url: &str) -> bool {
-    let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_owned)).unwrap_or_default();
+    let host = host_of(url).unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<core::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
@@ -330,6 +396,31 @@ mod tests {
         assert_eq!((shop.domain.as_str(), shop.ingress_tls.options.len()), ("shop.example", 1));
         let text = refusal("ingressTls: {minVersion: \"1.1\"}\nsources: {}\n");
         assert!(text.contains("1.1"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_source_may_ask_for_what_was_said() -> Result<()> {
+        let text = "publicUrl: https://Hks.example.com:8443/x\npolicy: {maxReplicas: 5, hosts: [all.example]}\nsources:\n  \
+                    a: {git: {url: /srv/a.git}, namespace: a, target: {vcluster: {name: one}}}\n  \
+                    b: {git: {url: /srv/b.git}, namespace: a, target: {vcluster: {name: one, namespace: other}}, hosts: ['*.b.example'], \
+                    policy: {maxReplicas: 9}}\n  c: {git: {url: /srv/c.git}, namespace: a}\n";
+        let config = Config::parse(text, Path::new("c.yaml"))?;
+        let of = |name: &str| config.platform_of(&config.sources[name]);
+        let hosts = |name: &str| of(name).policy.hosts.unwrap_or_default().join(" ");
+        assert_eq!((hosts("a"), hosts("b")), ("all.example".into(), "*.b.example".into()));
+        assert_eq!((of("a").policy.max_replicas, of("b").policy.max_replicas), (Some(5), Some(9)));
+        assert_eq!(of("a").policy.reserved_hosts, ["hks.example.com"]);
+        let workspace = |name: &str| of(name).workspace.unwrap_or_default();
+        assert_eq!([workspace("a"), workspace("b"), workspace("c")], ["one", "one.other", ""]);
+        let least = Config::parse(LEAST, Path::new("c.yaml"))?;
+        let least = least.platform_of(&least.sources["shop"]).policy;
+        assert_eq!((least.hosts, least.issuers, least.labels), (Some(vec![]), Some(vec![]), Some(vec![])));
+        for wrong in ["hosts: ['https://x.example']", "policy: {maxMemory: lots}"] {
+            let text = refusal(&LEAST.replace("namespace: shop", &format!("namespace: shop, {wrong}")));
+            assert!(text.contains("source shop"), "{text}");
+        }
+        assert!(refusal(&format!("probeNetworks: [ten]\n{LEAST}")).contains("10.0.0.0/8"));
         Ok(())
     }
 

@@ -1,6 +1,10 @@
 //! What the platform has set up and the file does not say: one set of types for the daemon's configuration, for flags and
 //! variables of the command line, and for what the daemon publishes in a project.
 
+mod policy;
+
+pub use policy::{Policy, fits_host, fits_key};
+
 use crate::ident;
 use crate::spec::TlsVersion;
 use schemars::JsonSchema;
@@ -42,9 +46,18 @@ pub struct Platform {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(long, env = "HKS_STORAGE_CLASS")]
     pub storage_class: Option<String>,
+    /// What generated hosts carry behind Stack and project, so that equal ones elsewhere have other hosts. A daemon puts the name
+    /// of the vCluster in front of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, env = "HKS_WORKSPACE", value_name = "NAME")]
+    pub workspace: Option<String>,
     /// Images that hks itself brings.
     #[command(flatten)]
     pub images: Images,
+    /// What files may ask for.
+    #[serde(skip_serializing_if = "Policy::is_empty")]
+    #[arg(skip)]
+    pub policy: Policy,
 }
 
 /// Scheme of public URLs.
@@ -158,7 +171,9 @@ impl Default for Platform {
             gateway: None,
             probe_urls: true,
             storage_class: None,
+            workspace: None,
             images: Images::default(),
+            policy: Policy::default(),
         }
     }
 }

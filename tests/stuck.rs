@@ -253,6 +253,7 @@ fn a_renamed_stack_does_not_answer_beside_its_old_self() {
     let text = |name: &str| {
         support::sample(name, "1.0.0").replace("public: {paths", &format!("public: {{host: {host}, paths"))
     };
+    world.extra = format!("    hosts: [{host}]\n");
     let first = world.push_stack(&text("old"));
     world.start();
     world.settled("old", &first);

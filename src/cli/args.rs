@@ -385,6 +385,9 @@ pub(super) struct RunArgs {
     /// Which files are Stacks, as a glob.
     #[arg(long, env = "HKS_PATH", default_value = "**/hks.yaml")]
     pub path: String,
+    /// Hosts that the files may name besides generated ones: shop.example.com, or *.example.com for all names below.
+    #[arg(long, env = "HKS_HOSTS", value_name = "HOST,…", value_delimiter = ',')]
+    pub hosts: Option<Vec<String>>,
     /// Longest time between looks.
     #[arg(long, env = "HKS_POLL", default_value = "30s", value_parser = humantime::parse_duration)]
     pub poll: Duration,

@@ -8,7 +8,7 @@ use crate::record::Outcome;
 use crate::report::{StackState, StatusState};
 use crate::shell::cluster::failure::Failure;
 use crate::shell::metrics::Metrics;
-use crate::shell::probe;
+use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};
 use crate::shell::web::board::Board;
 use futures::FutureExt as _;
@@ -41,7 +41,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
         probe: platform.probe_urls,
         board: Arc::clone(&board),
         metrics: Arc::new(Metrics::default()),
-        http: probe::http_client().map_err(|error| Failure::last(format!("failed to set up HTTP: {error}")))?,
+        prober: Prober::by_hand().map_err(|error| Failure::last(format!("failed to set up HTTP: {error}")))?,
         project: connection,
         turns: Arc::new(tokio::sync::Semaphore::new(1)),
         statuses,

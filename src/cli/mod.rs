@@ -169,6 +169,8 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         namespace: args.place.namespace,
         domain: None,
         gateway: None,
+        hosts: args.hosts,
+        policy: None,
         forge: None,
         webhook: None,
     };
@@ -180,6 +182,8 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         platform_changes_at_once: config::AT_ONCE,
         platform: args.platform.over(Platform::default())?,
         kubeconfig: None,
+        probe_networks: vec![],
+        claims_namespace: None,
         sources: BTreeMap::from([("default".into(), source)]),
     })))
 }

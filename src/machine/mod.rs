@@ -16,6 +16,7 @@
 //! `step` is total: failures are events, so nothing here returns `Result`.
 
 mod seam;
+mod hosts;
 mod pass;
 mod walk;
 mod write;
@@ -169,6 +170,8 @@ pub struct Machine {
     asked: Option<(Wish, Result<Option<Commit>, String>)>,
     /// The wish whose release did not work; what was there before it is being put back.
     failed_wish: Option<Wish>,
+    /// The public hosts that it may have for itself, once that was looked at.
+    hosts: Option<BTreeSet<String>>,
 }
 
 impl Machine {
@@ -206,6 +209,7 @@ impl Machine {
             dismissed: BTreeMap::new(),
             asked: None,
             failed_wish: None,
+            hosts: None,
         };
         machine.remember_baseline();
         machine.state = State::Resting(machine.resting());
@@ -371,6 +375,7 @@ impl Machine {
         self.awake();
         let mut turn = Turn { machine: self, live, now, effects: Effects::default() };
         turn.take(event);
+        turn.keep_hosts();
         turn.effects
     }
 

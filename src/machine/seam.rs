@@ -9,7 +9,7 @@ use crate::rollout::Cause;
 use crate::spec::Document;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A commit as far as one Stack is concerned.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,13 +129,14 @@ pub enum Event {
     Managed(ObjectKey, String, Option<String>),
 }
 
-/// What has to be done outside. All but `News` are answered by one event.
+/// What has to be done outside. All but `News` and `Hosts` are answered by one event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Wait until it is this Stack's turn: a change of the platform touches a few Stacks at a time.
     Queue(PassId),
-    /// Dry-run the steps against the API server, and see that no object to be created exists unmanaged.
-    Check(PassId, Vec<Step>),
+    /// Claim the hosts that the file names, dry-run the steps against the API server, and see that no object to be created exists
+    /// unmanaged.
+    Check(PassId, Vec<Step>, BTreeSet<String>),
     /// Keep the record in the cluster.
     Save(PassId, Box<Record>),
     /// Create and change objects.
@@ -152,6 +153,13 @@ pub enum Effect {
     Explain(PassId, Cause),
     /// See who set a field of an object.
     Who(ObjectKey, String),
+    /// Have these of the public hosts, which others may name as well, and no longer those. It is not answered.
+    Hosts {
+        /// What runs needs them.
+        needed: BTreeSet<String>,
+        /// Nothing does any more.
+        free: BTreeSet<String>,
+    },
     /// Tell people.
     News(News),
 }

@@ -80,7 +80,11 @@ impl Turn<'_> {
         let id = pass.id;
         let effect = match &pass.station {
             Station::Queued => Effect::Queue(id),
-            Station::Checking => Effect::Check(id, pass.plan.all_work().cloned().collect()),
+            Station::Checking => {
+                let hosts = pass.manifest.named_hosts();
+                self.expect_hosts(&hosts);
+                Effect::Check(id, pass.plan.all_work().cloned().collect(), hosts)
+            }
             Station::Saving | Station::Dooming | Station::Settling => {
                 Effect::Save(id, Box::new(self.machine.record.clone()))
             }

@@ -17,7 +17,9 @@ impl Context {
             edge: edge(platform),
             tls: platform.ingress_tls.clone(),
             storage_class: platform.storage_class.clone(),
+            workspace: platform.workspace.clone(),
             images: platform.images.clone(),
+            policy: platform.policy.clone(),
         }
     }
 }

@@ -41,21 +41,50 @@ impl Edge {
     }
 }
 
+impl Context {
+    /// The domain of generated hosts, without its port.
+    fn zone(&self) -> &str {
+        self.domain.split(':').next().unwrap_or_default()
+    }
+
+    /// Whether a host is of the kind that is generated.
+    pub(super) fn generates(&self, host: &str) -> bool {
+        let label = host.strip_suffix(self.zone()).and_then(|rest| rest.strip_suffix('.'));
+        label.is_some_and(|label| !label.contains('.'))
+    }
+}
+
 impl Names<'_> {
-    /// The host of ingress `name`: the one in the file, or `<stack>[-<ingress>]-<project>.<domain>`. The name `public`
-    /// is left out. A label that would be too long ends with a digest instead.
+    /// The host of ingress `name`: the one in the file, or a generated one.
     pub(super) fn ingress_host(&self, name: &str) -> String {
-        if let Some(host) = self.spec.ingress.get(name).and_then(|ingress| ingress.host.as_ref()) {
-            return self.text(host);
+        match self.spec.ingress.get(name).and_then(|ingress| ingress.host.as_ref()) {
+            Some(host) => self.text(host),
+            None => self.generated_host(name),
         }
-        let middle = if name == "public" { String::new() } else { format!("-{name}") };
-        let mut label = format!("{}{middle}-{}", self.spec.name, self.context.namespace);
-        if label.len() > MAX_LABEL {
-            let id = digest(&label, 8);
-            label = format!("{}-{id}", label[..MAX_LABEL - 9].trim_end_matches('-'));
+    }
+
+    /// Whether the host of ingress `name` is one that others may name as well.
+    pub(super) fn claims(&self, name: &str) -> bool {
+        self.ingress_host(name) != self.generated_host(name)
+    }
+
+    /// `<stack>[-<ingress>]-<project>[-<workspace>].<domain>`; the name `public` is left out. A label that is too long, or that
+    /// other names could make as well (`a-b` and `c`, `a` and `b-c`), ends with a digest.
+    fn generated_host(&self, name: &str) -> String {
+        let (stack, context) = (self.spec.name.as_str(), self.context);
+        let (middle, workspace) = ((name != "public").then_some(name), context.workspace.as_deref());
+        let parts: Vec<_> = [Some(stack), middle, Some(&context.namespace), workspace].into_iter().flatten().collect();
+        // two parts: Stack and project; three: and workspace; four: and ingress
+        let is_clear =
+            parts.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
+                && (middle.is_none() || workspace.is_some());
+        let mut label = parts.join("-").to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        if !is_clear || label.len() > MAX_LABEL {
+            let id = digest(&json!([stack, name, context.namespace, workspace]).to_string(), 8);
+            label.truncate(MAX_LABEL - 9);
+            label = format!("{}-{id}", label.trim_end_matches('-'));
         }
-        let domain = self.context.domain.split(':').next().unwrap_or_default();
-        format!("{label}.{domain}")
+        format!("{label}.{}", context.zone())
     }
 
     /// Where the certificate of a host with `tls` comes from.
@@ -94,7 +123,7 @@ pub(super) fn url(names: &Names<'_>, name: &str, ingress: &Ingress) -> PublicUrl
     let parked = |target: &Target| names.spec.apps.get(&target.app).is_some_and(|app| app.scale == Scale::Fixed(0));
     let paths = ingress.paths.iter().filter(|(_, target)| !ingress.maintenance && !parked(target));
     let checks = paths.map(check).collect();
-    PublicUrl { name: name.into(), url: names.ingress_url(name), checks }
+    PublicUrl { name: name.into(), url: names.ingress_url(name), checks, named: names.claims(name) }
 }
 
 /// The prefix that `path` falls under.

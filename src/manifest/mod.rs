@@ -1,6 +1,7 @@
 //! Spec × Revision → Manifest: the Kubernetes objects of a Stack, in stages. Infallible and in a stable order, so that
 //! equal input gives equal bytes. No secret value occurs here: a Secret is rendered as a recipe for its values.
 
+mod allowed;
 mod app;
 mod beside;
 mod cache;
@@ -22,12 +23,13 @@ pub use ingress::{Edge, Gateway};
 pub use pull::pull_pods;
 
 use crate::ident::{Component, Kind, ObjectKey, Revision, StackName};
+use crate::platform::Policy;
 use crate::spec::{Deploy, Drift, Secret, Spec};
 use names::Names;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,8 +77,12 @@ pub struct Context {
     pub tls: EdgeTls,
     /// Storage class of volumes that name none.
     pub storage_class: Option<String>,
+    /// What generated hosts carry behind Stack and project.
+    pub workspace: Option<String>,
     /// Images that hks itself brings.
     pub images: Images,
+    /// What files may ask for.
+    pub policy: Policy,
 }
 
 /// A part of a deployment; stages are applied and watched one after the other.
@@ -202,6 +208,17 @@ pub struct PublicUrl {
     pub url: String,
     /// Paths that answer when it is live: one for each app behind it.
     pub checks: Vec<String>,
+    /// Whether the file names the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub named: bool,
+}
+
+impl PublicUrl {
+    /// The host.
+    pub fn host(&self) -> &str {
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split([':', '/']).next().unwrap_or_default()
+    }
 }
 
 /// A key of a Secret that somebody must have set.
@@ -232,7 +249,7 @@ pub struct Manifest {
     pub databases: Vec<String>,
     /// What somebody must have set before.
     pub needed: Vec<Needed>,
-    /// What the ingress class or the Gateway can't do: the object and why.
+    /// What the platform does not allow, and what the ingress class or the Gateway can't do: the object and why.
     pub impossible: Vec<(ObjectKey, String)>,
     /// Timeouts and drift policy.
     pub deploy: Deploy,
@@ -269,6 +286,11 @@ impl Manifest {
         names::digest(&serde_json::to_string(&parts).unwrap_or_default(), 32)
     }
 
+    /// The hosts that the file names: they must be nobody else's.
+    pub fn named_hosts(&self) -> BTreeSet<String> {
+        self.urls.iter().filter(|url| url.named).map(|url| url.host().to_owned()).collect()
+    }
+
     /// Whether both describe the same objects, whatever their revisions are. Jobs of a release carry its revision in their
     /// names, and only what they do counts.
     pub fn same_objects<'a>(&'a self, other: &'a Self) -> bool {
@@ -288,7 +310,7 @@ impl Manifest {
 /// Renders `spec` as of `revision`.
 pub fn render(spec: &Spec, revision: &Revision, context: &Context) -> Manifest {
     let names = Names { spec, revision, context };
-    let (mut objects, mut needed, mut impossible) = (vec![], vec![], vec![]);
+    let (mut objects, mut needed, mut impossible) = (vec![], vec![], allowed::refused(&names));
     for (name, secret) in &spec.secrets {
         match secret {
             Secret::Generated(keys) => objects.push(env::generated(&names, name, keys)),

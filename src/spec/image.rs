@@ -54,7 +54,7 @@ pub(super) fn names_host(repository: &str) -> bool {
 }
 
 /// Whether `text` is a DNS name in lower case.
-pub(super) fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(crate::ident::is_label) && text.parse::<core::net::IpAddr>().is_err()
 }
 

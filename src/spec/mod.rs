@@ -31,6 +31,8 @@ mod wire;
 
 pub use diagnostic::{Code, Diagnostic, snippet};
 pub use files::{Files, MAX_FILE, files_of, resolve};
+pub use image::is_host;
+pub use quantity::{bytes, cpu};
 pub use schema::schema;
 
 use report::{Report, sorted};

@@ -94,6 +94,16 @@ impl Amount for Bytes {
     }
 }
 
+/// Thousandths of a core in an amount of CPU.
+pub fn cpu(text: &str) -> Option<u128> {
+    Millicores::parse(text).map(Amount::size)
+}
+
+/// Bytes in an amount of memory or storage.
+pub fn bytes(text: &str) -> Option<u128> {
+    Bytes::parse(text).map(Amount::size)
+}
+
 fn digits(text: &str) -> Option<u128> {
     (!text.is_empty() && text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }

@@ -3,6 +3,7 @@
 use hks::ident::Revision;
 use hks::machine::Effect;
 use hks::report;
+use std::collections::BTreeSet;
 
 pub fn describe(effect: &Effect) -> String {
     let objects = |steps: &[hks::plan::Step]| {
@@ -12,8 +13,11 @@ pub fn describe(effect: &Effect) -> String {
         });
         names.collect::<Vec<_>>().join(" ")
     };
+    let names = |hosts: &BTreeSet<String>| hosts.iter().cloned().collect::<Vec<_>>().join(" ");
     match effect {
-        Effect::Check(_, steps) => format!("check {}", objects(steps)),
+        Effect::Check(_, steps, hosts) if hosts.is_empty() => format!("check {}", objects(steps)),
+        Effect::Check(_, steps, hosts) => format!("check {} for {}", objects(steps), names(hosts)),
+        Effect::Hosts { needed, free } => format!("hosts {{{}}} free {{{}}}", names(needed), names(free)),
         Effect::Save(_, record) => {
             let part = |name: &str, revision: Option<&Revision>| {
                 revision.map(|revision| format!(" {name}={revision}")).unwrap_or_default()

@@ -56,6 +56,8 @@ pub fn context() -> Context {
         edge: Edge::Plain,
         tls: EdgeTls::default(),
         storage_class: None,
+        workspace: None,
+        policy: hks::platform::Policy::default(),
         images: Images {
             postgres: "postgres:{version}".into(),
             redis: "redis:{version}".into(),

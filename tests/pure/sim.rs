@@ -152,7 +152,7 @@ impl Sim {
         let reply = match effect {
             Effect::Queue(id) => Event::Turn(id),
             Effect::Who(key, field) => Event::Managed(key, field, self.manager.clone()),
-            Effect::Check(id, _) => Event::Checked(id, Ok(())),
+            Effect::Check(id, ..) => Event::Checked(id, Ok(())),
             Effect::Save(id, record) => {
                 self.saved = *record;
                 Event::Saved(id, Ok(()))
@@ -223,7 +223,7 @@ impl Sim {
                 Event::Deleted(id, Ok(()))
             }
             Effect::Explain(id, cause) => Event::Explained(id, cause.with_log("last words".into())),
-            Effect::News(_) => return true,
+            Effect::News(_) | Effect::Hosts { .. } => return true,
         };
         if answered {
             self.take(reply);
@@ -266,7 +266,7 @@ impl Sim {
             Err(Fault { transient, object, component, message: message.into() })
         };
         let reply = match self.requests.pop_front() {
-            Some(Effect::Check(id, _)) => Event::Checked(id, fault()),
+            Some(Effect::Check(id, ..)) => Event::Checked(id, fault()),
             Some(Effect::Save(id, _)) => Event::Saved(id, fault()),
             Some(Effect::Apply(id, _)) => Event::Applied(id, fault().map(|()| vec![])),
             Some(Effect::Delete(id, _)) => Event::Deleted(id, fault()),
@@ -279,7 +279,7 @@ impl Sim {
             Some(Effect::Explain(id, cause)) => Event::Explained(id, cause),
             Some(Effect::Queue(id)) => Event::Turn(id),
             Some(Effect::Who(key, field)) => Event::Managed(key, field, None),
-            Some(Effect::News(_)) | None => return,
+            Some(Effect::News(_) | Effect::Hosts { .. }) | None => return,
         };
         self.take(reply);
     }

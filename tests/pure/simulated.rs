@@ -43,6 +43,8 @@ pub fn file(kind: &str) -> Content {
         "bad" | "badapp" => text(true, "missing"),
         "prod" => format!("{}environments: {{prod: {{branch: main, project: shop}}}}\n", text(true, "1")),
         "nodb" => text(false, "1"),
+        "named" => text(false, "1").replace("public: {", "public: {host: shop.example.com, "),
+        "named2" => text(false, "1").replace("public: {", "public: {host: www.example.com, "),
         "big" => text(false, "big"),
         "blue1" => blue_green("1", "1"),
         "blue2" => blue_green("2", "1"),

@@ -106,8 +106,23 @@ fn sweep(kit: &Kit) {
         let Some((name, pid)) = line.split_once(' ') else { continue };
         if !Path::new(&format!("/proc/{pid}")).exists() {
             kubectl_on(kit, &["delete", "namespace", name, "--wait=false"]);
+            free_hosts(kit, name);
         }
     }
+}
+
+/// Takes away the claims of a project that is gone.
+pub fn give_up_hosts(namespace: &str) {
+    free_hosts(kit(), namespace);
+}
+
+fn free_hosts(kit: &Kit, namespace: &str) {
+    let of = format!("hks.hexabase.ai/claim=host,hks.hexabase.ai/project={namespace}");
+    let _ = Command::new(&kit.kubectl)
+        .arg("--kubeconfig")
+        .arg(&kit.kubeconfig)
+        .args(["delete", "leases", "-A", "--wait=false", "-l", &of])
+        .output();
 }
 
 pub(super) fn kubectl_on(kit: &Kit, args: &[&str]) -> Output {

@@ -280,6 +280,7 @@ impl Drop for World {
             eprintln!("--- daemon of {}:\n{}", self.namespace, tail(&self.log()));
         }
         kubectl_on(kit(), &["delete", "namespace", &self.namespace, "--wait=false"]);
+        kit::give_up_hosts(&self.namespace);
     }
 }
 

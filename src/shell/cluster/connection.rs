@@ -3,6 +3,7 @@
 
 use crate::config;
 use crate::ident::Kind;
+use crate::shell::cluster::claims::{Claims, Registry};
 use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::feed::{Audience, Feeds};
 use crate::shell::cluster::project::{Project, Topic};
@@ -97,10 +98,10 @@ type Wanted = BTreeMap<String, Arc<watch::Sender<Option<Arc<Project>>>>>;
 pub struct Connection(watch::Sender<Wanted>);
 
 impl Connection {
-    /// Begins to connect.
-    pub fn open(cluster: Cluster) -> Self {
+    /// Begins to connect. Hosts are claimed in a namespace of the host cluster; unless given, in that of its client.
+    pub fn open(cluster: Cluster, claims: Option<String>) -> Self {
         let (sender, wanted) = watch::channel(Wanted::new());
-        tokio::spawn(keep(cluster, wanted));
+        tokio::spawn(keep(cluster, claims, wanted));
         Self(sender)
     }
 
@@ -115,11 +116,11 @@ impl Connection {
     }
 }
 
-async fn keep(cluster: Cluster, mut wanted: watch::Receiver<Wanted>) {
+async fn keep(cluster: Cluster, claims: Option<String>, mut wanted: watch::Receiver<Wanted>) {
     let mut wait = BACKOFF.0;
     let name = cluster.name();
     loop {
-        match hold(&cluster, &mut wanted).await {
+        match hold(&cluster, claims.as_deref(), &mut wanted).await {
             Ok(true) => {
                 tracing::info!(cluster = name, "the access data changed; connecting anew");
                 wait = BACKOFF.0;
@@ -138,9 +139,10 @@ async fn keep(cluster: Cluster, mut wanted: watch::Receiver<Wanted>) {
 }
 
 /// Connects, and returns whether to do so again: when the access data has changed, but not when nobody wants it any more.
-async fn hold(cluster: &Cluster, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
+async fn hold(cluster: &Cluster, claims: Option<&str>, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
     let (host, config) = cluster.find().await?;
     let known = access(cluster, &host).await;
+    let registry = Registry::new(host.clone(), claims);
     let suspicion = Arc::new(Notify::new());
     let feeds = Feeds::open(&target::client(config.clone())?);
     let changed = async {
@@ -160,6 +162,8 @@ async fn hold(cluster: &Cluster, wanted: &mut watch::Receiver<Wanted>) -> Result
                 } else if !projects.contains_key(namespace) {
                     // requests and watches of its own go by a connection of its own
                     let project = Project::new(target::client(config.clone())?, namespace, Arc::clone(&suspicion));
+                    let own = Claims::of(Arc::clone(&registry), cluster.vcluster.as_ref(), namespace);
+                    project.claim_by(own);
                     projects.insert(namespace.clone(), Arc::clone(&project));
                     sender.send_replace(Some(project));
                 }

@@ -1,9 +1,11 @@
 //! Clusters: how one is reached, what of a project is seen, and what is written there.
 
 pub mod failure;
+pub mod api;
 mod transport;
 pub mod target;
 pub mod watch;
+pub mod claims;
 pub mod project;
 pub mod feed;
 pub mod connection;

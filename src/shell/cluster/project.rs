@@ -14,6 +14,7 @@ mod hear;
 mod beside;
 mod astray;
 
+pub use super::api::{MANAGER, resource};
 pub use beside::{look_at, watch_taken};
 pub use seen::Seen;
 pub use store::Claim;
@@ -23,22 +24,19 @@ use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::plan::Live;
 use crate::shell::clock;
+use crate::shell::cluster::claims::Claims;
 use jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::GroupVersionKind;
+use kube::api::{Api, DynamicObject};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 use slim::slim;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
-
-/// The field manager of all that hks writes.
-pub const MANAGER: &str = "hks";
 
 /// A namespace of a cluster, with a live picture of what hks manages in it.
 pub struct Project {
@@ -62,6 +60,7 @@ pub struct Project {
     suspicion: Arc<Notify>,
     /// Stacks take other Secrets of others than before.
     taken: Notify,
+    claims: OnceLock<Claims>,
 }
 
 /// Stacks of a project that begin with a commit at the same time.
@@ -83,12 +82,6 @@ struct Broken {
 /// Workloads and volumes: where one is, there is a Stack.
 pub const TELLING: [Kind; 3] = [Kind::Deployment, Kind::StatefulSet, Kind::PersistentVolumeClaim];
 
-/// The API resource of a kind.
-pub fn resource(kind: Kind) -> ApiResource {
-    let version = GroupVersionKind::gvk(kind.group(), kind.version(), &kind.to_string());
-    ApiResource::from_gvk_with_plural(&version, kind.plural())
-}
-
 impl Project {
     /// A project that nobody watches yet. Whether the cluster is still where it was is wondered together with the others that
     /// are reached in the same way.
@@ -104,7 +97,23 @@ impl Project {
             presence: tokio::sync::Mutex::default(),
             suspicion,
             taken: Notify::new(),
+            claims: OnceLock::new(),
         })
+    }
+
+    /// From now on, hosts that its files name are claimed.
+    pub fn claim_by(&self, claims: Claims) {
+        let _ = self.claims.set(claims);
+    }
+
+    /// By what it claims hosts; nothing where a person deploys by hand.
+    pub fn claims(&self) -> Option<&Claims> {
+        self.claims.get()
+    }
+
+    /// Whether another Stack of the project answers for a host.
+    pub fn is_answered_by_others(&self, stack: &StackName, host: &str) -> bool {
+        self.lock().others_at(host, stack.as_str())
     }
 
     /// The API of `kind` in this project: there is no way to name another namespace.

@@ -14,6 +14,7 @@ use crate::shell::cluster::lease::{self, Look};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, record};
 use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
+use crate::shell::probe::Prober;
 use crate::shell::supervise;
 use crate::shell::web::board::{Board, Usage};
 use crate::view;
@@ -49,7 +50,7 @@ pub struct Setting {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Asks public addresses.
-    pub http: reqwest::Client,
+    pub prober: Prober,
     /// The connection; `None` while there is none.
     pub project: watch::Receiver<Option<Arc<Project>>>,
     /// Turns for changes of the platform: a few Stacks at a time.

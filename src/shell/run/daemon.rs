@@ -6,7 +6,7 @@ use crate::shell::cluster::connection::{Cluster, Connected, Connection, Place};
 use crate::shell::credential;
 use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
-use crate::shell::probe;
+use crate::shell::probe::{Prober, Reach};
 use crate::shell::run::introduction;
 use crate::shell::run::source::{self, Running, Shared};
 use crate::shell::web::board::Board;
@@ -69,7 +69,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         me,
         board: Arc::new(Board::default()),
         metrics: Arc::new(Metrics::default()),
-        http: probe::http_client().context("failed to set up HTTP")?,
+        prober: Prober::new().context("failed to set up HTTP")?,
         turns: Arc::new(Semaphore::new(config.platform_changes_at_once.get().into())),
     };
     tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
@@ -226,7 +226,8 @@ impl Daemon {
             }
             let place = Place::new(&source.target, &source.namespace, config.kubeconfig.as_deref());
             let cluster = self.clusters.entry(place.cluster.clone());
-            let connection = cluster.or_insert_with(|| Connection::open(place.cluster.clone()));
+            let connection =
+                cluster.or_insert_with(|| Connection::open(place.cluster.clone(), config.claims_namespace.clone()));
             let project =
                 self.places.entry(place.clone()).or_insert_with(|| connection.project(&place.namespace)).clone();
             let running = source::start(name, &config, source, &self.shared, project, self.ending.remove(name));
@@ -240,6 +241,10 @@ impl Daemon {
             .collect();
         self.places.retain(|place, _| used.contains(place));
         self.clusters.retain(|cluster, _| used.iter().any(|place| place.cluster == *cluster));
+        self.shared.prober.reach(Reach {
+            domains: config.sources.values().map(|source| config.platform_of(source).domain).collect(),
+            networks: config.networks(),
+        });
         self.introductions = JoinSet::new();
         for (place, project) in &self.places {
             self.introductions.spawn(introduction::keep(

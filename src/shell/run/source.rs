@@ -12,6 +12,7 @@ use crate::shell::forge::statuses::Statuses;
 use crate::shell::forge::{ForgeConfig, Poster};
 use crate::shell::git::{Follows, GitError, Reading, Remote, Repository, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
+use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};
 use crate::shell::supervise;
 use crate::shell::web::board::{Board, SourceView};
@@ -52,7 +53,7 @@ pub struct Shared {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Asks public addresses.
-    pub http: reqwest::Client,
+    pub prober: Prober,
     /// Turns for changes of the platform.
     pub turns: Arc<Semaphore>,
 }
@@ -99,7 +100,7 @@ pub fn start(
         probe: config.platform.probe_urls,
         board: Arc::clone(&shared.board),
         metrics: Arc::clone(&shared.metrics),
-        http: shared.http.clone(),
+        prober: shared.prober.clone(),
         project: project.clone(),
         turns: Arc::clone(&shared.turns),
         statuses,

@@ -45,6 +45,12 @@ impl Addresses {
         }
     }
 
+    /// The objects that answer for a host.
+    pub(super) fn on(&self, host: &str) -> impl Iterator<Item = &ObjectKey> {
+        let first: Arc<Address> = Arc::new((host.to_owned(), String::new()));
+        self.at.range(first..).take_while(move |(address, _)| address.0 == host).flat_map(|(_, keys)| keys)
+    }
+
     /// The objects that answer for an address.
     pub(super) fn at(&self, address: &Address) -> impl Iterator<Item = &ObjectKey> {
         self.at.get(address).into_iter().flatten()
@@ -100,6 +106,7 @@ mod tests {
         };
         assert_eq!(at(&all, "x", "/a"), ["Ingress/one", "HTTPRoute/other"]);
         assert_eq!(at(&all, "x", "/"), ["Ingress/one"]);
+        assert_eq!((all.on("x").count(), all.on("y").count(), all.on("w").count()), (3, 1, 0));
         all.put(&one, addresses(Kind::Ingress, &ingress("z")));
         assert_eq!(
             (at(&all, "x", "/a"), at(&all, "z", "/a")),

@@ -143,6 +143,11 @@ impl Store {
         self.addresses.at(address).filter_map(|key| self.owner(key)).find(|owner| *owner != stack)
     }
 
+    /// Whether another Stack answers for a host.
+    pub(super) fn others_at(&self, host: &str, stack: &str) -> bool {
+        self.addresses.on(host).filter_map(|key| self.owner(key)).any(|owner| owner != stack)
+    }
+
     fn item(&self, key: &ObjectKey) -> Option<&Item> {
         self.stacks.get(self.owners.get(key)?)?.items.get(key)
     }

@@ -245,9 +245,19 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
     let count = |result| setting.metrics.requests.get_or_create(&OutcomeLabels { result }).inc();
     let hand = Hand { project, stack, me: &setting.me };
     Some(match effect {
-        Effect::Check(id, steps) => {
+        Effect::Check(id, steps, hosts) => {
             count("check");
-            Event::Checked(id, apply::check(project, stack, &steps).await)
+            let claimed = match project.claims() {
+                Some(claims) => claims.claim(&hosts).await,
+                None => Ok(()),
+            };
+            Event::Checked(
+                id,
+                match claimed {
+                    Ok(()) => apply::check(project, stack, &steps).await,
+                    Err(fault) => Err(fault),
+                },
+            )
         }
         Effect::Save(id, kept) => {
             count("save");
@@ -288,8 +298,19 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
             Event::Managed(key, field, by)
         }
         Effect::Probe(id, urls) => {
-            let live = if setting.probe { probe::probe(&setting.http, &urls).await } else { Ok(None) };
+            let live = if setting.probe { probe::probe(&setting.prober, &urls).await } else { Ok(None) };
             Event::Probed(id, live)
+        }
+        Effect::Hosts { needed, free } => {
+            if let Some(claims) = project.claims() {
+                if let Err(fault) = claims.claim(&needed).await {
+                    tracing::warn!(%stack, error = %fault.message, "a public host of this stack is not its own");
+                }
+                // another Stack of the project may have it as well, by other paths
+                let free = free.into_iter().filter(|host| !project.is_answered_by_others(stack, host)).collect();
+                claims.release(&free).await;
+            }
+            return None;
         }
         // the driver waits for it
         Effect::Queue(_) => return None,
