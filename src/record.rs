@@ -319,6 +319,18 @@ impl Release {
 }
 
 impl Record {
+    /// Changes the words of the history.
+    pub fn map_history(&mut self, change: impl Fn(&str) -> String) {
+        for deployment in &mut self.history {
+            let deployment = Arc::make_mut(deployment);
+            deployment.description = change(&deployment.description);
+            deployment.cause = deployment.cause.take().map(|cause| cause.map_texts(&change));
+            if let Some(Message { author, subject }) = &mut deployment.message {
+                (*author, *subject) = (change(author), change(subject));
+            }
+        }
+    }
+
     /// Adds a deployment and forgets the oldest. A repeated end of the same attempt replaces the first, and so does an attempt
     /// that ends as the one before it did: what is tried again and again must not push out what was before.
     pub fn remember(&mut self, deployment: Deployment) {

@@ -61,7 +61,7 @@ pub(super) async fn logs(app: &str, stack: Option<&str>, lines: Lines, cluster: 
     };
     if !lines.follow {
         for (pod, container) in &pods {
-            let text = redactor.clean(logs::last(&api, pod, container, part).await?);
+            let text = redactor.clean(&logs::last(&api, pod, container, part).await?);
             text.lines().for_each(|text| show(&Line { pod: pod.clone(), text: text.to_owned() }));
         }
         return Ok(ExitCode::SUCCESS);
@@ -75,7 +75,7 @@ pub(super) async fn logs(app: &str, stack: Option<&str>, lines: Lines, cluster: 
     loop {
         tokio::select! {
             line = all.next() => match line {
-                Some(Ok(Line { pod, text })) => show(&Line { pod, text: redactor.clean_line(text) }),
+                Some(Ok(Line { pod, text })) => show(&Line { pod, text: redactor.clean(&text) }),
                 Some(Err(error)) => return Err(Failure::new(FailureKind::Unreachable, format!("failed to go on reading: {error}"))),
                 None => return Ok(ExitCode::SUCCESS),
             },

@@ -88,7 +88,7 @@ async fn log(client: &kube::Client, namespace: &str, job: &str) -> String {
         let redactor = logs::Redactor::of(client, namespace).await?;
         let part = logs::Part { previous: false, tail: LINES };
         let text = logs::last(&pods, &pod.name_any(), &container.unwrap_or_default(), part).await?;
-        Ok::<_, Failure>(harmless(&redactor.clean(text)))
+        Ok::<_, Failure>(harmless(&redactor.clean(&text)))
     };
     read.await.unwrap_or_else(|failure| format!("({failure})"))
 }

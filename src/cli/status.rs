@@ -140,22 +140,24 @@ async fn see(project: &Arc<Project>, stack: &StackName, has_record: bool, source
     let unseen = project.unseen(record.inventory.iter().map(|owned| &owned.key));
     project.look_for(stack, unseen).await;
     let machine = Machine::new(stack.clone(), context, record);
-    let mut live = project.live(stack);
-    Arc::make_mut(&mut live).taken = project::look_at(project, machine.takes()).await;
+    project.take_beside(stack, machine.takes());
+    project::look_at(project, machine.takes()).await;
+    let live = project.live(stack);
     let looking = Box::pin(looked(machine.clone(), project, &live)).await;
     let mut troubles = machine.unwell(&live, clock::now());
     for trouble in &mut troubles {
-        let cause = inspect::explain(project, trouble.cause.clone()).await;
+        let cause = inspect::explain(project, stack, trouble.cause.clone()).await;
         trouble.cause = match machine.baseline() {
             Some(baseline) => rollout::hinted(cause, baseline),
             None => cause,
         };
     }
     let mut view = view::recorded(&machine, &looking, &troubles, (namespace, &live), clock::now());
-    if !view.activity.is_empty() {
-        // what the cluster says of pods may quote an app; who may not read the Secrets can't take them out of it
-        let redactor = Redactor::of(&project.client, namespace).await;
-        view.activity = redactor.map(|redactor| redactor.clean_words(view.activity)).unwrap_or_default();
+    if view.words().next().is_some() {
+        let redactor = Redactor::of(&project.client, namespace).await.ok();
+        for text in view.words() {
+            *text = unsecret(redactor.as_ref(), text);
+        }
     }
     if published.is_none() {
         // where no daemon says what addresses look like, they are what is live
@@ -177,11 +179,17 @@ async fn looked(mut machine: Machine, project: &Project, live: &Live) -> Machine
                 _ => None,
             };
             let Some((id, cause)) = effects.0.into_iter().find_map(ask) else { break };
-            let explained = inspect::explain(project, cause).await;
+            let explained = inspect::explain(project, &machine.stack, cause).await;
             effects = machine.step(Event::Explained(id, explained), live, at);
         }
     }
     machine
+}
+
+/// Words of the cluster, which may quote an app. Who may not read the Secrets can't take them out of it.
+fn unsecret(redactor: Option<&Redactor>, text: &str) -> String {
+    redactor
+        .map_or_else(|| "(not shown without the right to read Secrets)".into(), |redactor| redactor.clean_words(text))
 }
 
 /// A Stack whose record can't be read.
@@ -382,9 +390,12 @@ pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended
     let (project, _watches) = cluster.watch().await?;
     let stack = cluster::stack(name, &project.client, cluster.namespace()).await?;
     let live = project.live(&stack);
-    let events = &live.events;
+    let redactor =
+        if live.events.is_empty() { None } else { Redactor::of(&project.client, cluster.namespace()).await.ok() };
+    let cleaned = |note: &Arc<Note>| Note { message: unsecret(redactor.as_ref(), &note.message), ..Note::clone(note) };
+    let events: Vec<_> = live.events.iter().map(cleaned).collect();
     if out.json {
-        let one = |note: &Arc<Note>| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
+        let one = |note: &Note| json!({ "object": note.about.to_string(), "reason": note.reason, "message": note.message, "at": note.at });
         out.data(&events.iter().map(one).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -393,7 +404,7 @@ pub(super) async fn events(name: &str, cluster: &ClusterArgs, out: Out) -> Ended
         return Ok(ExitCode::SUCCESS);
     }
     let now = clock::now();
-    let row = |note: &Arc<Note>| {
+    let row = |note: &Note| {
         vec![
             plain(format!("{} ago", span(now.duration_since(note.at)))),
             strong(note.about.to_string()),

@@ -73,6 +73,16 @@ impl fmt::Display for Want {
 }
 
 impl Wish {
+    /// What the person has written.
+    pub fn words(&mut self) -> impl Iterator<Item = &mut String> {
+        let what = match &mut self.what {
+            Want::RollBack { to } => Some(to),
+            Want::Suspend { reason } => Some(reason),
+            Want::Retry { .. } | Want::Resume | Want::Destroy { .. } => None,
+        };
+        what.into_iter().chain([&mut self.by])
+    }
+
     /// As wishes stand in the annotation, first the one that came first. One alone is written as hks has always read it.
     pub fn encode(wishes: &[Self]) -> String {
         // the type has no map and no float: this can't fail

@@ -237,6 +237,20 @@ impl Readiness {
 }
 
 impl View {
+    /// What others than hks have said, and what quotes it.
+    pub fn words(&mut self) -> impl Iterator<Item = &mut String> {
+        let asked = self.asked.iter_mut().flat_map(|asked| [&mut asked.want, &mut asked.by]);
+        let suspended = self.suspended.iter_mut().flat_map(|suspended| [&mut suspended.by, &mut suspended.reason]);
+        let fields = self.drift.iter_mut().flat_map(|drift| &mut drift.fields);
+        let drift = fields.flat_map(|field| field.live.iter_mut().chain([&mut field.wanted]));
+        let left = self.left_alone.iter_mut().flat_map(|left| [&mut left.field, &mut left.by]);
+        let added = self.added.iter_mut().flat_map(|added| added.fields.iter_mut().chain([&mut added.by]));
+        let causes = self.troubles.iter_mut().map(|trouble| &mut trouble.cause);
+        let own = [&mut self.cause, &mut self.log, &mut self.requested_by, &mut self.ending].into_iter().flatten();
+        let all = own.chain(asked).chain(suspended).chain(drift).chain(left).chain(added).chain(causes);
+        all.chain(&mut self.waits_for).chain([&mut self.activity]).filter(|text| !text.is_empty())
+    }
+
     /// A view that tells nothing but a state.
     pub fn bare(stack: &StackName, namespace: &str, state: StackState, at: Timestamp) -> Self {
         Self {

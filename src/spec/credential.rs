@@ -56,6 +56,20 @@ pub(super) fn mask(text: &str) -> String {
     text.char_indices().map(|(i, c)| if hidden.get(i) == Some(&true) { MASK } else { c }).collect()
 }
 
+/// `text` with the passwords of URLs in it replaced.
+pub(super) fn mask_urls(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((from, to)) = url_password(rest) {
+        let (before, behind) = rest.split_at(to);
+        let (kept, password) = before.split_at(from);
+        masked.push_str(kept);
+        masked.extend(password.chars().map(|_| MASK));
+        rest = behind;
+    }
+    masked + rest
+}
+
 /// Where a private key in PEM begins.
 fn pem(text: &str) -> Option<usize> {
     let begin = text.find("-----BEGIN ")?;

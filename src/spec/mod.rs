@@ -184,6 +184,11 @@ pub fn is_empty(source: &[u8]) -> bool {
     source.len() <= MAX_BYTES && std::str::from_utf8(source).is_ok_and(place::is_empty)
 }
 
+/// `text` with the passwords of URLs in it replaced by as many `*`.
+pub fn mask_urls(text: &str) -> String {
+    credential::mask_urls(text)
+}
+
 /// `text` with every credential in it that can be told by its form replaced by `*`: for words that come from outside.
 pub fn mask(text: &str) -> String {
     credential::mask(text)

@@ -8,11 +8,9 @@ use crate::rollout::Cause;
 use crate::shell::cluster::failure::{describe_own, root};
 use crate::shell::cluster::project::MANAGER;
 use crate::shell::cluster::project::Project;
-use crate::spec;
-use base64::Engine as _;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{AttachParams, ListParams, LogParams};
+use kube::api::{AttachParams, LogParams};
 use kube_quantity::ParsedQuantity;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -99,26 +97,14 @@ async fn text_of(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A cause with the log lines that explain it, and without values of the project's Secrets. If the Secrets can't be read they
-/// can't be taken out, and what may hold one is left out.
-pub async fn explain(project: &Project, cause: Cause) -> Cause {
+/// A cause with the log lines that explain it, and without values of Secrets.
+pub async fn explain(project: &Project, stack: &StackName, cause: Cause) -> Cause {
     let log = match cause.log_source() {
         Some((pod, previous)) => lines(project, pod, previous).await,
         None => String::new(),
     };
-    let secrets = secret_values(project).await;
-    let cause = cause.with_log(log);
-    cause.map_texts(|text| match &secrets {
-        Some(secrets) => spec::mask(&redact(text.to_owned(), secrets.iter().cloned())),
-        None => String::new(),
-    })
-}
-
-/// The last log lines of a pod without values of the project's Secrets.
-pub async fn log(project: &Project, pod: &str, previous: bool) -> String {
-    let text = lines(project, pod, previous).await;
-    let Some(secrets) = secret_values(project).await else { return String::new() };
-    redact(text, secrets.into_iter())
+    project.knows_what_to_hide(stack).await;
+    cause.with_log(log).map_texts(|text| project.clean(Some(stack), text))
 }
 
 async fn lines(project: &Project, pod: &str, previous: bool) -> String {
@@ -137,21 +123,6 @@ async fn lines(project: &Project, pod: &str, previous: bool) -> String {
         }
     }
     String::new()
-}
-
-/// Values of the Secrets of the project, `None` if they can't be had.
-async fn secret_values(project: &Project) -> Option<Vec<Vec<u8>>> {
-    let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
-    let secrets = secrets.list(&ListParams::default()).await.ok()?;
-    Some(hidden_values(secrets))
-}
-
-/// The values of Secrets that no output may hold.
-pub fn hidden_values(secrets: impl IntoIterator<Item = Secret>) -> Vec<Vec<u8>> {
-    let data = secrets.into_iter().flat_map(|secret| secret.data.unwrap_or_default());
-    // these keys of a database's credentials are no secrets, and a log without host names explains little
-    let secret = data.filter(|(key, _)| !matches!(key.as_str(), "host" | "port" | "name" | "user" | "pooler-host"));
-    secret.map(|(_, value)| value.0).collect()
 }
 
 /// The field manager that last set a field of an object, such as `kube-controller-manager`; `None` if nobody owns it or it
@@ -175,19 +146,6 @@ pub async fn manager_of(project: &Project, key: &ObjectKey, field: &str) -> Opti
     entries.retain(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)));
     entries.sort_by(|a, b| a.time.cmp(&b.time));
     entries.pop().and_then(|entry| entry.manager)
-}
-
-/// Takes secret values out of a text, plain and in base64. Very short values would take out half of the text and are
-/// no secrets.
-pub fn redact(mut text: String, values: impl Iterator<Item = Vec<u8>>) -> String {
-    let mut values: Vec<_> = values.filter_map(|value| String::from_utf8(value).ok()).collect();
-    values.retain(|value| value.trim().len() >= 6);
-    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    for value in values {
-        text = text.replace(value.trim(), "***");
-        text = text.replace(&base64::engine::general_purpose::STANDARD.encode(&value), "***");
-    }
-    text
 }
 
 /// What the pods of a Stack use now, by app name and by StatefulSet; nothing where no metrics server answers in time.
@@ -254,12 +212,5 @@ mod tests {
         assert_eq!(available(answer), Some(485_760 * 1024));
         assert_eq!(available("df: no such file"), None);
         assert_eq!(available("Filesystem\nnothing"), None);
-    }
-
-    #[test]
-    fn secrets_are_taken_out_of_logs() {
-        let values = [b"s3cret-value".to_vec(), b"ab".to_vec(), b"s3cret".to_vec()];
-        let text = "url=postgres://app:s3cret-value@db ab czNjcmV0LXZhbHVl s3cret".to_owned();
-        assert_eq!(redact(text, values.into_iter()), "url=postgres://app:***@db ab *** ***");
     }
 }

@@ -1,17 +1,17 @@
 //! What pods print, with the values of the project's Secrets taken out.
 
 use crate::shell::cluster::failure::{Explain, Failure};
-use crate::shell::cluster::inspect;
+use crate::shell::cluster::redactor::{self, Forms};
 use crate::spec;
 use futures::io::AsyncBufRead;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
+use std::collections::BTreeMap;
 
 /// Takes secret values out of text.
-pub struct Redactor {
-    values: Vec<Vec<u8>>,
-}
+pub struct Redactor(Vec<Forms>);
 
 impl Redactor {
     /// Knows the values that the project's Secrets have now.
@@ -22,23 +22,21 @@ impl Redactor {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
         let found = secrets.list(&ListParams::default()).await;
         let found = found.explain(|| "failed to read the Secrets whose values have to be taken out of a log".into())?;
-        Ok(Self { values: inspect::hidden_values(found) })
+        let data = found.into_iter().filter_map(|secret| secret.data);
+        let forms = |data: BTreeMap<String, ByteString>| {
+            Forms::of(data.iter().map(|(key, value)| (key.as_str(), value.0.as_slice())))
+        };
+        Ok(Self(data.map(forms).collect()))
     }
 
     /// `text` without them.
-    pub fn clean(&self, text: String) -> String {
-        inspect::redact(text, self.values.iter().cloned())
+    pub fn clean(&self, text: &str) -> String {
+        redactor::clean(text, &self.0)
     }
 
     /// Words of the cluster without them, and without credentials that can be told by their form.
-    pub fn clean_words(&self, text: String) -> String {
+    pub fn clean_words(&self, text: &str) -> String {
         spec::mask(&self.clean(text))
-    }
-
-    /// One line without them; of values that have several lines, each of them.
-    pub fn clean_line(&self, line: String) -> String {
-        let lines = |value: &Vec<u8>| value.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
-        inspect::redact(line, self.values.iter().cloned().chain(self.values.iter().flat_map(lines)))
     }
 }
 
@@ -80,17 +78,4 @@ pub async fn follow(
     part: Part,
 ) -> Result<impl AsyncBufRead + use<>, Failure> {
     pods.log_stream(pod, &params(container, part, true)).await.explain(|| format!("failed to follow the log of {pod}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_line_of_a_secret_is_taken_out_of_lines() {
-        let redactor = Redactor { values: vec![b"-----BEGIN KEY-----\nabcdefgh\n".to_vec(), b"s3cret-value".to_vec()] };
-        assert_eq!(redactor.clean_line("key abcdefgh".into()), "key ***");
-        assert_eq!(redactor.clean_line("password s3cret-value!".into()), "password ***!");
-        assert_eq!(redactor.clean("s3cret-value".into()), "***");
-    }
 }

@@ -6,6 +6,7 @@ mod transport;
 pub mod target;
 pub mod watch;
 pub mod claims;
+pub mod redactor;
 pub mod project;
 pub mod feed;
 pub mod connection;

@@ -7,6 +7,7 @@ mod addresses;
 mod seen;
 mod slim;
 mod item;
+mod hidden;
 mod limits;
 mod topic;
 mod store;
@@ -25,6 +26,7 @@ use crate::machine::Fault;
 use crate::plan::Live;
 use crate::shell::clock;
 use crate::shell::cluster::claims::Claims;
+use crate::spec;
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject};
 use kube::{Client, ResourceExt};
@@ -67,6 +69,8 @@ pub struct Project {
 const ROOM: usize = 16;
 /// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
 const PROVEN: Duration = Duration::from_secs(5);
+/// How long words wait for the values of Secrets that a Stack has just begun to take.
+const KNOWN: Duration = Duration::from_secs(3);
 /// How often it is asked at most whether the namespace exists.
 const PRESENCE: Duration = Duration::from_secs(2);
 
@@ -109,6 +113,29 @@ impl Project {
     /// By what it claims hosts; nothing where a person deploys by hand.
     pub fn claims(&self) -> Option<&Claims> {
         self.claims.get()
+    }
+
+    /// Words about a Stack, or about the project, on their way out: without values of Secrets, without credentials that can be told by
+    /// their form, and without what acts on a terminal. Where the values are not known, nothing is left of them.
+    pub fn clean(&self, stack: Option<&StackName>, text: &str) -> String {
+        if text.is_empty() {
+            return String::new();
+        }
+        let cleaned = self.cleaned(stack, text);
+        cleaned.unwrap_or_else(|| "(not shown, since hks can't read the Secrets whose values it may hold)".into())
+    }
+
+    fn cleaned(&self, stack: Option<&StackName>, text: &str) -> Option<String> {
+        let known = self.synced.borrow().contains(&Topic::Objects(Kind::Secret));
+        let cleaned = || self.lock().clean(stack.map(StackName::as_str), text);
+        known.then(cleaned).flatten().map(|text| spec::mask(&text))
+    }
+
+    /// Waits, if not for long, until the values are known that words about a Stack may not hold.
+    pub async fn knows_what_to_hide(&self, stack: &StackName) {
+        let mut changes = self.subscribe(stack);
+        let known = async { while self.cleaned(Some(stack), "").is_none() && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(KNOWN, known).await;
     }
 
     /// Whether another Stack of the project answers for a host.

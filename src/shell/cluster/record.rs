@@ -46,7 +46,11 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
     let found = project.api(Kind::ConfigMap).get_opt(&name).await;
     let found = found.map_err(|error| describe_own(&error, format!("ConfigMap/{name}")))?;
     let Some(map) = found else { return Ok(Ok(Record::default())) };
-    let record = read(&map.data);
+    let mut record = read(&map.data);
+    // who may write in the project may have written there
+    if let Ok(record) = &mut record {
+        record.map_history(|text| project.clean(Some(stack), text));
+    }
     project.learn(Kind::ConfigMap, Seen::new(json!({ "metadata": map.metadata })));
     Ok(record)
 }

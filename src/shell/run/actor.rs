@@ -319,7 +319,10 @@ impl Running {
         let unfinished = machine.unfinished_wish().cloned().into_iter();
         let new = waiting.into_iter().filter(|wish| !machine.record.has_answered(wish));
         let all: Vec<_> = unfinished.chain(new).filter(|wish| driver.taken.as_ref() != Some(&wish.id)).collect();
-        for wish in all {
+        for mut wish in all {
+            for text in wish.words() {
+                *text = project.clean(Some(&self.stack), text);
+            }
             let to = match &wish.what {
                 Want::RollBack { to } => match (self.setting.older)(&self.stack, to).await {
                     // once the repository can be read, the newest commit brings this here again; others need not wait for that
@@ -361,6 +364,9 @@ impl Running {
         let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, driver.clock.now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {
             view.cant_be_seen(trouble, driver.project.is_blind());
+        }
+        for text in view.words() {
+            *text = driver.project.clean(Some(&self.stack), text);
         }
         self.setting.board.publish(&self.setting.source, &self.stack, view);
     }

@@ -1,6 +1,7 @@
 //! Secrets of others that Stacks take. Who may not see them goes on without.
 
 use super::Project;
+use super::hear::forms;
 use crate::plan;
 use crate::shell::cluster::watch::{UNSERVED, is_denied, lasting};
 use futures::StreamExt;
@@ -32,7 +33,13 @@ pub async fn watch_taken(project: Arc<Project>) {
                 () = project.taken.notified() => break,
             };
             match event {
-                Some(Ok(event)) => hear_of_taken(&project, &taken, &mut listed, event),
+                Some(Ok(event)) => {
+                    let seen = hear_of_taken(&project, &taken, &mut listed, event);
+                    if !read_values(&project, seen).await {
+                        tokio::time::sleep(UNSERVED).await;
+                        break;
+                    }
+                }
                 Some(Err(error)) => {
                     tracing::debug!(namespace = %project.namespace, %error, "Secrets of others can't be seen");
                     if is_denied(&error) {
@@ -50,10 +57,11 @@ fn hear_of_taken(
     taken: &BTreeSet<String>,
     listed: &mut BTreeMap<String, Option<Timestamp>>,
     event: Event<PartialObjectMeta<Secret>>,
-) {
+) -> BTreeSet<String> {
     let is_taken = |secret: &PartialObjectMeta<Secret>| taken.contains(&secret.name_any());
     match event {
         Event::Init => listed.clear(),
+        Event::Apply(secret) if !is_taken(&secret) => {}
         Event::InitApply(secret) if is_taken(&secret) => {
             listed.insert(secret.name_any(), values_set(&secret.metadata));
         }
@@ -62,21 +70,45 @@ fn hear_of_taken(
             for name in taken {
                 store.seen_beside(name, listed.get(name).copied().flatten());
             }
+            return listed.keys().cloned().collect();
         }
-        Event::Apply(secret) => project.lock().seen_beside(&secret.name_any(), values_set(&secret.metadata)),
+        Event::Apply(secret) => {
+            project.lock().seen_beside(&secret.name_any(), values_set(&secret.metadata));
+            return [secret.name_any()].into();
+        }
         Event::Delete(secret) => project.lock().seen_beside(&secret.name_any(), None),
         Event::InitApply(_) => {}
     }
+    BTreeSet::new()
 }
 
-/// Secrets of others, as a look at each tells; one that can't be had is not known.
-pub async fn look_at(project: &Project, names: BTreeSet<String>) -> BTreeMap<String, Option<Timestamp>> {
+/// Reads the values of Secrets, so that no word tells them; whether that worked.
+async fn read_values(project: &Project, names: BTreeSet<String>) -> bool {
     let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
-    let looks = names.into_iter().map(async |name| match secrets.get_metadata_opt(&name).await {
-        Ok(found) => Some((name, found.and_then(|secret| values_set(&secret.metadata)))),
-        Err(_) => None,
+    for name in names {
+        match secrets.get_opt(&name).await {
+            Ok(found) => {
+                let data = found.and_then(|secret| secret.data).unwrap_or_default();
+                project.lock().hide(&name, None, forms(&data));
+            }
+            Err(error) => {
+                tracing::warn!(namespace = %project.namespace, secret = name, %error, "failed to read a Secret that is taken; what may tell its values is not shown");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Looks once at Secrets of others that are taken, and at their values; one that can't be had is not known.
+pub async fn look_at(project: &Project, names: BTreeSet<String>) {
+    let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
+    let looks = names.iter().map(async |name| match secrets.get_metadata_opt(name).await {
+        Ok(found) => project.lock().seen_beside(name, found.and_then(|secret| values_set(&secret.metadata))),
+        Err(error) => tracing::debug!(secret = name, %error, "a Secret that is taken can't be seen"),
     });
-    futures::future::join_all(looks).await.into_iter().flatten().collect()
+    futures::future::join_all(looks).await;
+    read_values(project, names).await;
 }
 
 /// When somebody last changed a value of a Secret, by the clock of the API server: labels and annotations change for many reasons,

@@ -4,9 +4,15 @@ use super::item::Arrival;
 use super::slim::slim;
 use super::{BLIND, Broken, Project, Seen, Topic};
 use crate::ident::{Kind, ObjectKey};
+use crate::plan;
 use crate::shell::clock;
+use crate::shell::cluster::redactor::Forms;
+use crate::spec;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -26,6 +32,9 @@ impl Project {
 
     fn hear_of_objects(&self, kind: Kind, event: Event<Seen>) {
         let key = |object: &Seen| ObjectKey::new(kind, object.name_any());
+        if kind == Kind::Secret {
+            self.hear_of_values(&event);
+        }
         match event {
             Event::Init => self.lock().begin(kind),
             Event::InitApply(object) => {
@@ -43,6 +52,18 @@ impl Project {
                 }
             }
             Event::Delete(object) => self.lock().remove(&key(&object)),
+        }
+    }
+
+    fn hear_of_values(&self, event: &Event<Seen>) {
+        match event {
+            Event::Apply(secret) | Event::InitApply(secret) => {
+                let data: Option<Secret> = serde_json::from_value(secret.value.clone()).ok();
+                let data = data.and_then(|secret| secret.data).unwrap_or_default();
+                self.lock().hide(&secret.name_any(), plan::stack_of(&secret.value), forms(&data));
+            }
+            Event::Delete(secret) => self.lock().unhide(&secret.name_any()),
+            Event::Init | Event::InitDone => {}
         }
     }
 
@@ -79,6 +100,7 @@ impl Project {
 
     /// A watch does not go on.
     pub fn broken(self: &Arc<Self>, topic: Topic, text: &str) {
+        let text = &spec::mask(text);
         let mut troubles = self.troubles();
         let first = troubles.is_empty();
         let before = troubles.remove(&topic);
@@ -101,9 +123,14 @@ impl Project {
                 }
             });
         }
-        if before.is_none_or(|before| before.error != text) {
+        if before.is_none_or(|before| before.error != *text) {
             // who waits for the first lists wants to know why
             self.synced.send_modify(|_| {});
         }
     }
+}
+
+/// What gives the values of a Secret away.
+pub(super) fn forms(data: &BTreeMap<String, ByteString>) -> Forms {
+    Forms::of(data.iter().map(|(key, value)| (key.as_str(), value.0.as_slice())))
 }

@@ -2,12 +2,14 @@
 //! project holds.
 
 use super::addresses::{Address, Addresses};
+use super::hidden::Hidden;
 use super::item::{Arrival, Folded, Item, text};
 use super::limits::Limits;
 use super::{Seen, Topic};
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::plan::{Live, Note};
 use crate::shell::clock;
+use crate::shell::cluster::redactor::Forms;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::runtime::watcher;
@@ -60,6 +62,8 @@ pub(super) struct Store {
     takers: BTreeMap<String, usize>,
     /// What is known of them: when a value was last changed, `None` where it is not there.
     taken: BTreeMap<String, Option<Timestamp>>,
+    /// What no word of the project may hold.
+    hidden: Hidden,
 }
 
 /// What a Stack learns that wants to make an object.
@@ -83,6 +87,8 @@ struct Own {
     events: Vec<Arc<Note>>,
     /// Secrets of others that it takes.
     takes: Arc<BTreeSet<String>>,
+    /// Something of it was seen since its words were last cleaned.
+    is_new: bool,
     /// The picture, while somebody looks at it.
     live: Option<Arc<Live>>,
     changes: watch::Sender<u64>,
@@ -93,7 +99,11 @@ impl Store {
     pub(super) fn live(&mut self, stack: &str) -> Arc<Live> {
         let Some(own) = self.stacks.get_mut(stack) else { return Arc::default() };
         let takes = own.takes.clone();
+        let is_new = std::mem::take(&mut own.is_new);
         let live = own.open();
+        if is_new {
+            self.hidden.clean_picture(Arc::make_mut(live), stack, &takes);
+        }
         if live.limits != self.limits {
             Arc::make_mut(live).limits = self.limits;
         }
@@ -305,6 +315,7 @@ impl Store {
             item.text = object.as_ref().and_then(text);
         }
         own.items.insert(key.clone(), item);
+        own.is_new = true;
         own.tell();
         if new {
             self.owners.insert(key.clone(), name);
@@ -365,6 +376,7 @@ impl Store {
         let Some(own) = self.stacks.get_mut(stack) else { return };
         let place = own.events.partition_point(|known| known.at <= note.at);
         own.events.insert(place, Arc::clone(note));
+        own.is_new = true;
         let oldest = (own.events.len() > MAX_NOTES).then(|| Arc::clone(&own.events[0]));
         own.show_events();
         own.tell();
@@ -428,6 +440,32 @@ impl Store {
     /// Secrets of others that are taken.
     pub(super) fn taken(&self) -> Vec<String> {
         self.takers.keys().cloned().collect()
+    }
+
+    /// The values of a Secret are known.
+    pub(super) fn hide(&mut self, secret: &str, stack: Option<&str>, forms: Forms) {
+        if self.hidden.learn(secret, stack, forms) {
+            for (name, own) in &mut self.stacks {
+                if stack == Some(&**name) || own.takes.contains(secret) {
+                    own.is_new = true;
+                    own.tell();
+                }
+            }
+        }
+    }
+
+    /// A Secret is gone.
+    pub(super) fn unhide(&mut self, secret: &str) {
+        self.hidden.forget(secret);
+    }
+
+    /// Words about a Stack, or about the project, without what no word may hold; nothing if that is not known.
+    pub(super) fn clean(&self, stack: Option<&str>, text: &str) -> Option<String> {
+        let takes =
+            stack.and_then(|stack| self.stacks.get(stack)).map(|own| Arc::clone(&own.takes)).unwrap_or_default();
+        // one that is not there has no value
+        let is_known = |name: &String| self.hidden.knows(name) || self.taken.get(name) == Some(&None);
+        takes.iter().all(is_known).then(|| self.hidden.clean(stack, &takes, text))
     }
 
     /// A Secret of somebody else's was seen: when a value of it was changed, `None` if it is gone.

@@ -2,7 +2,7 @@
 
 use super::{Left, Setting};
 use crate::ident::{ObjectKey, PassId, StackName};
-use crate::machine::{Effect, Event, Machine, State};
+use crate::machine::{Contents, Effect, Event, Machine, State};
 use crate::report;
 use crate::shell::clock::Steady;
 use crate::shell::cluster::apply::{self, Hand};
@@ -244,7 +244,7 @@ impl Driver {
 async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect: Effect) -> Option<Event> {
     let count = |result| setting.metrics.requests.get_or_create(&OutcomeLabels { result }).inc();
     let hand = Hand { project, stack, me: &setting.me };
-    Some(match effect {
+    let mut reply = match effect {
         Effect::Check(id, steps, hosts) => {
             count("check");
             let claimed = match project.claims() {
@@ -290,7 +290,7 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
         }
         Effect::Explain(id, cause) => {
             count("explain");
-            Event::Explained(id, inspect::explain(project, cause).await)
+            Event::Explained(id, inspect::explain(project, stack, cause).await)
         }
         Effect::Who(key, field) => {
             count("who");
@@ -320,5 +320,37 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
             }
             return None;
         }
-    })
+    };
+    if has_words(&mut reply) {
+        project.knows_what_to_hide(stack).await;
+        for text in words(&mut reply) {
+            *text = project.clean(Some(stack), text);
+        }
+    }
+    Some(reply)
+}
+
+/// What a reply holds of what others have said.
+fn words(reply: &mut Event) -> Vec<&mut String> {
+    let fault = match reply {
+        Event::Checked(_, Err(fault))
+        | Event::Saved(_, Err(fault))
+        | Event::Deleted(_, Err(fault))
+        | Event::Applied(_, Err(fault)) => fault,
+        Event::Probed(_, Err((_, message))) => return vec![message],
+        Event::Inspected(_, found) => {
+            let unknown = found.values_mut().filter_map(|contents| match contents {
+                Contents::Unknown(why) => Some(why),
+                Contents::Empty | Contents::Tables => None,
+            });
+            return unknown.collect();
+        }
+        Event::Managed(_, _, Some(by)) => return vec![by],
+        _ => return vec![],
+    };
+    vec![&mut fault.message]
+}
+
+fn has_words(reply: &mut Event) -> bool {
+    !words(reply).is_empty()
 }
