@@ -21,6 +21,10 @@ pub struct Config {
     /// Address of the HTTP endpoint.
     #[serde(default = "defaults::listen")]
     pub listen: SocketAddr,
+    /// Address of the probes alone, which the kubelet asks: nobody who fills the endpoint keeps it from that. Without it they are
+    /// at the endpoint only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<SocketAddr>,
     /// Where people reach the HTTP endpoint; commit statuses link to it. Without it they carry no link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,

@@ -177,6 +177,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
     Ok(Origin::Flags(Box::new(Config {
         cluster: "default".into(),
         listen: args.listen,
+        probes: None,
         public_url: None,
         data_dir: args.data_dir,
         platform_changes_at_once: config::AT_ONCE,

@@ -74,6 +74,11 @@ pub async fn run(origin: &Origin) -> Result<()> {
     };
     tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
     let (ready, readiness) = watch::channel(false);
+    if let Some(address) = config.probes {
+        let probes = TcpListener::bind(address).await;
+        let probes = probes.with_context(|| format!("failed to listen on {address} for probes"))?;
+        tokio::spawn(http::serve_probes(probes, readiness.clone()));
+    }
     let hooks = Arc::new(Routes::default());
     let endpoint = Endpoint {
         board: Arc::clone(&shared.board),

@@ -5,6 +5,7 @@ use crate::report::{StackState, View};
 use crate::shell::clock;
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::web::endpoint::{Endpoint, error};
+use crate::shell::web::gate::Gate;
 use crate::shell::web::page;
 use crate::shell::web::webhook;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
@@ -17,29 +18,23 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::Listener;
 use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::json;
-use std::io::{Error, ErrorKind};
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
 
 /// Version of everything under `/api/v1`: fields are added, never renamed.
 const API_VERSION: &str = "hks/v1";
 /// Request bodies, except those of webhooks.
 const MAX_BODY: usize = 1 << 20;
-/// Connections at the same time; more wait to be accepted.
+/// Connections at the same time.
 const MAX_CONNECTIONS: usize = 256;
-/// A connection is closed when nothing was sent to it for this long: time for one request, and for keeping it open.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// … and of probes.
+const MAX_PROBES: usize = 16;
 /// Requests in flight get this long when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// Nothing is loaded, framed or run, except one style sheet.
@@ -53,7 +48,7 @@ pub async fn serve(
     endpoint: Endpoint,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let gate = Gate { listener, room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
+    let gate = Gate::new(listener, MAX_CONNECTIONS);
     let (stopping, stopped) = oneshot::channel();
     let stop = async move {
         stop.await;
@@ -70,6 +65,15 @@ pub async fn serve(
         ended = serving => ended,
         () = patience => Ok(()),
     }
+}
+
+/// Serves the probes alone, where nobody but the kubelet has to come, until the end.
+pub async fn serve_probes(listener: TcpListener, ready: watch::Receiver<bool>) -> std::io::Result<()> {
+    let probes = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async move || is_ready(&ready)))
+        .layer(DefaultBodyLimit::max(0));
+    axum::serve(Gate::new(listener, MAX_PROBES), probes).await
 }
 
 fn router(endpoint: Endpoint) -> Router {
@@ -116,7 +120,11 @@ async fn guard(request: Request, next: Next) -> Response {
 type Shared = State<Arc<Endpoint>>;
 
 async fn readiness(State(endpoint): Shared) -> Response {
-    if *endpoint.ready.borrow() {
+    is_ready(&endpoint.ready)
+}
+
+fn is_ready(ready: &watch::Receiver<bool>) -> Response {
+    if *ready.borrow() {
         return "ok\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "not every source was looked at yet\n").into_response()
@@ -251,78 +259,4 @@ async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {
         several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, &asked.name, several, clock::now())),
     };
     (code, Html(html.into_string())).into_response()
-}
-
-/// Lets a limited number of connections in, each with limited patience.
-struct Gate {
-    listener: TcpListener,
-    room: Arc<Semaphore>,
-}
-
-impl Listener for Gate {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let room = Arc::clone(&self.room).acquire_owned().await.ok();
-        // axum's own loop outlives errors such as too many open files
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, patience: Box::pin(sleep(PATIENCE)), _room: room }, address)
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that ends by itself: neither a client that sends a byte now and then nor one that reads nothing can
-/// keep it.
-struct Connection {
-    stream: TcpStream,
-    patience: Pin<Box<Sleep>>,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-impl Connection {
-    /// `waiting`, or an error if patience ended.
-    fn or_end<T>(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<T>> {
-        ready!(self.patience.as_mut().poll(context));
-        Poll::Ready(Err(Error::from(ErrorKind::TimedOut)))
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if self.patience.is_elapsed() {
-            return Poll::Ready(Err(Error::from(ErrorKind::TimedOut)));
-        }
-        match Pin::new(&mut self.stream).poll_read(context, into) {
-            Poll::Pending => self.or_end(context),
-            done @ Poll::Ready(_) => done,
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Pending => self.or_end(context),
-            done @ Poll::Ready(_) => {
-                self.patience.as_mut().reset(Instant::now() + PATIENCE);
-                done
-            }
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

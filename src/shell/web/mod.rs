@@ -3,5 +3,6 @@
 pub mod board;
 pub mod page;
 pub mod endpoint;
+mod gate;
 pub mod webhook;
 pub mod http;

@@ -5,26 +5,32 @@ use crate::shell::credential::Hidden;
 use crate::shell::metrics::OutcomeLabels;
 use crate::shell::web::endpoint::{Endpoint, error};
 use axum::Json;
-use axum::body::{Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use ring::hmac;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// GitHub delivers nothing larger.
 const MAX_BODY: usize = 25 << 20;
-/// Bodies in memory at the same time, since anybody may send one.
-const MAX_AT_ONCE: usize = 4;
+/// Bytes of bodies in memory at the same time, since anybody may send one: in pieces, so that one that comes slowly holds only
+/// what has come.
+const MAX_AT_ONCE: usize = 4 * MAX_BODY;
+const PIECE: usize = 64 << 10;
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest delivery id that is repeated in an answer.
 const MAX_ID: usize = 100;
 
-static ROOM: Semaphore = Semaphore::const_new(MAX_AT_ONCE);
+static ROOM: Semaphore = Semaphore::const_new(MAX_AT_ONCE / PIECE);
 
 /// The part of a push that tells which branch of which repository it is about.
 #[derive(Deserialize)]
@@ -57,10 +63,16 @@ pub async fn receive(State(endpoint): State<Arc<Endpoint>>, request: Request) ->
         error(StatusCode::UNAUTHORIZED, "x-hub-signature-256 is missing or made with another secret")
     };
     let Some(signature) = signature(&parts.headers) else { return unauthorized() };
-    let Ok(_room) = ROOM.acquire().await else { return error(StatusCode::SERVICE_UNAVAILABLE, "shutting down") };
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        count("invalid");
-        return error(StatusCode::PAYLOAD_TOO_LARGE, "a delivery may have 25 MiB");
+    let (body, _room) = match tokio::time::timeout(PATIENCE, read(body)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(answer)) => {
+            count("invalid");
+            return answer;
+        }
+        Err(_) => {
+            count("invalid");
+            return error(StatusCode::REQUEST_TIMEOUT, "a delivery may take 15 seconds");
+        }
     };
     // hashing 25 MiB takes a while, and other requests share the threads
     let hashed = body.clone();
@@ -106,6 +118,24 @@ pub async fn receive(State(endpoint): State<Arc<Endpoint>>, request: Request) ->
     count("queued");
     tracing::debug!(%delivery, repository = %full_name, sources = following.len(), "a push was announced");
     answer(StatusCode::ACCEPTED, "queued", format!("{} of the sources fetch", following.len()))
+}
+
+/// A body, and the room that it takes.
+async fn read(body: Body) -> Result<(Bytes, Vec<SemaphorePermit<'static>>), Response> {
+    let mut stream = body.into_data_stream();
+    let (mut all, mut room) = (vec![], vec![]);
+    while let Some(piece) = stream.next().await {
+        let Ok(piece) = piece else { return Err(error(StatusCode::BAD_REQUEST, "the delivery broke off")) };
+        if all.len() + piece.len() > MAX_BODY {
+            return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "a delivery may have 25 MiB"));
+        }
+        while room.len() * PIECE < all.len() + piece.len() {
+            let permit = ROOM.acquire().await;
+            room.push(permit.map_err(|_| error(StatusCode::SERVICE_UNAVAILABLE, "shutting down"))?);
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok((all.into(), room))
 }
 
 /// The sources by secret: one secret is often shared, and need not be tried twice. An empty one would let anybody in.
