@@ -29,18 +29,18 @@ pub(super) const REFERENCE: char = '\u{1}';
 pub(super) fn find(text: &str) -> Option<&'static str> {
     pem(text)
         .map(|_| "a private key")
-        .or_else(|| token(text).map(|t| t.2))
+        .or_else(|| token(text, 0).map(|t| t.2))
         .or_else(|| url_password(text).map(|_| "a URL with a password"))
 }
 
 /// `text` with every credential in it replaced by as many `*`.
 pub(super) fn mask(text: &str) -> String {
     let mut hidden = vec![false; text.len()];
-    let mut hide = |from: usize, to: usize| hidden.iter_mut().take(to).skip(from).for_each(|h| *h = true);
+    let mut hide = |from: usize, to: usize| hidden.get_mut(from..to).unwrap_or_default().fill(true);
     let mut at = 0;
-    while let Some((from, to, _)) = text.get(at..).and_then(token) {
-        hide(at + from, at + to);
-        at += to;
+    while let Some((from, to, _)) = token(text, at) {
+        hide(from, to);
+        at = to;
     }
     at = 0;
     while let Some((from, to)) = text.get(at..).and_then(url_password) {
@@ -80,33 +80,62 @@ fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-/// The first token in `text`: from, to and its name.
-fn token(text: &str) -> Option<(usize, usize, &'static str)> {
-    let mut best: Option<(usize, usize, &'static str)> = None;
-    for (prefix, least, name) in TOKENS {
-        for (from, _) in text.match_indices(prefix) {
-            let free = text.get(..from).and_then(|t| t.chars().next_back()).is_none_or(|c| !c.is_ascii_alphanumeric());
-            let body = text.get(from + prefix.len()..).unwrap_or_default();
-            let length = body.find(|c| !is_token(c)).unwrap_or(body.len());
-            if free && length >= *least && body.get(..length).is_some_and(|b| plausible(prefix, b)) {
-                if best.is_none_or(|b| from < b.0) {
-                    best = Some((from, from + prefix.len() + length, name));
-                }
-                break;
-            }
+/// The first token in `text` from `start` on: from, to and its name. Each character is looked at a few times, however many
+/// prefixes there are.
+fn token(text: &str, start: usize) -> Option<(usize, usize, &'static str)> {
+    let mut run = Run::default();
+    for (at, pair) in text.as_bytes().windows(2).enumerate().skip(start) {
+        // the last two characters of the prefixes
+        if !matches!(pair, b"k-" | b"p_" | b"o_" | b"u_" | b"s_" | b"r_" | b"t_" | b"t-" | b"b-" | b"p-" | b"IA") {
+            continue;
+        }
+        let from = at + 2;
+        let before = text.get(start..from).unwrap_or_default();
+        let Some((prefix, least, name)) = TOKENS.iter().find(|(prefix, ..)| before.ends_with(prefix)) else { continue };
+        run.go_on(text, from);
+        let begin = from - prefix.len();
+        let free = text.get(..begin).and_then(|t| t.chars().next_back()).is_none_or(|c| !c.is_ascii_alphanumeric());
+        let body = text.get(from..run.end).unwrap_or_default();
+        if free && body.len() >= *least && run.plausible(prefix, body, from) {
+            return Some((begin, run.end, name));
         }
     }
-    best
+    None
 }
 
-/// Whether `body` can be what follows `prefix` in a real token, and is not a word or a name such as
-/// `sk-learn-model-2-service-production`.
-fn plausible(prefix: &str, body: &str) -> bool {
-    match prefix {
-        "AKIA" | "ASIA" => body.len() == 16 && body.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()),
-        _ => {
-            let random = |s: &str| s.len() >= 12 && s.chars().any(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
-            !body.contains(['-', '_']) || body.split(['-', '_']).any(random)
+/// Characters of tokens one after the other; many prefixes may stand in them.
+#[derive(Default)]
+struct Run {
+    end: usize,
+    /// Where the last part of it begins that looks like chance.
+    random: Option<usize>,
+}
+
+impl Run {
+    fn go_on(&mut self, text: &str, from: usize) {
+        if from < self.end {
+            return;
+        }
+        let rest = text.get(from..).unwrap_or_default();
+        let body = rest.get(..rest.find(|c| !is_token(c)).unwrap_or(rest.len())).unwrap_or_default();
+        let random = |s: &str| s.len() >= 12 && s.chars().any(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+        let mut at = from;
+        self.random = None;
+        for part in body.split(['-', '_']) {
+            if random(part) {
+                self.random = Some(at);
+            }
+            at += part.len() + 1;
+        }
+        self.end = from + body.len();
+    }
+
+    /// Whether `body`, which begins at `from`, can be what follows `prefix` in a real token, and is not a word or a name such
+    /// as `sk-learn-model-2-service-production`.
+    fn plausible(&self, prefix: &str, body: &str, from: usize) -> bool {
+        match prefix {
+            "AKIA" | "ASIA" => body.len() == 16 && body.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()),
+            _ => !body.contains(['-', '_']) || self.random.is_some_and(|random| random >= from),
         }
     }
 }
@@ -211,6 +240,16 @@ mod tests {
         assert_eq!(mask(line), "*".repeat(line.len()));
         let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         assert_eq!(mask(digest), digest);
+    }
+
+    #[test]
+    fn many_prefixes_in_one_word() {
+        let words = "sk-".repeat(20_000);
+        assert_eq!(find(&words), None);
+        assert_eq!(find(&format!("{words}Abc0123456789abcdefghij")), Some("an API key (`sk-…`)"));
+        assert_eq!(mask(&"ask-a-task-for-a-long-".repeat(9)), "ask-a-task-for-a-long-".repeat(9));
+        let two = format!("ghp_{0} xoxb-{0}", "a1".repeat(12));
+        assert_eq!(mask(&two), format!("{} {}", "*".repeat(28), "*".repeat(29)));
     }
 
     #[test]
