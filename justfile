@@ -50,6 +50,10 @@ bench NAME N="100": _packages
 histories N="100000" SEED="1": _packages
     HKS_HISTORIES={{ N }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --no-default-features --profile campaign --test histories
 
+# Looks for files that cost too much to read, optimised: N climbs from SEED on; `just cost 20 1 time` for what takes longest
+cost N="200" SEED="1" BY="bytes": _packages
+    HKS_CLIMBS={{ N }} HKS_SEED={{ SEED }} HKS_BY={{ BY }} HKS_STEPS=300 cargo test -j{{ jobs }} --locked --no-default-features --profile campaign --test cost -- --nocapture by_chance
+
 # Puts faults back one at a time, and sees that the tests kill each; NAME chooses some
 mutants NAME="": _packages
     HKS_MUTANT="{{ NAME }}" cargo test -j{{ jobs }} --locked --test mutants -- --ignored --nocapture

@@ -10,6 +10,7 @@ mod pure;
 
 use hks::ident::{Kind, ObjectKey};
 use hks::machine::{State, Station};
+use pure::numbers::Numbers;
 use pure::sim::Sim;
 use pure::watcher::{Watcher, outcome};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,27 +19,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const HISTORIES: u64 = 500;
 /// Events of one history.
 const EVENTS: u64 = 40;
-
-/// A generator of numbers (splitmix64): the same seed gives the same history everywhere.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        list[usize::try_from(self.below(list.len() as u64)).unwrap()]
-    }
-}
 
 /// What makes no difference between one deployment and another but itself.
 const STEADY_KINDS: [&str; 9] = ["v1", "v2", "v3", "bad", "nodb", "cache", "volume", "blue1", "blue2"];
@@ -153,7 +133,7 @@ fn weather(numbers: &mut Numbers) -> &'static str {
 
 /// Anything may happen.
 fn history(seed: u64, script: &mut Script) {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers::new(seed);
     let mut sim = Sim::new();
     sim.dozes = numbers.below(8) == 0;
     let mut watcher = Watcher::default();
@@ -176,7 +156,7 @@ fn history(seed: u64, script: &mut Script) {
 /// I2, I15: commits one after the other, once in bad weather and once without: the end is the same, and nothing was made or
 /// deleted more often.
 fn twins(seed: u64, script: &mut Script) {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers::new(seed);
     let (mut calm, mut stormy) = (Sim::new(), Sim::new());
     (calm.dozes, stormy.dozes) = (false, false);
     let settle = ["prompt", "fetch", "run", "pass 2m", "run", "pass 1h", "run"];

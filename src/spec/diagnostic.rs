@@ -36,7 +36,7 @@ codes! {
     TooLarge "too-large" "The file is larger than 256 KiB."
     NotUtf8 "not-utf8" "The file is not UTF-8 text."
     Syntax "syntax" "The file is not valid YAML."
-    TooComplex "too-complex" "The file nests too deeply or grows too large once its aliases are expanded."
+    TooComplex "too-complex" "The file nests too deeply, or it grows too large with its aliases, environments and references."
     MultipleDocuments "multiple-documents" "The file holds more than one YAML document."
     Empty "empty" "The file holds no document."
     DuplicateKey "duplicate-key" "A key occurs twice in one mapping."
@@ -74,6 +74,7 @@ codes! {
     InvalidCertificate "invalid-certificate" "Not certificates in PEM."
     DependencyCycle "dependency-cycle" "Apps wait for each other."
     InvalidEnvironment "invalid-environment" "A patch of an environment changes what it may not."
+    MoreMistakes "more-mistakes" "There are more mistakes than are told."
     InvalidReference "invalid-reference" "`${…}` that is not a reference of the language."
     UnresolvedReference "unresolved-reference" "A reference to something that is not declared."
     MisplacedReference "misplaced-reference" "A reference at a place where it cannot be used."
@@ -118,7 +119,9 @@ impl Diagnostic {
     /// A diagnostic whose texts are masked and bounded.
     pub(super) fn new(code: Code, file: &str, place: (usize, usize), path: &str, message: &str, help: &str) -> Self {
         let clean = |text: &str| {
-            let masked = credential::mask(text);
+            // what follows is never shown; it is looked at so that nothing is cut out of a credential
+            let seen = text.get(..text.floor_char_boundary(4 * MAX_ECHO)).unwrap_or_default();
+            let masked = credential::mask(seen);
             let one_line: String =
                 masked.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_ECHO).collect();
             one_line
@@ -144,6 +147,9 @@ impl fmt::Display for Diagnostic {
         Ok(())
     }
 }
+
+/// So many mistakes of a file are told; when there are more, the checks end.
+pub(super) const MOST_TOLD: usize = 100;
 
 /// The widest source line that [`snippet`] shows.
 const MAX_WIDTH: usize = 160;

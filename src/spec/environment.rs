@@ -1,12 +1,13 @@
 //! One file, several environments: each is the file with a patch, and each must be right.
 
+use super::budget::{MAX_CHECKED, MAX_CHECKED_BYTES};
 use super::check::Check;
 use super::diagnostic::{Code, Diagnostic};
 use super::files::Files;
 use super::model::Spec;
 use super::place::Path;
 use super::reference::Scope;
-use super::report::{Report, below, root, sorted};
+use super::report::{Report, below, root};
 use super::violation::{self, Broken};
 use super::{Selection, credential, wire};
 use serde_json::{Map, Value};
@@ -36,7 +37,7 @@ impl Reader<'_> {
     pub fn read(self, mut report: Report<'_>) -> Result<Option<Spec>, Vec<Diagnostic>> {
         let mut base = self.value.clone();
         let broken = violation::check(&mut base, &mut report);
-        let Some(stack) = typed(base) else { return Err(finish(report)) };
+        let Some(stack) = typed(base).filter(|_| !report.is_full()) else { return Err(finish(report)) };
         let environments: Vec<Named<'_>> =
             stack.environments.0.iter().map(|(name, wire)| Named { name, wire }).collect();
         let mut params = values(&stack.params.0, &root(&["params"]), &mut report);
@@ -53,13 +54,15 @@ impl Reader<'_> {
                 params.entry(name).or_insert(value);
             }
         }
-        let some = !environments.is_empty();
+        let some = !environments.is_empty() || broken.hides(&["environments"]);
         let tagged = environments.iter().any(|environment| environment.wire.tag.is_some());
         let tag = match self.selection {
             Selection::For { tag, .. } | Selection::Named { tag, .. } if !some => tag,
             _ => tagged.then_some(SOME),
         };
-        let scope = Scope { stack: &stack, broken: &broken, params: &params, environment: some.then_some(SOME), tag };
+        let budget = report.budget;
+        let environment = some.then_some(SOME);
+        let scope = Scope { stack: &stack, broken: &broken, params: &params, environment, tag, budget };
         let spec =
             Check { stack: &stack, broken: &broken, scope: &scope, files: self.files, report: &mut report }.spec();
         if !some {
@@ -68,15 +71,22 @@ impl Reader<'_> {
                 _ => Err(finish(report)),
             };
         }
-        let mut chosen = vec![];
+        if !affordable(&environments, &mut report) {
+            return Err(finish(report));
+        }
+        let (mut chosen, mut names) = (None, vec![]);
         for environment in &environments {
             let spec = self.patched(environment, &mut report);
             if self.selects(environment) {
-                chosen.push((environment.name, spec));
+                // one is enough: many large ones would not fit side by side
+                chosen = chosen.or(spec);
+                names.push(environment.name);
+            }
+            if report.is_full() {
+                return Err(finish(report));
             }
         }
-        if let (Selection::For { project, .. }, [_, (second, _), ..]) = (self.selection, chosen.as_slice()) {
-            let first = chosen.first().map(|(name, _)| *name).unwrap_or_default();
+        if let (Selection::For { project, .. }, [first, second, ..]) = (self.selection, names.as_slice()) {
             let message = format!("`{first}` and `{second}` are both for this commit and `{project}`");
             let help = "give each its own `project`, `branch` or `tag`";
             report.key(Code::InvalidEnvironment, &root(&["environments", second]), &message, help);
@@ -84,7 +94,7 @@ impl Reader<'_> {
         if !report.found.is_empty() {
             return Err(finish(report));
         }
-        Ok(chosen.into_iter().next().and_then(|(_, spec)| spec))
+        Ok(chosen)
     }
 
     fn selects(&self, environment: &Named<'_>) -> bool {
@@ -107,11 +117,14 @@ impl Reader<'_> {
     fn patched(&self, environment: &Named<'_>, report: &mut Report<'_>) -> Option<Spec> {
         let at = root(&["environments", environment.name, "patch"]);
         let places = report.places.patched(&at);
-        let mut own = Report { file: report.file, source: report.source, places: &places, found: vec![] };
+        let budget = report.budget;
+        budget.next();
+        let mut own =
+            Report { file: report.file, source: report.source, places: &places, found: vec![], more: 0, budget };
         let mut value = self.value.clone();
         merge(&mut value, &Value::Object(environment.wire.patch.clone()));
         let broken = violation::check(&mut value, &mut own);
-        let stack = typed(value);
+        let stack = typed(value).filter(|_| !own.is_full());
         let spec = stack.and_then(|stack| {
             let mut params = values(&stack.params.0, &root(&["params"]), &mut own);
             let at = root(&["environments", environment.name, "params"]);
@@ -122,17 +135,18 @@ impl Reader<'_> {
                 }
                 _ => environment.wire.tag.as_ref().map(|_| SOME),
             };
-            let scope =
-                Scope { stack: &stack, broken: &broken, params: &params, environment: Some(environment.name), tag };
+            let name = Some(environment.name);
+            let scope = Scope { stack: &stack, broken: &broken, params: &params, environment: name, tag, budget };
             Check { stack: &stack, broken: &broken, scope: &scope, files: self.files, report: &mut own }.spec()
         });
         let right = own.found.is_empty();
+        report.more += own.more;
         for mut found in own.found {
             let same = |d: &Diagnostic| (d.code, &d.path, &d.message) == (found.code, &found.path, &found.message);
             if !report.found.iter().any(same) {
                 found.path = format!("{} in environment {}", found.path, environment.name);
                 found.message = format!("{} (in `{}`)", found.message, environment.name);
-                report.found.push(found);
+                report.push(|_| found);
             }
         }
         spec.filter(|_| right)
@@ -195,7 +209,27 @@ fn finish(mut report: Report<'_>) -> Vec<Diagnostic> {
         // nothing reaches this, and if something did it must not pass
         report.value(Code::WrongType, &[], "the file cannot be read", "report this file as a bug of hks");
     }
-    sorted(report.found)
+    report.told()
+}
+
+/// Whether the file is small enough to be checked once more for each of its environments; says so if it is not.
+fn affordable(environments: &[Named<'_>], report: &mut Report<'_>) -> bool {
+    let at = root(&["environments"]);
+    let ((values, bytes), (own, own_bytes)) = (report.places.size(&[]), report.places.size(&at));
+    let times = environments.len() + 1;
+    // what an environment says is there for itself only
+    let in_all = |all: usize, own: usize| all.saturating_sub(own).saturating_mul(times).saturating_add(own);
+    let (values, bytes) = (in_all(values, own), in_all(bytes, own_bytes));
+    let message = if values > MAX_CHECKED {
+        format!("with its {} environments this file has {values} values; {MAX_CHECKED} are allowed", environments.len())
+    } else if bytes > MAX_CHECKED_BYTES {
+        let (has, most) = (bytes.div_ceil(1024), MAX_CHECKED_BYTES / 1024);
+        format!("with its {} environments this file has {has} KiB of text; {most} are allowed", environments.len())
+    } else {
+        return true;
+    };
+    report.key(Code::TooComplex, &at, &message, "use fewer environments, or split the Stack");
+    false
 }
 
 /// JSON merge patch (RFC 7396): mappings merge, null deletes, anything else replaces.

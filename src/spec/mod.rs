@@ -9,6 +9,7 @@
 pub mod model;
 pub use model::*;
 
+mod budget;
 mod check;
 mod credential;
 mod diagnostic;
@@ -35,7 +36,7 @@ pub use image::is_host;
 pub use quantity::{bytes, cpu};
 pub use schema::schema;
 
-use report::{Report, sorted};
+use report::{Report, told};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -65,11 +66,11 @@ impl Document {
 /// The Stack's name in a file that may otherwise be wrong, so that its mistakes can be told to the right Stack.
 pub fn name_of(source: &[u8]) -> Option<crate::ident::StackName> {
     let text = std::str::from_utf8(source).ok().filter(|text| text.len() <= MAX_BYTES)?;
-    if place::read(text, "").fatal {
+    let structure = place::read(text, "");
+    if structure.fatal {
         return None;
     }
-    let value = value::read(text, "").ok()?;
-    crate::ident::StackName::new(value["metadata"]["name"].as_str()?)
+    crate::ident::StackName::new(structure.places.word(&report::root(&["metadata", "name"]))?)
 }
 
 /// The environments that a file declares, in order of name, though the file may otherwise be wrong.
@@ -141,7 +142,7 @@ pub fn parse(source: &[u8], file: &str) -> Result<Spec, Vec<Diagnostic>> {
 }
 
 /// Reads an hks.yaml. `file` is only for display in the diagnostics, which come in the order of the file and are all
-/// that could be found in any environment; there is at least one. `None` means that the file is right but none of its
+/// that could be found in any environment, up to a hundred and how many more there are; there is at least one. `None` means that the file is right but none of its
 /// environments is selected.
 pub fn read(
     source: &[u8],
@@ -163,17 +164,19 @@ pub fn read(
     };
     let structure = place::read(text, file);
     if structure.fatal {
-        return Err(sorted(structure.found));
+        return Err(told(structure.found, structure.more));
     }
     if place::is_empty(text) {
         return Err(one(Code::Empty, (1, 1), "the file is empty", "start with `apiVersion: hks.hexabase.ai/v1`"));
     }
-    let report = Report { file, source: text, places: &structure.places, found: structure.found };
+    let budget = budget::Budget::default();
+    let (found, more) = (structure.found, structure.more);
+    let report = Report { file, source: text, places: &structure.places, found, more, budget: &budget };
     let value = match value::read(text, file) {
         Ok(value) => value,
         Err(error) => {
             let found = report.found.into_iter().chain([error]).collect();
-            return Err(sorted(found));
+            return Err(told(found, report.more));
         }
     };
     environment::Reader { files, selection, value }.read(report)

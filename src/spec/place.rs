@@ -1,7 +1,7 @@
 //! Where everything stands in the file: a tree over the parser's events, with the strictness that belongs to structure
 //! (duplicate keys, tags, merge keys, several documents, bounds on what aliases expand to).
 
-use super::diagnostic::{Code, Diagnostic};
+use super::diagnostic::{Code, Diagnostic, MOST_TOLD};
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -9,7 +9,9 @@ use std::rc::Rc;
 /// Deeper files are refused; the language itself needs 7 levels.
 pub(super) const MAX_DEPTH: usize = 32;
 /// Files with more nodes, aliases expanded, are refused; a Stack of fifty apps needs some 2,000.
-pub(super) const MAX_NODES: usize = 20_000;
+pub(super) const MAX_NODES: usize = 10_000;
+/// Longer keys, in bytes, are refused; the longest that mean something are paths of 1,024.
+const MAX_KEY: usize = 1024;
 
 /// Files whose scalars are longer, aliases expanded, are refused.
 const MAX_EXPANDED: usize = 4 * super::MAX_BYTES;
@@ -97,6 +99,14 @@ impl Places {
         Places { root: merged(&self.root, patch) }
     }
 
+    /// How many values there are at `path`, that itself included, and bytes of text in them; aliases are expanded.
+    pub fn size(&self, path: &[String]) -> (usize, usize) {
+        match self.node(path) {
+            (node, true) => (node.size, node.bytes),
+            _ => (0, 0),
+        }
+    }
+
     /// Where the value at `path` starts.
     pub fn value(&self, path: &[String]) -> Pos {
         let (node, _) = self.node(path);
@@ -118,6 +128,14 @@ impl Places {
             (node, true) => node.text.as_deref(),
             _ => None,
         }
+    }
+
+    /// The text of the scalar at `path`, unless it stands for a boolean or for nothing.
+    pub fn word(&self, path: &[String]) -> Option<&str> {
+        let (node, found) = self.node(path);
+        let text = node.text.as_deref().filter(|_| found)?;
+        let stands_for_another = node.is_null() || (node.plain && matches!(text, "true" | "false"));
+        (!stands_for_another).then_some(text)
     }
 
     /// The keys of the mapping at `path`, in the order of the file.
@@ -173,6 +191,8 @@ pub(super) struct Structure {
     pub places: Places,
     /// Mistakes in the structure.
     pub found: Vec<Diagnostic>,
+    /// How many more there are, which are not told.
+    pub more: usize,
     /// Whether the values cannot be read because of them.
     pub fatal: bool,
 }
@@ -192,7 +212,8 @@ pub(super) fn read(source: &str, file: &str) -> Structure {
             break;
         }
     }
-    Structure { places: Places { root: builder.root.unwrap_or_default() }, found: builder.found, fatal: builder.fatal }
+    let places = Places { root: builder.root.unwrap_or_default() };
+    Structure { places, found: builder.found, more: builder.more, fatal: builder.fatal }
 }
 
 /// Whether `source` holds nothing: comments, white space, `---`, nulls.
@@ -216,6 +237,7 @@ fn is_null(plain: &str) -> bool {
 struct Builder<'a> {
     file: &'a str,
     found: Vec<Diagnostic>,
+    more: usize,
     fatal: bool,
     documents: usize,
     open: Vec<Open>,
@@ -231,6 +253,10 @@ struct Open {
 
 impl Builder<'_> {
     fn error(&mut self, code: Code, at: Pos, message: &str, help: &str) {
+        if self.found.len() >= MOST_TOLD {
+            self.more += 1;
+            return;
+        }
         let keys: Vec<&str> = self.open.iter().filter_map(|o| o.key.as_ref()).map(|(k, _)| k.as_str()).collect();
         self.found.push(Diagnostic::new(code, self.file, (at.line, at.column), &keys.join("."), message, help));
     }
@@ -349,6 +375,10 @@ impl Builder<'_> {
         if node.plain && is_null(&text) {
             return self.stop(Code::Syntax, at, "a key is missing before `:`", "write the key, or quote it");
         }
+        if text.len() > MAX_KEY {
+            let message = format!("a key of {} bytes; {MAX_KEY} are allowed", text.len());
+            return self.stop(Code::TooComplex, at, &message, "shorten it");
+        }
         if node.plain && text == "<<" {
             self.error(Code::MergeKey, at, "merge keys (`<<`) are not part of hks.yaml", "write the keys out");
             self.fatal = true;
@@ -422,6 +452,13 @@ mod tests {
         assert_eq!(at(places.value(&path(&["b", "9", "nothing"]))), (3, 3));
         assert_eq!(places.keys(&[]), ["é", "b", "d"]);
         assert_eq!(places.text(&path(&["b", "0"])), Some("x"));
+    }
+
+    #[test]
+    fn words() {
+        let places = read("a: b\nc: 'true'\nd: true\ne: ~\nf: 'null'\ng: {h: i}\nj:\n", "f").places;
+        let words = ["a", "c", "d", "e", "f", "g", "j", "k"].map(|key| places.word(&path(&[key])).is_some());
+        assert_eq!(words, [true, true, false, false, true, false, false, false]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What references point at, and the templates that they make.
 
+use super::budget::{self, Budget, PIECE, REFERENCE};
 use super::credential;
 use super::diagnostic::Code;
 use super::model::{CacheField, DatabaseField, Part, Reference, Template};
 use super::report::Report;
-use super::suggest;
 use super::template::{self, Piece};
 use super::violation::Broken;
 use super::wire;
@@ -35,6 +35,8 @@ pub(super) struct Scope<'a> {
     pub environment: Option<&'a str>,
     /// The tag that the commit was reached by.
     pub tag: Option<&'a str>,
+    /// What it may cost.
+    pub budget: &'a Budget,
 }
 
 /// More mistakes than these in one text are not told.
@@ -77,6 +79,9 @@ pub(super) fn template(
     scope: &Scope<'_>,
     report: &mut Report<'_>,
 ) -> Option<Template> {
+    if report.is_full() {
+        return None;
+    }
     if text.contains('\0') {
         report.value(Code::WrongType, path, "a NUL character can't be passed on", "remove it");
         return None;
@@ -91,6 +96,10 @@ pub(super) fn template(
         report.value(Code::PlaintextCredential, path, &message, "refer to `${databases.…}` or `${secrets.…}` instead");
         return None;
     }
+    if !affordable(text, &pieces, path, scope, report) {
+        return None;
+    }
+    let texts = pieces.iter().filter(|piece| matches!(piece, Piece::Text(_))).count();
     let mut parts = Vec::new();
     let mut wrong: BTreeSet<&str> = BTreeSet::new();
     for piece in &pieces {
@@ -112,14 +121,27 @@ pub(super) fn template(
     if !wrong.is_empty() {
         return None;
     }
+    let filled = parts.iter().filter(|part| matches!(part, Part::Text(_))).count() > texts;
     let template = Template(joined(parts));
     // what a parameter says may complete one
-    if let Some(kind) = credential::find(&shape(&template, |_| credential::REFERENCE.to_string())) {
+    if filled && let Some(kind) = credential::find(&shape(&template, |_| credential::REFERENCE.to_string())) {
         let message = format!("{kind} in plain text");
         report.value(Code::PlaintextCredential, path, &message, "refer to `${databases.…}` or `${secrets.…}` instead");
         return None;
     }
     Some(template)
+}
+
+/// Whether there is room for what a text becomes with its parameters put in; says so once if there is not.
+fn affordable(text: &str, pieces: &[Piece], path: &[String], scope: &Scope<'_>, report: &mut Report<'_>) -> bool {
+    let (mut bytes, mut work) = (budget::text(text.len()), PIECE + text.len());
+    for piece in pieces {
+        let Piece::Reference(raw) = piece else { continue };
+        let value = raw.strip_prefix("params.").and_then(|name| scope.params.get(name));
+        bytes += value.map_or(REFERENCE, |value| 2 * value.len());
+        work += PIECE + value.map_or(0, String::len);
+    }
+    report.affords(bytes, work, path)
 }
 
 /// Neighbouring texts as one: what a parameter says is text like any other.
@@ -137,7 +159,7 @@ type Wrong = (Code, String, String);
 
 /// What `raw` points at; `Ok(None)` when the target has been reported as wrong already.
 fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wrong> {
-    let (stack, broken) = (scope.stack, scope.broken);
+    let stack = scope.stack;
     let keys: Vec<&str> = raw.split('.').collect();
     let text = |text: &str| Ok(Some(Part::Text(text.to_owned())));
     if let Some(root) = keys.first().filter(|_| keys.len() > 1) {
@@ -152,7 +174,7 @@ fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wro
             };
             return text(name);
         }
-        ["env", field] => return Err(field_wrong(raw, field, &["name"])),
+        ["env", field] => return Err(field_wrong(raw, field, &["name"], scope)),
         ["git", "tag"] => {
             let Some(tag) = scope.tag else {
                 let message = "`${git.tag}` is known only where a commit is reached by its tag".to_owned();
@@ -164,11 +186,10 @@ fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wro
         ["git", "sha"] => Reference::GitSha,
         ["git", "shortSha"] => Reference::GitShortSha,
         ["project", "namespace"] => Reference::Namespace,
-        ["git", field] => return Err(field_wrong(raw, field, &["sha", "shortSha", "tag"])),
-        ["project", field] => return Err(field_wrong(raw, field, &["namespace"])),
+        ["git", field] => return Err(field_wrong(raw, field, &["sha", "shortSha", "tag"], scope)),
+        ["project", field] => return Err(field_wrong(raw, field, &["namespace"], scope)),
         ["databases", name, field] => {
-            let names = stack.databases.0.keys();
-            if !named("databases", name, names, broken)? {
+            if !named("databases", name, &stack.databases.0, scope)? {
                 return Ok(None);
             }
             match FIELDS.iter().find(|(f, _)| f == field) {
@@ -181,20 +202,20 @@ fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wro
                     ));
                 }
                 Some((_, field)) => Reference::Database((*name).to_owned(), *field),
-                None => return Err(field_wrong(raw, field, &FIELDS.map(|(f, _)| f))),
+                None => return Err(field_wrong(raw, field, &FIELDS.map(|(f, _)| f), scope)),
             }
         }
         ["caches", name, field] => {
-            if !named("caches", name, stack.caches.0.keys(), broken)? {
+            if !named("caches", name, &stack.caches.0, scope)? {
                 return Ok(None);
             }
             match CACHE_FIELDS.iter().find(|(f, _)| f == field) {
                 Some((_, field)) => Reference::Cache((*name).to_owned(), *field),
-                None => return Err(field_wrong(raw, field, &CACHE_FIELDS.map(|(f, _)| f))),
+                None => return Err(field_wrong(raw, field, &CACHE_FIELDS.map(|(f, _)| f), scope)),
             }
         }
         ["secrets", name, key] => {
-            if !named("secrets", name, stack.secrets.0.keys(), broken)? {
+            if !named("secrets", name, &stack.secrets.0, scope)? {
                 return Ok(None);
             }
             if !secret_key(raw, name, key, scope)? {
@@ -203,22 +224,22 @@ fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wro
             Reference::Secret((*name).to_owned(), (*key).to_owned())
         }
         ["apps", name, field] => {
-            if !named("apps", name, stack.apps.0.keys(), broken)? {
+            if !named("apps", name, &stack.apps.0, scope)? {
                 return Ok(None);
             }
             return app_field(raw, name, field, scope);
         }
         ["ingress", name, field] => {
-            if !named("ingress", name, stack.ingress.0.keys(), broken)? {
+            if !named("ingress", name, &stack.ingress.0, scope)? {
                 return Ok(None);
             }
             match *field {
                 "host" => Reference::IngressHost((*name).to_owned()),
                 "url" => Reference::IngressUrl((*name).to_owned()),
-                field => return Err(field_wrong(raw, field, &["host", "url"])),
+                field => return Err(field_wrong(raw, field, &["host", "url"], scope)),
             }
         }
-        _ => return Err(not_a_reference(raw, &keys)),
+        _ => return Err(not_a_reference(raw, &keys, scope)),
     };
     if site == Site::Public && reference.is_secret() {
         let message = format!("`${{{}}}` is a secret value, and a file is not", bounded(raw));
@@ -232,7 +253,7 @@ fn parameter(name: &str, scope: &Scope<'_>) -> Result<Option<Part>, Wrong> {
         return Ok(Some(Part::Text(value.clone())));
     }
     let otherwise = "declare it under `params`, or in each environment";
-    let help = suggest::hint(name, scope.params.keys().map(String::as_str), otherwise);
+    let help = scope.budget.hint(name, scope.params.keys().map(String::as_str), otherwise);
     Err((Code::UnresolvedReference, format!("`params` has no `{}`", bounded(name)), help))
 }
 
@@ -260,15 +281,16 @@ fn has_pooler(name: &str, scope: &Scope<'_>) -> bool {
 /// Whether the secret `name` has the key; false when that can't be told.
 fn secret_key(raw: &str, name: &str, key: &str, scope: &Scope<'_>) -> Result<bool, Wrong> {
     let Some(secret) = scope.stack.secrets.0.get(name) else { return Ok(false) };
-    let mut keys: Vec<&str> = secret.generate.0.keys().map(String::as_str).collect();
-    keys.extend(secret.keys.iter().map(|key| key.0.as_str()));
-    if keys.contains(&key) || (secret.from.is_some() && !key.is_empty()) {
+    let set = || secret.keys.iter().map(|key| key.0.as_str());
+    let there = secret.generate.0.contains_key(key) || set().any(|set| set == key);
+    if there || (secret.from.is_some() && !key.is_empty()) {
         return Ok(true);
     }
     if scope.broken.touches(&["secrets", name]) {
         return Ok(false);
     }
-    Err(field_wrong(raw, key, &keys))
+    let keys: Vec<&str> = secret.generate.0.keys().map(String::as_str).chain(set()).collect();
+    Err(field_wrong(raw, key, &keys, scope))
 }
 
 fn app_field(raw: &str, name: &str, field: &str, scope: &Scope<'_>) -> Result<Option<Part>, Wrong> {
@@ -280,7 +302,7 @@ fn app_field(raw: &str, name: &str, field: &str, scope: &Scope<'_>) -> Result<Op
         return match field {
             "url" => Ok(Some(Part::Text(address.to_owned()))),
             "host" => Ok(Some(Part::Text(host.to_owned()))),
-            field => Err(field_wrong(raw, field, &["url", "host"])),
+            field => Err(field_wrong(raw, field, &["url", "host"], scope)),
         };
     }
     let ports = !app.ports.0.is_empty();
@@ -296,41 +318,37 @@ fn app_field(raw: &str, name: &str, field: &str, scope: &Scope<'_>) -> Result<Op
         "host" => Reference::AppHost(name),
         "port" => Reference::AppPort(name),
         "url" => Reference::AppUrl(name),
-        field => return Err(field_wrong(raw, field, &["host", "port", "url"])),
+        field => return Err(field_wrong(raw, field, &["host", "port", "url"], scope)),
     })))
 }
 
 /// Whether `name` is declared in `section`; false when that cannot be told.
-fn named<'a>(
-    section: &str,
-    name: &str,
-    names: impl Iterator<Item = &'a String> + Clone,
-    broken: &Broken,
-) -> Result<bool, Wrong> {
-    if names.clone().any(|n| n == name) {
+fn named<T>(section: &str, name: &str, names: &BTreeMap<String, T>, scope: &Scope<'_>) -> Result<bool, Wrong> {
+    let Scope { broken, budget, .. } = scope;
+    if names.contains_key(name) {
         return Ok(true);
     }
     if broken.hides(&[section]) {
         return Ok(false);
     }
     let message = format!("`{section}` has no `{}`", bounded(name));
-    let declared: Vec<&str> = names.clone().map(String::as_str).take(5).collect();
+    let declared: Vec<&str> = names.keys().map(String::as_str).take(5).collect();
     let otherwise = if declared.is_empty() {
         format!("declare it under `{section}`")
     } else {
         format!("declared: {}", declared.join(", "))
     };
-    let help = suggest::hint(name, names.map(String::as_str), &otherwise);
+    let help = budget.hint(name, names.keys().map(String::as_str), &otherwise);
     Err((Code::UnresolvedReference, message, help))
 }
 
-fn field_wrong(raw: &str, field: &str, fields: &[&str]) -> Wrong {
+fn field_wrong(raw: &str, field: &str, fields: &[&str], scope: &Scope<'_>) -> Wrong {
     let message = format!("`${{{}}}`: there is no `{}`", bounded(raw), bounded(field));
-    let help = suggest::hint(field, fields.iter().copied(), &format!("use one of {}", fields.join(", ")));
+    let help = scope.budget.hint(field, fields.iter().copied(), &format!("use one of {}", fields.join(", ")));
     (Code::UnresolvedReference, message, help)
 }
 
-fn not_a_reference(raw: &str, keys: &[&str]) -> Wrong {
+fn not_a_reference(raw: &str, keys: &[&str], scope: &Scope<'_>) -> Wrong {
     let message = format!("`${{{}}}` is not a reference", bounded(raw));
     let root = keys.first().copied().unwrap_or_default();
     let help = match root {
@@ -345,7 +363,7 @@ fn not_a_reference(raw: &str, keys: &[&str]) -> Wrong {
         "project" => "write `${project.namespace}`".to_owned(),
         _ => {
             let otherwise = "write `${databases.…}`, `${secrets.…}` or the like; `$${` is literal".to_owned();
-            suggest::hint(root, ROOTS, &otherwise)
+            scope.budget.hint(root, ROOTS, &otherwise)
         }
     };
     (Code::InvalidReference, message, help)

@@ -12,20 +12,43 @@ use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use pattern::bad_text;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The places that the schema refused: what depends on them is not checked, for it would only repeat the mistake.
+///
+/// Each as one text, its keys ended by NUL, which is no part of them: what is below a place begins with that.
 #[derive(Debug, Default)]
-pub(super) struct Broken(Vec<Path>);
+pub(super) struct Broken(BTreeSet<String>);
 
 impl Broken {
+    fn add(&mut self, path: &[String]) {
+        self.0.insert(path.iter().flat_map(|key| [key, "\0"]).collect());
+    }
+
     /// Whether `path` itself, or something around it, was refused.
     pub fn hides(&self, path: &[&str]) -> bool {
-        self.0.iter().any(|b| b.len() <= path.len() && b.iter().zip(path).all(|(x, y)| x == y))
+        !self.0.is_empty() && self.around(path).1
     }
 
     /// Whether `path`, or something around or in it, was refused.
     pub fn touches(&self, path: &[&str]) -> bool {
-        self.0.iter().any(|b| b.iter().zip(path).all(|(x, y)| x == y))
+        if self.0.is_empty() {
+            return false;
+        }
+        let (here, around) = self.around(path);
+        around || self.0.range(here.clone()..).next().is_some_and(|first| first.starts_with(&here))
+    }
+
+    /// `path` as it is kept, and whether it or something around it is.
+    fn around(&self, path: &[&str]) -> (String, bool) {
+        let mut here = String::new();
+        let mut found = self.0.contains("");
+        for key in path {
+            here.push_str(key);
+            here.push('\0');
+            found = found || self.0.contains(&here);
+        }
+        (here, found)
     }
 }
 
@@ -36,12 +59,16 @@ pub(super) fn check(value: &mut Value, report: &mut Report<'_>) -> Broken {
     match &*VALIDATOR {
         Ok(validator) => {
             for error in validator.iter_errors(value) {
-                violation(&error, report, &mut removals, &mut broken);
+                if report.is_full() {
+                    report.more += 1;
+                } else {
+                    violation(&error, report, &mut removals, &mut broken);
+                }
             }
         }
         Err(message) => {
             report.value(Code::WrongType, &[], &format!("the schema of this build is broken: {message}"), "report it");
-            broken.0.push(Path::new());
+            broken.add(&[]);
         }
     }
     for path in removals {
@@ -58,7 +85,7 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
     let name = named.map_or("the file", String::as_str);
     let remove = |path: &Path, removals: &mut Vec<Path>, broken: &mut Broken| {
         removals.push(path.clone());
-        broken.0.push(path.clone());
+        broken.add(path);
     };
     match error.kind() {
         Kind::AdditionalProperties { unexpected } => unknown_keys(error, &path, unexpected, report, removals, broken),
@@ -131,6 +158,12 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
             report.value(Code::InvalidName, &path, &message, "shorten it");
             remove(&path, removals, broken);
         }
+        Kind::MaxProperties { limit } => {
+            let has = error.instance().as_object().map_or(0, serde_json::Map::len);
+            let message = format!("`{}` has {has} entries; {limit} are allowed", short(name));
+            report.value(Code::OutOfRange, &path, &message, "leave some out, or split the Stack");
+            remove(&path, removals, broken);
+        }
         kind => {
             let (message, help) = out_of_range(kind, name);
             report.value(Code::OutOfRange, &path, &message, &help);
@@ -153,13 +186,13 @@ fn unknown_keys(
     let known = known_keys(error);
     for (index, key) in unexpected.iter().enumerate() {
         let at = below(path, &[key]);
-        if index >= MOST_TOLD {
-            removals.push(at);
-            continue;
+        if report.is_full() {
+            report.more += unexpected.len() - index;
+            return;
         }
-        let near = synonym(key, &known).or_else(|| suggest::nearest(key, known.iter().map(String::as_str)));
+        let near = synonym(key, &known).or_else(|| report.budget.nearest(key, known.iter().map(String::as_str)));
         if let Some(near) = near {
-            broken.0.push(below(path, &[near]));
+            broken.add(&below(path, &[near]));
         }
         report.key(Code::UnknownKey, &at, &format!("unknown key `{}`", short(key)), &unknown_key(near, &known));
         removals.push(at);
@@ -318,7 +351,7 @@ fn unknown_value(path: &Path, actual: &Value, options: &[&str], report: &mut Rep
         format!("unknown value of `{name}`")
     };
     // between versions, near means nothing
-    let near = suggest::nearest(actual, options.iter().copied()).filter(|near| near.len() > 2);
+    let near = report.budget.nearest(actual, options.iter().copied()).filter(|near| near.len() > 2);
     let help = match (options, near) {
         ([only], _) => format!("write `{only}`"),
         (_, Some(near)) => format!("did you mean `{near}`?"),
@@ -330,9 +363,6 @@ fn unknown_value(path: &Path, actual: &Value, options: &[&str], report: &mut Rep
     };
     report.value(Code::UnknownValue, path, &message, &help);
 }
-
-/// More unknown keys of one mapping are not told one by one: the file is of another kind.
-const MOST_TOLD: usize = 100;
 
 /// A longer list is cut: with it, the message would not fit into a commit status.
 const MOST_LISTED: usize = 70;
@@ -445,7 +475,8 @@ mod tests {
 
     #[test]
     fn broken_places() {
-        let broken = Broken(vec![below(&[], &["apps", "web", "ports", "http"])]);
+        let mut broken = Broken::default();
+        broken.add(&below(&[], &["apps", "web", "ports", "http"]));
         assert!(broken.touches(&["apps", "web", "ports"]) && broken.touches(&["apps", "web", "ports", "http", "x"]));
         assert!(!broken.touches(&["apps", "api"]) && !broken.hides(&["apps", "web", "ports"]));
         assert!(broken.hides(&["apps", "web", "ports", "http"]));

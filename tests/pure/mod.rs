@@ -13,6 +13,8 @@
 pub mod described;
 pub mod besides;
 pub mod generate;
+pub mod hostile;
+pub mod numbers;
 pub mod restart;
 pub mod sim;
 pub mod simulated;

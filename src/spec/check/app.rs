@@ -8,7 +8,7 @@ use super::super::place::Path;
 use super::super::quantity::Amount;
 use super::super::report::{below, root};
 use super::super::resources::{self, bytes, duration, resources};
-use super::super::{suggest, wire};
+use super::super::wire;
 use super::order::Waves;
 use super::{Check, DAY, HOUR, MINUTE, each};
 use std::collections::BTreeMap;
@@ -37,9 +37,14 @@ impl Check<'_, '_> {
         wire: &wire::App,
         certificates: &BTreeMap<String, String>,
         waves: &Waves,
+        others: &BTreeMap<String, App>,
     ) -> Option<App> {
         let at = root(&["apps", name]);
-        let program = self.program(name, wire, certificates);
+        let (objects, entries) = size(wire);
+        if !self.affords(objects, entries, &at) {
+            return None;
+        }
+        let program = self.program(name, wire, certificates, others);
         let ports = self.ports(name, wire);
         let resources = resources(&wire.resources, &below(&at, &["resources"]), &resources::APP, self.report);
         let mut probe = |kind: &str, wire: Option<&wire::Probe>, failures: u32| match wire {
@@ -164,12 +169,12 @@ impl Check<'_, '_> {
             Some(name) => ports.iter().find(|port| port.name == name.0),
             None => ports.first(),
         };
-        if found.is_some() || self.broken.touches(&["apps", app, "ports"]) {
+        if found.is_some() || self.report.is_full() || self.broken.touches(&["apps", app, "ports"]) {
             return found.cloned();
         }
         if let (Some(name), false) = (name, ports.is_empty()) {
             let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-            let help = suggest::hint(&name.0, names.iter().copied(), &format!("it has {}", names.join(", ")));
+            let help = self.report.budget.hint(&name.0, names.iter().copied(), &format!("it has {}", names.join(", ")));
             let message = format!("the app `{app}` has no port `{}`", name.0);
             self.report.value(Code::UnknownPort, &below(at, &["port"]), &message, &help);
         } else {
@@ -191,7 +196,7 @@ impl Check<'_, '_> {
             return Some(Scale::Fixed(replicas));
         };
         let at = below(at, &["autoscaling"]);
-        let before = self.report.found.len();
+        let before = self.report.mistakes();
         if wire.replicas.is_some() {
             let message = "`autoscaling` decides about the number of pods, not `replicas`";
             self.report.key(Code::Contradiction, &at, message, "keep one of them");
@@ -211,7 +216,7 @@ impl Check<'_, '_> {
         let up = self.scaling(&below(&at, &["scaleUp"]), auto.scale_up.as_ref());
         let down = self.scaling(&below(&at, &["scaleDown"]), auto.scale_down.as_ref());
         let (up, down) = (up?, down?);
-        (self.report.found.len() == before).then_some(Scale::Auto(Autoscaling {
+        (self.report.mistakes() == before).then_some(Scale::Auto(Autoscaling {
             min,
             max,
             cpu: auto.cpu,
@@ -332,6 +337,21 @@ pub(super) fn ports_of(order: Vec<&str>, wire: &wire::App) -> Vec<Port> {
         Some(Port { name: name.to_owned(), number: number.0, protocol })
     };
     order.into_iter().filter_map(port).collect()
+}
+
+/// How many objects an app becomes, and about how many entries they have.
+fn size(wire: &wire::App) -> (usize, usize) {
+    let least = wire.autoscaling.as_ref().map_or(wire.replicas, |auto| auto.min);
+    let beside = [
+        !wire.ports.0.is_empty(),
+        wire.rollout.strategy == Some(wire::Strategy::BlueGreen),
+        wire.autoscaling.is_some(),
+        least.is_some_and(|least| least > 1),
+        !wire.files.0.is_empty(),
+    ];
+    let lasting = wire.volumes.0.values().filter(|volume| volume.size.is_some()).count();
+    let objects = 1 + beside.into_iter().filter(|there| *there).count() + lasting;
+    (objects, wire.ports.0.len() + 2 * wire.volumes.0.len() + wire.files.0.len() / 2)
 }
 
 fn share(wire: Option<&wire::Share>, default: u32) -> serde_json::Value {

@@ -18,6 +18,9 @@ const CACHE_OVERHEAD: u64 = 32 << 20;
 
 impl Check<'_, '_> {
     pub(super) fn database(&mut self, at: &Path, wire: &wire::Database) -> Option<Database> {
+        if !self.affords(if wire.pooler.is_some() { 9 } else { 6 }, 0, at) {
+            return None;
+        }
         let storage = match &wire.storage.size {
             None => Some("5Gi".to_owned()),
             Some(size) => bytes(&size.0, &below(at, &["storage", "size"]), self.report).map(Amount::canonical),
@@ -73,6 +76,9 @@ impl Check<'_, '_> {
     }
 
     pub(super) fn cache(&mut self, at: &Path, wire: &wire::Cache) -> Option<Cache> {
+        if !self.affords(5, 0, at) {
+            return None;
+        }
         let max = match &wire.max_memory {
             None => Bytes::parse("128Mi"),
             Some(memory) => bytes(&memory.0, &below(at, &["maxMemory"]), self.report),

@@ -1,5 +1,6 @@
 //! Public hosts.
 
+use super::super::budget;
 use super::super::diagnostic::Code;
 use super::super::model::{
     Certificate, Cors, Ingress, Part, Policy, Port, Protocol, Target, Template, Tls, TlsVersion,
@@ -33,6 +34,9 @@ const MESSAGE_HEADERS: [&str; 9] = [
 impl Check<'_, '_> {
     pub(super) fn ingress(&mut self, name: &str, wire: &wire::Ingress) -> Option<Ingress> {
         let at = root(&["ingress", name]);
+        if !self.affords(2, wire.paths.0.len() + 2 * wire.redirects.0.len(), &at) {
+            return None;
+        }
         let host = match &wire.host {
             Some(host) => self.host(&below(&at, &["host"]), host).map(Some),
             None => Some(None),
@@ -124,6 +128,9 @@ impl Check<'_, '_> {
         let (app, port) = self.port_of(at, &named, app, parts.port.as_ref())?;
         let named = if parts.port.is_some() { below(at, &["port"]) } else { named };
         if !self.speaks_http(&named, &app, &port) {
+            return None;
+        }
+        if !self.report.affords_copy(size(common), at) {
             return None;
         }
         let mut policy = common.clone();
@@ -285,6 +292,14 @@ impl Check<'_, '_> {
             }
         }
     }
+}
+
+/// About how many bytes a policy takes.
+fn size(policy: &Policy) -> usize {
+    let headers = policy.headers.iter().chain(&policy.request_headers);
+    let cors = policy.cors.iter().flat_map(|cors| cors.origins.iter().chain(&cors.methods).chain(&cors.headers));
+    let headers = headers.map(|(name, value)| budget::text(name.len() + value.len()));
+    headers.chain(cors.map(|text| budget::text(text.len()))).sum()
 }
 
 /// A text in which everything has been looked up.

@@ -1,16 +1,20 @@
 //! Jobs: an app's program with a command of its own.
 
 use super::super::diagnostic::Code;
-use super::super::model::{Job, When};
+use super::super::model::{App, Job, When};
 use super::super::report::{below, root};
 use super::super::resources::{self, duration, resources};
 use super::super::wire;
+use super::program::size;
 use super::{Check, DAY, MINUTE};
 use std::collections::BTreeMap;
 
 impl Check<'_, '_> {
-    pub(super) fn job(&mut self, name: &str, wire: &wire::Job, certificates: &BTreeMap<String, String>) -> Option<Job> {
+    pub(super) fn job(&mut self, name: &str, wire: &wire::Job, apps: &BTreeMap<String, App>) -> Option<Job> {
         let at = root(&["jobs", name]);
+        if !self.affords(1, 0, &at) {
+            return None;
+        }
         let command = self.list(&below(&at, &["command"]), wire.command.len());
         let args = self.list(&below(&at, &["args"]), wire.args.len());
         let env = self.env(&at, &wire.env);
@@ -31,12 +35,11 @@ impl Check<'_, '_> {
             return None;
         }
         // what is wrong with the app is told there
-        let (program, of_app) = self.quietly(|check| {
-            let of_app =
-                resources(&base.resources, &root(&["apps", &app.0, "resources"]), &resources::APP, check.report);
-            (check.program(&app.0, base, certificates), of_app)
-        });
-        let mut program = program?;
+        let base = apps.get(&app.0)?;
+        if !self.report.affords_copy(size(&base.program), &at) {
+            return None;
+        }
+        let mut program = base.program.clone();
         program.command = command?;
         program.args = args?;
         program.env.extend(env?);
@@ -46,7 +49,7 @@ impl Check<'_, '_> {
             when: when?,
             timeout: timeout?,
             retries: wire.retries.unwrap_or(0),
-            resources: own.unwrap_or(of_app)?,
+            resources: own.unwrap_or_else(|| Some(base.resources.clone()))?,
         })
     }
 

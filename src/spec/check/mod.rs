@@ -10,6 +10,7 @@ mod name;
 mod order;
 mod program;
 
+use super::budget::{self, ENTRY, OBJECT, PIECE};
 use super::diagnostic::Code;
 use super::model::{Deploy, Drift, Secret, Spec, Template};
 use super::place::Path;
@@ -17,7 +18,7 @@ use super::reference::{Scope, Site, template};
 use super::report::{Report, below, root};
 use super::resources::duration;
 use super::violation::Broken;
-use super::{Files, suggest, wire};
+use super::{Files, wire};
 use crate::ident::StackName;
 use std::collections::BTreeMap;
 
@@ -50,35 +51,47 @@ impl Check<'_, '_> {
         let certificates = each(&stack.certificates.0, |name, c| self.certificate(&root(&["certificates", name]), c));
         let certificates = certificates.unwrap_or_default();
         let waves = self.waves();
-        let mut external = BTreeMap::new();
-        let apps: Vec<_> = stack
-            .apps
-            .0
-            .iter()
-            .filter_map(|(name, app)| {
-                if let Some(address) = self.external(name, app) {
-                    external.insert(name.clone(), address);
-                    return None;
-                }
-                Some(self.app(name, app, &certificates, &waves).map(|app| (name.clone(), app)))
-            })
-            .collect();
-        let apps: Option<BTreeMap<_, _>> = apps.into_iter().collect();
-        let jobs = each(&stack.jobs.0, |name, j| self.job(name, j, &certificates));
-        let ingress = each(&stack.ingress.0, |name, i| self.ingress(name, i));
+        let (mut apps, mut external, mut whole) = (BTreeMap::new(), BTreeMap::new(), true);
+        // those that others take their program from come first
+        let (of_others, own): (Vec<_>, Vec<_>) = stack.apps.0.iter().partition(|(_, app)| app.from.is_some());
+        for (name, app) in own.into_iter().chain(of_others) {
+            if self.report.is_full() {
+                return None;
+            }
+            if let Some(address) = self.external(name, app) {
+                external.insert(name.clone(), address);
+                continue;
+            }
+            match self.app(name, app, &certificates, &waves, &apps) {
+                Some(app) => drop(apps.insert(name.clone(), app)),
+                None => whole = false,
+            }
+        }
+        let jobs = each(&stack.jobs.0, |name, j| self.unless_full()?.job(name, j, &apps));
+        let ingress = each(&stack.ingress.0, |name, i| self.unless_full()?.ingress(name, i));
         self.hosts();
         let deploy = self.deploy();
         Some(Spec {
             name: StackName::new(stack.metadata.name.as_ref()?.0.clone())?,
             databases: databases?,
             caches: caches?,
-            apps: apps?,
+            apps: whole.then_some(apps)?,
             external,
             jobs: jobs?,
             secrets: secrets?,
             ingress: ingress?,
             deploy: deploy?,
         })
+    }
+
+    /// Whether there is room for so many objects with so many entries; says so once if there is not.
+    fn affords(&mut self, objects: usize, entries: usize, at: &[String]) -> bool {
+        self.report.affords(objects * OBJECT + entries * ENTRY, PIECE, at)
+    }
+
+    /// Goes on, unless so many mistakes have been found that there is no use in it.
+    fn unless_full(&mut self) -> Option<&mut Self> {
+        (!self.report.is_full()).then_some(self)
     }
 
     /// Exactly one of some keys must be there: says so when it is not.
@@ -125,7 +138,7 @@ impl Check<'_, '_> {
     fn secret(&mut self, at: &Path, wire: &wire::Secret) -> Option<Secret> {
         let given =
             [("generate", !wire.generate.0.is_empty()), ("keys", !wire.keys.is_empty()), ("from", wire.from.is_some())];
-        if !self.exactly_one(at, &given) {
+        if !self.exactly_one(at, &given) || !self.affords(1, 0, at) {
             return None;
         }
         if let Some(from) = &wire.from {
@@ -142,14 +155,14 @@ impl Check<'_, '_> {
     /// The text of another file of the repository.
     fn file(&mut self, at: &Path, path: &wire::RepositoryPath) -> Option<String> {
         match self.files.get(&path.0) {
-            Some(Ok(text)) => Some(text.to_string()),
+            Some(Ok(text)) => self.report.affords_copy(budget::text(text.len()), at).then(|| text.to_owned()),
             Some(Err(message)) => {
                 self.report.value(Code::UnusableFile, at, message, "commit a text file of at most 64 KiB");
                 None
             }
             None => {
                 let message = format!("the repository has no file `{}`", path.0);
-                let help = suggest::hint(
+                let help = self.report.budget.hint(
                     &path.0,
                     self.files.names(),
                     "write its path from the folder of hks.yaml, or with `/` from the root",

@@ -1,11 +1,12 @@
 //! What runs in a pod: image, command, environment, files, certificates and who it runs as.
 
+use super::super::budget::{self, REFERENCE};
 use super::super::diagnostic::Code;
-use super::super::model::{Program, Security, Template};
+use super::super::model::{App, Part, Program, Security, Template};
 use super::super::place::Path;
 use super::super::reference::{Site, shape};
 use super::super::report::{below, root};
-use super::super::{credential, image, suggest, wire};
+use super::super::{credential, image, wire};
 use super::{Check, each};
 use std::collections::BTreeMap;
 
@@ -49,6 +50,7 @@ impl Check<'_, '_> {
         name: &str,
         wire: &wire::App,
         certificates: &BTreeMap<String, String>,
+        others: &BTreeMap<String, App>,
     ) -> Option<Program> {
         let at = root(&["apps", name]);
         let given =
@@ -65,33 +67,25 @@ impl Check<'_, '_> {
             self.report.value(Code::UnknownApp, &below(&at, &["from"]), &message, "name an app that has one");
             return None;
         }
-        let image = match base {
-            // its own mistakes are told where they stand
-            Some((origin, base)) => {
-                self.quietly(|check| check.image(&root(&["apps", origin, "image"]), base.image.as_ref()))
-            }
+        // its own mistakes are told where they stand
+        let inherited = base.map(|(origin, _)| others.get(origin).map(|app| &app.program));
+        let image = match inherited {
+            Some(base) => base.map(|base| (base.image.clone(), base.pull_secret.clone())),
             None if one => self.image(&below(&at, &["image"]), wire.image.as_ref()),
             None => None,
         };
         let command = self.list(&below(&at, &["command"]), wire.command.len());
         let args = self.list(&below(&at, &["args"]), wire.args.len());
-        let mut env = base.map_or(Some(BTreeMap::new()), |(origin, base)| {
-            self.quietly(|check| check.env(&root(&["apps", origin]), &base.env))
-        });
         let own = self.env(&at, &wire.env);
-        if let (Some(env), Some(own)) = (&mut env, own.clone()) {
-            env.extend(own);
-        }
-        let mut files = base.map_or(Some(BTreeMap::new()), |(origin, base)| {
-            self.quietly(|check| check.contents(&root(&["apps", origin]), &base.files))
-        });
         let more = self.contents(&at, &wire.files);
-        if let (Some(files), Some(more)) = (&mut files, more.clone()) {
-            files.extend(more);
+        if !self.report.affords_copy(inherited.flatten().map_or(0, size), &at) {
+            return None;
         }
+        let inherits = match inherited {
+            Some(base) => base.map(|base| (base.env.clone(), base.files.clone(), base.certificates.clone())),
+            None => Some(Default::default()),
+        };
         let trusted = self.trusted(&at, &wire.ca_certificates, certificates);
-        let inherited = base.map(|(_, base)| &base.ca_certificates).filter(|_| wire.ca_certificates.is_empty());
-        let inherited = inherited.into_iter().flatten().filter_map(|name| certificates.get(&name.0).cloned());
         let labels =
             self.free(&at, "labels", wire.labels.0.iter().map(|(key, value)| (key, value.0.clone())).collect());
         let written = wire.annotations.0.keys();
@@ -111,34 +105,28 @@ impl Check<'_, '_> {
             return None;
         }
         let (image, pull_secret) = image?;
-        own?;
-        more?;
+        let (mut env, mut files, of_base) = inherits?;
+        env.extend(own?);
+        files.extend(more?);
+        let certificates = if wire.ca_certificates.is_empty() { of_base } else { trusted? };
         Some(Program {
             image,
             pull_secret,
             command: command?,
             args: args?,
-            env: env?,
-            files: files?,
-            certificates: trusted?.into_iter().chain(inherited).collect(),
+            env,
+            files,
+            certificates,
             security: security(&wire.security),
             labels: labels?,
             annotations: annotations?,
         })
     }
 
-    /// What `read` reads, without its diagnostics: they are told where the thing itself is read.
-    pub(super) fn quietly<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.report.found.len();
-        let result = read(self);
-        self.report.found.truncate(before);
-        result
-    }
-
     pub(super) fn unknown_app(&mut self, at: &Path, name: &str) {
         if !self.broken.hides(&["apps"]) {
             let names = self.stack.apps.0.keys().map(String::as_str);
-            let help = suggest::hint(name, names, "declare it under `apps`");
+            let help = self.report.budget.hint(name, names, "declare it under `apps`");
             self.report.value(Code::UnknownApp, at, &format!("`apps` has no `{name}`"), &help);
         }
     }
@@ -183,7 +171,7 @@ impl Check<'_, '_> {
         let Some(registry) = self.stack.registries.0.get(name) else {
             if !self.broken.hides(&["registries"]) {
                 let declared = self.stack.registries.0.keys().map(String::as_str);
-                let help = suggest::hint(name, declared, "declare it under `registries`");
+                let help = self.report.budget.hint(name, declared, "declare it under `registries`");
                 self.report.value(Code::UnknownRegistry, at, &format!("`registries` has no `{name}`"), &help);
             }
             return None;
@@ -227,7 +215,7 @@ impl Check<'_, '_> {
             if let Some(source) = &file.source {
                 let at = below(&at, &["source"]);
                 let text = self.file(&at, source)?;
-                if let Some(kind) = credential::find(&text) {
+                if let Some(kind) = self.report.budget.credential(&source.0, &text) {
                     let help = "keep it in a secret and refer to it in `env`";
                     self.report.value(Code::PlaintextCredential, &at, &format!("{kind} in plain text"), help);
                     return None;
@@ -288,11 +276,12 @@ impl Check<'_, '_> {
                 if !known.contains_key(&name.0) && !self.broken.hides(&["certificates"]) {
                     let at = below(owner, &["caCertificates", &index.to_string()]);
                     let names = known.keys().map(String::as_str);
-                    let help = suggest::hint(&name.0, names, "declare it under `certificates`");
+                    let help = self.report.budget.hint(&name.0, names, "declare it under `certificates`");
                     let message = format!("`certificates` has no `{}`", name.0);
                     self.report.value(Code::UnresolvedReference, &at, &message, &help);
                 }
-                certificates.get(&name.0).cloned()
+                let text = certificates.get(&name.0)?;
+                self.report.affords_copy(budget::text(text.len()), owner).then(|| text.clone())
             })
             .collect();
         found.into_iter().collect()
@@ -319,10 +308,26 @@ impl Check<'_, '_> {
             {
                 return None;
             }
+            if !self.report.affords_copy(budget::text(value.len()), owner) {
+                return None;
+            }
             kept.insert(key.clone(), value);
         }
         Some(kept)
     }
+}
+
+/// About how many bytes a program takes.
+pub(super) fn size(program: &Program) -> usize {
+    let template = |template: &Template| {
+        let part = |part: &Part| if let Part::Text(text) = part { 2 * text.len() } else { REFERENCE };
+        budget::text(0) + template.0.iter().map(part).sum::<usize>()
+    };
+    let named = |(name, value): (&String, &Template)| name.len() + template(value);
+    let texts = program.labels.iter().chain(&program.annotations).flat_map(|(key, value)| [key, value]);
+    program.env.iter().chain(&program.files).map(named).sum::<usize>()
+        + program.command.iter().chain(&program.args).map(template).sum::<usize>()
+        + program.certificates.iter().chain(texts).map(|text| budget::text(text.len())).sum::<usize>()
 }
 
 fn security(wire: &wire::Security) -> Security {

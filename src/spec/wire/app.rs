@@ -25,10 +25,13 @@ pub struct App {
     #[schemars(length(max = 1000))]
     pub args: Vec<Scalar>,
     /// Ports by name; the first one is the default of probes and paths.
+    #[schemars(extend("maxProperties" = 50))]
     pub ports: Map<PortName, Port>,
     /// Environment variables by name. May hold references.
+    #[schemars(extend("maxProperties" = 500))]
     pub env: Map<EnvName, Scalar>,
     /// Files in the container, by absolute path. A change of a file restarts the app.
+    #[schemars(extend("maxProperties" = 100))]
     pub files: Map<FilePath, File>,
     /// Number of pods; without `autoscaling`.
     #[schemars(range(max = 100), extend("default" = 1))]
@@ -42,17 +45,21 @@ pub struct App {
     /// How a new version takes over.
     pub rollout: Rollout,
     /// Volumes by name.
+    #[schemars(extend("maxProperties" = 50))]
     pub volumes: Map<Label, Volume>,
     /// How a pod ends.
     pub shutdown: Shutdown,
     /// What must be there before this app starts, such as `databases.main: ready`. Whatever its environment refers to
     /// comes first anyway.
+    #[schemars(extend("maxProperties" = 100))]
     pub depends_on: Map<Component, Condition>,
     /// Who the container runs as.
     pub security: Security,
     /// Labels of the pods, besides those of hks.
+    #[schemars(extend("maxProperties" = 50))]
     pub labels: Map<LabelKey, LabelValue>,
     /// Annotations of the pods, besides those of hks.
+    #[schemars(extend("maxProperties" = 50))]
     pub annotations: Map<LabelKey, Scalar>,
     /// Names of `certificates` that the app trusts besides the public authorities, through `SSL_CERT_FILE`,
     /// `REQUESTS_CA_BUNDLE`, `NODE_EXTRA_CA_CERTS` and `CURL_CA_BUNDLE`.

@@ -24,6 +24,7 @@ pub struct Database {
     /// CPU and memory; requests 100m/256Mi and limits 500m/512Mi unless given.
     pub resources: Resources,
     /// Server parameters by name, as in postgresql.conf. A change restarts the server.
+    #[schemars(extend("maxProperties" = 200))]
     pub parameters: Map<ParameterName, Scalar>,
     /// Extensions that the server's image has, created in the database. None is ever dropped.
     #[schemars(length(max = 50))]

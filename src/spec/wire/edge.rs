@@ -18,11 +18,12 @@ pub struct Ingress {
     #[schemars(length(min = 1, max = 1024))]
     pub host: Option<String>,
     /// What answers, by path prefix; the longest one that fits wins.
-    #[schemars(extend("minProperties" = 1))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 100))]
     pub paths: Map<PathPrefix, Target>,
     /// HTTPS. Without it, the daemon's domain decides.
     pub tls: Option<Tls>,
     /// Addresses that clients are sent to instead, by path prefix.
+    #[schemars(extend("maxProperties" = 100))]
     pub redirects: Map<PathPrefix, Redirect>,
     /// Keeps connections open for an hour without traffic, for WebSocket and other long answers.
     #[schemars(extend("default" = false))]
@@ -30,8 +31,10 @@ pub struct Ingress {
     /// Which other sites may call from a browser.
     pub cors: Option<Cors>,
     /// Headers that are set in answers, or taken away where the value is empty.
+    #[schemars(extend("maxProperties" = 50))]
     pub headers: Map<HeaderName, HeaderValue>,
     /// Headers that are set in requests before the app sees them, or taken away where the value is empty.
+    #[schemars(extend("maxProperties" = 50))]
     pub request_headers: Map<HeaderName, HeaderValue>,
     /// Largest request body.
     pub max_body_size: Option<Memory>,
@@ -65,8 +68,10 @@ pub struct TargetParts {
     /// Which other sites may call, instead of what the host says.
     pub cors: Option<Cors>,
     /// Headers of answers, besides those of the host; the path's own win.
+    #[schemars(extend("maxProperties" = 50))]
     pub headers: Map<HeaderName, HeaderValue>,
     /// Headers of requests, besides those of the host; the path's own win.
+    #[schemars(extend("maxProperties" = 50))]
     pub request_headers: Map<HeaderName, HeaderValue>,
 }
 

@@ -38,6 +38,7 @@ pub struct Job {
     #[schemars(length(max = 1000))]
     pub args: Vec<Scalar>,
     /// Environment variables besides those of the app. May hold references.
+    #[schemars(extend("maxProperties" = 500))]
     pub env: Map<EnvName, Scalar>,
     /// CPU and memory; those of the app unless given.
     pub resources: Option<Resources>,

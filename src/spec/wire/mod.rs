@@ -30,26 +30,36 @@ pub struct Stack {
     /// Who this is.
     pub metadata: Metadata,
     /// Values for `${params.NAME}`; an environment may set others.
+    #[schemars(extend("maxProperties" = 200))]
     pub params: Map<ParamName, Scalar>,
     /// Where images come from, by name; only for registries that need a login.
+    #[schemars(extend("maxProperties" = 20))]
     pub registries: Map<Label, Registry>,
     /// Databases by name. Their credentials are generated once and kept in the project.
+    #[schemars(extend("maxProperties" = 20))]
     pub databases: Map<Label, Database>,
     /// Caches by name. Their passwords are generated once and kept in the project.
+    #[schemars(extend("maxProperties" = 20))]
     pub caches: Map<Label, Cache>,
     /// Programs by name.
+    #[schemars(extend("maxProperties" = 200))]
     pub apps: Map<Label, App>,
     /// Programs that end, by name.
+    #[schemars(extend("maxProperties" = 100))]
     pub jobs: Map<Label, Job>,
     /// Secrets by name: made by hks, set by hand, or there already.
+    #[schemars(extend("maxProperties" = 100))]
     pub secrets: Map<Label, Secret>,
     /// Certificates of authorities that apps trust besides the public ones, by name.
+    #[schemars(extend("maxProperties" = 20))]
     pub certificates: Map<Label, Certificate>,
     /// Public hosts by name.
+    #[schemars(extend("maxProperties" = 50))]
     pub ingress: Map<Label, Ingress>,
     /// How a deployment behaves.
     pub deploy: Deploy,
     /// Where the Stack is deployed, and what is different there, by name. Without any, it is deployed as it stands.
+    #[schemars(extend("maxProperties" = 50))]
     pub environments: Map<Label, Environment>,
 }
 
@@ -112,7 +122,7 @@ pub struct Amounts {
 #[serde(default, deny_unknown_fields)]
 pub struct Secret {
     /// Keys that hks makes, once and for all.
-    #[schemars(extend("minProperties" = 1))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 100))]
     pub generate: Map<KeyName, Key>,
     /// Keys that somebody sets with `hks secret set`; until then the Stack is not deployed.
     #[schemars(length(min = 1, max = 100), extend("uniqueItems" = true))]
@@ -193,6 +203,7 @@ pub struct Environment {
     /// environments match, this tells which one is whose.
     pub project: Option<Label>,
     /// Values for `${params.NAME}` in this environment.
+    #[schemars(extend("maxProperties" = 200))]
     pub params: Map<ParamName, Scalar>,
     /// What is different here: a JSON merge patch (RFC 7396) of the file. Mappings merge, lists and values replace, null
     /// deletes.
