@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// Values that are checked: those of the file once for itself, and once more for each of its environments.
-pub(super) const MAX_CHECKED: usize = 60_000;
+pub(super) const MAX_CHECKED: usize = 55_000;
 /// Bytes of text that are checked in the same way.
 pub(super) const MAX_CHECKED_BYTES: usize = 3 << 20;
 /// Bytes that a Stack may have in one environment as it is deployed: its objects, with what references, `from` and jobs repeat.

@@ -54,7 +54,7 @@ impl Reader<'_> {
                 params.entry(name).or_insert(value);
             }
         }
-        let some = !environments.is_empty() || broken.hides(&["environments"]);
+        let some = !environments.is_empty();
         let tagged = environments.iter().any(|environment| environment.wire.tag.is_some());
         let tag = match self.selection {
             Selection::For { tag, .. } | Selection::Named { tag, .. } if !some => tag,
@@ -71,7 +71,8 @@ impl Reader<'_> {
                 _ => Err(finish(report)),
             };
         }
-        if !affordable(&environments, &mut report) {
+        // what was cut is not checked once more for each environment
+        if broken.crowded || !affordable(&environments, &mut report) {
             return Err(finish(report));
         }
         let (mut chosen, mut names) = (None, vec![]);

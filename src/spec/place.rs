@@ -38,7 +38,8 @@ pub(super) struct Node {
     /// The value of a scalar, as text.
     text: Option<String>,
     plain: bool,
-    entries: BTreeMap<String, Entry>,
+    /// In the order of the keys. Most mappings have few: a tree for each would be many times as large.
+    entries: Vec<(String, Entry)>,
     items: Vec<Rc<Node>>,
     is_map: bool,
     /// Nodes below and including this one, aliases expanded.
@@ -56,6 +57,11 @@ struct Entry {
 }
 
 impl Node {
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        let at = self.entries.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok()?;
+        self.entries.get(at).map(|(_, entry)| entry)
+    }
+
     fn is_null(&self) -> bool {
         let empty = self.end == self.start.byte && !self.is_map && self.items.is_empty();
         self.text.as_deref().is_some_and(|text| empty || (self.plain && is_null(text)))
@@ -74,7 +80,7 @@ impl Places {
         let mut node = &*self.root;
         for key in path {
             let next = if node.is_map {
-                node.entries.get(key).map(|e| &*e.value)
+                node.entry(key).map(|e| &*e.value)
             } else {
                 key.parse::<usize>().ok().and_then(|i| node.items.get(i)).map(|n| &**n)
             };
@@ -91,7 +97,7 @@ impl Places {
     pub fn patched(&self, path: &[String]) -> Places {
         let mut patch = &self.root;
         for key in path {
-            match patch.entries.get(key) {
+            match patch.entry(key) {
                 Some(entry) => patch = &entry.value,
                 None => return Places { root: Rc::clone(&self.root) },
             }
@@ -117,7 +123,7 @@ impl Places {
     pub fn key(&self, path: &[String]) -> Pos {
         let Some((last, parent)) = path.split_last() else { return self.value(path) };
         match self.node(parent) {
-            (node, true) => node.entries.get(last).map_or_else(|| self.value(path), |e| e.key),
+            (node, true) => node.entry(last).map_or_else(|| self.value(path), |e| e.key),
             _ => self.value(path),
         }
     }
@@ -169,7 +175,7 @@ fn merged(base: &Node, patch: &Rc<Node>) -> Rc<Node> {
     if !patch.is_map {
         return Rc::clone(patch);
     }
-    let mut entries = if base.is_map { base.entries.clone() } else { BTreeMap::new() };
+    let mut entries: BTreeMap<_, _> = base.entries.iter().filter(|_| base.is_map).cloned().collect();
     let first = entries.len();
     let nothing = Node::default();
     for (name, entry) in &patch.entries {
@@ -182,6 +188,7 @@ fn merged(base: &Node, patch: &Rc<Node>) -> Rc<Node> {
         let order = known.map_or(first + entry.order, |known| known.order);
         entries.insert(name.clone(), Entry { order, key: entry.key, value });
     }
+    let entries = entries.into_iter().collect();
     Rc::new(Node { start: patch.start, end: patch.end, is_map: true, entries, ..Node::default() })
 }
 
@@ -247,6 +254,7 @@ struct Builder<'a> {
 
 struct Open {
     node: Node,
+    entries: BTreeMap<String, Entry>,
     anchor: usize,
     key: Option<(String, Pos)>,
 }
@@ -305,8 +313,10 @@ impl Builder<'_> {
             Event::MappingStart(_, anchor, _) => self.enter(at, anchor, true),
             Event::SequenceStart(_, anchor, _) => self.enter(at, anchor, false),
             Event::MappingEnd | Event::SequenceEnd => match self.open.pop() {
-                Some(open) => {
+                Some(mut open) => {
                     let start = open.node.start;
+                    open.node.entries = open.entries.into_iter().collect();
+                    open.node.items.shrink_to_fit();
                     self.close(Rc::new(open.node), start, open.anchor)
                 }
                 None => true,
@@ -323,7 +333,7 @@ impl Builder<'_> {
 
     fn enter(&mut self, start: Pos, anchor: usize, is_map: bool) -> bool {
         let node = Node { start, is_map, size: 1, depth: 1, ..Node::default() };
-        self.open.push(Open { node, anchor, key: None });
+        self.open.push(Open { node, entries: BTreeMap::new(), anchor, key: None });
         true
     }
 
@@ -352,14 +362,14 @@ impl Builder<'_> {
             return true;
         }
         let Some((key, key_at)) = open.key.take() else { return self.key(&node, at) };
-        let order = open.node.entries.len();
+        let order = open.entries.len();
         let value = if node.plain && node.end == node.start.byte {
             // an empty value has no place of its own
             Rc::new(Node { start: key_at, end: key_at.byte, text: Some(String::new()), ..Node::default() })
         } else {
             node
         };
-        open.node.entries.entry(key).or_insert(Entry { order, key: key_at, value });
+        open.entries.entry(key).or_insert(Entry { order, key: key_at, value });
         true
     }
 
@@ -383,7 +393,7 @@ impl Builder<'_> {
             self.error(Code::MergeKey, at, "merge keys (`<<`) are not part of hks.yaml", "write the keys out");
             self.fatal = true;
         }
-        let known = self.open.last().and_then(|o| o.node.entries.get(&text)).map(|e| e.key.line);
+        let known = self.open.last().and_then(|o| o.entries.get(&text)).map(|e| e.key.line);
         if let Some(line) = known {
             let message = format!("duplicate key `{text}`, first on line {line}");
             self.error(Code::DuplicateKey, at, &message, "keep one of them");

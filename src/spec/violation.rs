@@ -1,13 +1,15 @@
 //! What the schema refuses, said to people; and the file without it, so that the other checks can still run.
 
+mod crowd;
 mod pattern;
 
 use super::credential;
-use super::diagnostic::Code;
+use super::diagnostic::{Code, MOST_TOLD};
 use super::place::Path;
 use super::report::{Report, below};
 use super::schema::{SCHEMA, VALIDATOR};
 use super::suggest;
+use crowd::Crowd;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use pattern::bad_text;
@@ -18,35 +20,39 @@ use std::collections::BTreeSet;
 ///
 /// Each as one text, its keys ended by NUL, which is no part of them: what is below a place begins with that.
 #[derive(Debug, Default)]
-pub(super) struct Broken(BTreeSet<String>);
+pub(super) struct Broken {
+    places: BTreeSet<String>,
+    /// Whether a mapping holds more than it may, and was cut.
+    pub crowded: bool,
+}
 
 impl Broken {
     fn add(&mut self, path: &[String]) {
-        self.0.insert(path.iter().flat_map(|key| [key, "\0"]).collect());
+        self.places.insert(path.iter().flat_map(|key| [key, "\0"]).collect());
     }
 
     /// Whether `path` itself, or something around it, was refused.
     pub fn hides(&self, path: &[&str]) -> bool {
-        !self.0.is_empty() && self.around(path).1
+        !self.places.is_empty() && self.around(path).1
     }
 
     /// Whether `path`, or something around or in it, was refused.
     pub fn touches(&self, path: &[&str]) -> bool {
-        if self.0.is_empty() {
+        if self.places.is_empty() {
             return false;
         }
         let (here, around) = self.around(path);
-        around || self.0.range(here.clone()..).next().is_some_and(|first| first.starts_with(&here))
+        around || self.places.range(here.clone()..).next().is_some_and(|first| first.starts_with(&here))
     }
 
     /// `path` as it is kept, and whether it or something around it is.
     fn around(&self, path: &[&str]) -> (String, bool) {
         let mut here = String::new();
-        let mut found = self.0.contains("");
+        let mut found = self.places.contains("");
         for key in path {
             here.push_str(key);
             here.push('\0');
-            found = found || self.0.contains(&here);
+            found = found || self.places.contains(&here);
         }
         (here, found)
     }
@@ -58,13 +64,19 @@ pub(super) fn check(value: &mut Value, report: &mut Report<'_>) -> Broken {
     let mut removals = Vec::new();
     match &*VALIDATOR {
         Ok(validator) => {
-            for error in validator.iter_errors(value) {
+            for crowd in crowd::cut(value) {
+                crowded(&crowd, report);
+                broken.crowded |= !crowd.list;
+                broken.add(&crowd.path);
+            }
+            crowd::refused(validator, value, &mut |error| {
                 if report.is_full() {
                     report.more += 1;
                 } else {
-                    violation(&error, report, &mut removals, &mut broken);
+                    violation(error, report, &mut removals, &mut broken);
                 }
-            }
+                !report.is_full() || report.more < MOST_TOLD
+            });
         }
         Err(message) => {
             report.value(Code::WrongType, &[], &format!("the schema of this build is broken: {message}"), "report it");
@@ -158,12 +170,6 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
             report.value(Code::InvalidName, &path, &message, "shorten it");
             remove(&path, removals, broken);
         }
-        Kind::MaxProperties { limit } => {
-            let has = error.instance().as_object().map_or(0, serde_json::Map::len);
-            let message = format!("`{}` has {has} entries; {limit} are allowed", short(name));
-            report.value(Code::OutOfRange, &path, &message, "leave some out, or split the Stack");
-            remove(&path, removals, broken);
-        }
         kind => {
             let (message, help) = out_of_range(kind, name);
             report.value(Code::OutOfRange, &path, &message, &help);
@@ -171,6 +177,19 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
                 remove(&path, removals, broken);
             }
         }
+    }
+}
+
+/// A mapping or list that holds more than it may.
+fn crowded(crowd: &Crowd, report: &mut Report<'_>) {
+    let Crowd { path, has, most, list } = crowd;
+    let name = short(path.last().map_or("the file", String::as_str));
+    if *list {
+        let (message, help) = (format!("`{name}` is too long"), format!("write at most {most} items"));
+        report.value(Code::OutOfRange, path, &message, &help);
+    } else {
+        let message = format!("`{name}` has {has} entries; {most} are allowed");
+        report.value(Code::OutOfRange, path, &message, "leave some out, or split the Stack");
     }
 }
 
@@ -396,7 +415,6 @@ fn out_of_range(kind: &Kind, name: &str) -> (String, String) {
             (format!("`{name}` is empty"), "add at least one entry".to_owned())
         }
         Kind::UniqueItems => (format!("`{name}` names something twice"), "name each once".to_owned()),
-        Kind::MaxItems { limit } => (format!("`{name}` is too long"), format!("write at most {limit} items")),
         _ => (format!("`{name}` is not allowed"), "see the JSON Schema of hks.yaml".to_owned()),
     }
 }

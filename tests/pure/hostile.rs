@@ -316,7 +316,9 @@ fn aliases(block: &Block, text: &mut String) {
 fn wrong(block: &Block, text: &mut String) {
     let some = |entry: &dyn Fn(usize) -> String| (0..block.inner.min(3_000)).map(entry).collect::<Vec<_>>().join(", ");
     for at in 0..block.many {
-        let body = match block.shape % 8 {
+        let body = match block.shape % 11 {
+            8 => format!("ports: {{{}}}", some(&|n| format!("-{n}: {{}}"))),
+            9 => format!("probes: {{{}}}", some(&|n| format!("p{n}: {{}}"))),
             0 => "image: 5, ports: 5, env: 5, files: 5, replicas: x, volumes: 5, labels: 5".to_owned(),
             1 => format!("env: {{{}}}", some(&|n| format!("-{n}: {{}}"))),
             2 => format!("ports: {{{}}}", some(&|n| format!("-{n}: []"))),

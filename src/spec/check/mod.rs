@@ -97,18 +97,17 @@ impl Check<'_, '_> {
     /// Exactly one of some keys must be there: says so when it is not.
     fn exactly_one(&mut self, at: &[String], given: &[(&str, bool)]) -> bool {
         let there: Vec<&str> = given.iter().filter(|(_, there)| *there).map(|(key, _)| *key).collect();
-        let all: Vec<String> = given.iter().map(|(key, _)| format!("`{key}`")).collect();
-        let all = all.join(", ");
+        let all = || given.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(", ");
         match there.as_slice() {
             [_] => return true,
             // the schema may have refused the one that is there
             [] if given.iter().any(|(key, _)| self.is_broken(&below(at, &[key]))) => {}
             [] => {
                 let name = at.last().map(String::as_str).unwrap_or_default();
-                self.report.key(Code::ExactlyOne, at, &format!("`{name}` has none of {all}"), "add one of them");
+                self.report.key(Code::ExactlyOne, at, &format!("`{name}` has none of {}", all()), "add one of them");
             }
             [_, second, ..] => {
-                let message = format!("only one of {all} may be there");
+                let message = format!("only one of {} may be there", all());
                 self.report.key(Code::ExactlyOne, &below(at, &[second]), &message, "keep one of them");
             }
         }

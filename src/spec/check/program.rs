@@ -189,12 +189,15 @@ impl Check<'_, '_> {
         owner: &Path,
         wire: &wire::Map<wire::EnvName, wire::Scalar>,
     ) -> Option<BTreeMap<String, Template>> {
+        let mut at = below(owner, &["env"]);
         each(&wire.0, |name, _| {
-            let at = below(owner, &["env", name]);
+            at.push(name.to_owned());
             if name.starts_with("HKS_") {
                 self.report.key(Code::InvalidName, &at, &format!("`{name}` is reserved: `HKS_…`"), "rename it");
             }
-            self.process(&at)
+            let value = self.process(&at);
+            at.pop();
+            value
         })
     }
 

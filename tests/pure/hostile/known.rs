@@ -44,11 +44,11 @@ pub fn known() -> Vec<(&'static str, String)> {
     vec![
         ("1,000 apps in a chain, 400 environments", chain(1_000, 400)),
         ("200 apps in a chain, 20 environments", chain(200, 20)),
-        ("50 environments", apps_with(38, 12, "x") + &environments_of(50, "")),
-        ("50 environments with changes", apps_with(38, 12, "x") + &environments_of(50, patch)),
+        ("50 environments", apps_with(36, 12, "x") + &environments_of(50, "")),
+        ("50 environments with changes", apps_with(36, 12, "x") + &environments_of(50, patch)),
         (
             "50 environments, references",
-            apps_with(38, 12, "${params.p}") + "params: {p: abcdefghij}\n" + &environments_of(50, patch),
+            apps_with(36, 12, "${params.p}") + "params: {p: abcdefghij}\n" + &environments_of(50, patch),
         ),
         (
             "50 environments, mistakes",
@@ -89,6 +89,22 @@ pub fn known() -> Vec<(&'static str, String)> {
             format!("{HEAD}apps:\n")
                 + &entries(180, |at| {
                     let ports = entries(8, |port| format!("-{port}: {{port: x, protocol: y}}, "));
+                    format!("  a{at}: {{image: 'a:1', ports: {{{ports}}}}}\n")
+                }),
+        ),
+        (
+            "wrong ports and paths",
+            format!("{HEAD}ingress:\n")
+                + &entries(50, |at| {
+                    let paths = entries(95, |path| format!("-{path}: {{}}, "));
+                    format!("  i{at}: {{paths: {{{paths}}}}}\n")
+                }),
+        ),
+        (
+            "small ports",
+            format!("{HEAD}apps:\n")
+                + &entries(180, |at| {
+                    let ports = entries(25, |port| format!("-{port}: {{}}, "));
                     format!("  a{at}: {{image: 'a:1', ports: {{{ports}}}}}\n")
                 }),
         ),
