@@ -14,6 +14,7 @@ use crate::shell::cluster::apply;
 use crate::shell::cluster::connection::Place;
 use crate::shell::cluster::contact;
 use crate::shell::cluster::failure::{Explain as _, Failure, FailureKind};
+use crate::shell::cluster::pages;
 use crate::shell::cluster::project::{self, Project};
 use crate::shell::cluster::published;
 use crate::shell::cluster::record;
@@ -60,7 +61,7 @@ pub(super) fn unwatched(client: Client, namespace: &str) -> Arc<Project> {
 pub(super) async fn stacks(client: &Client, namespace: &str) -> Result<Vec<StackName>, Failure> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let selector = format!("{}={},{STACK_LABEL}", MANAGED_BY.0, MANAGED_BY.1);
-    let found = maps.list_metadata(&ListParams::default().labels(&selector)).await;
+    let found = pages::all_metadata(&maps, ListParams::default().labels(&selector)).await;
     let found = found.explain(|| format!("failed to list Stacks of namespace {namespace}"))?;
     let stack = |map: &kube::core::PartialObjectMeta<ConfigMap>| {
         let stack = StackName::new(map.labels().get(STACK_LABEL)?.as_str())?;

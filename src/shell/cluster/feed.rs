@@ -1,9 +1,10 @@
 //! The watches of a cluster: of each topic one over all of its projects where hks may see the whole cluster, else one for each
 //! project. Each is for itself: one that fails says why, goes on trying, and says when it is well again.
 
+use crate::shell::cluster::bounds::Excess;
 use crate::shell::cluster::failure::root;
 use crate::shell::cluster::project::{Project, Seen, Topic, watch_taken};
-use crate::shell::cluster::watch::{QUIET, UNSERVED, Waits, is_cut_off, is_denied};
+use crate::shell::cluster::watch::{QUIET, UNSERVED, Waits, begins_anew, is_denied};
 use crate::shell::supervise;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -192,7 +193,7 @@ impl Feed {
                         return;
                     }
                     // a list says itself when it is there
-                    let lists = matches!(error, watcher::Error::InitialListFailed(_)) || is_cut_off(&error);
+                    let lists = matches!(error, watcher::Error::InitialListFailed(_)) || begins_anew(&error);
                     over = (!lists).then(|| Instant::now() + QUIET);
                     self.fail(&error).await;
                 }
@@ -366,6 +367,7 @@ fn explain(what: &str, namespace: &str, error: &watcher::Error) -> String {
             "the cluster does not know hks (401); renew the access data of the target".into()
         }
         kube::Error::Api(status) => status.message.clone(),
+        other if let Some(excess) = Excess::of(other) => excess.to_string(),
         other => format!("the cluster does not answer: {}", root(other)),
     }
 }
@@ -385,7 +387,8 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 
 /// Whether another address or other access data may help.
 fn is_unknown(error: &watcher::Error) -> bool {
-    asked(error).is_some_and(|(_, error)| !matches!(error, kube::Error::Api(status) if status.code != 401))
+    let is_known = Excess::of(error).is_some();
+    !is_known && asked(error).is_some_and(|(_, error)| !matches!(error, kube::Error::Api(status) if status.code != 401))
 }
 
 #[cfg(test)]

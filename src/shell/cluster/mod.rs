@@ -1,6 +1,8 @@
 //! Clusters: how one is reached, what of a project is seen, and what is written there.
 
+pub mod bounds;
 pub mod failure;
+pub mod pages;
 mod transport;
 pub mod target;
 pub mod watch;
