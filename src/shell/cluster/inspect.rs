@@ -6,16 +6,18 @@ use crate::machine::{Contents, Fault, Volume};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, STACK_LABEL};
 use crate::rollout::Cause;
 use crate::shell::cluster::failure::{describe_own, root};
+use crate::shell::cluster::pages::paged;
 use crate::shell::cluster::project::MANAGER;
 use crate::shell::cluster::project::Project;
 use crate::spec;
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::Api;
 use kube::api::{AttachParams, ListParams, LogParams};
+use kube::{Api, Client};
 use kube_quantity::ParsedQuantity;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -29,6 +31,8 @@ const METRICS_PATIENCE: Duration = Duration::from_secs(1);
 const LOG_LINES: i64 = 10;
 /// Bytes of log that are read at most.
 const LOG_BYTES: i64 = 16 * 1024;
+/// Values of Secrets that are taken out of texts at most, and their bytes together: each is looked for in each text.
+const MOST_SECRETS: (usize, usize) = (5000, 4 << 20);
 
 /// What is in each of the databases (by StatefulSet). One that can't be asked is not known, whatever the reason.
 pub async fn contents(project: &Project, servers: &[String]) -> BTreeMap<String, Contents> {
@@ -141,17 +145,40 @@ async fn lines(project: &Project, pod: &str, previous: bool) -> String {
 
 /// Values of the Secrets of the project, `None` if they can't be had.
 async fn secret_values(project: &Project) -> Option<Vec<Vec<u8>>> {
-    let secrets: Api<Secret> = Api::namespaced(project.client.clone(), &project.namespace);
-    let secrets = secrets.list(&ListParams::default()).await.ok()?;
-    Some(hidden_values(secrets))
+    hidden_values(&project.client, &project.namespace).await.ok()?
 }
 
-/// The values of Secrets that no output may hold.
-pub fn hidden_values(secrets: impl IntoIterator<Item = Secret>) -> Vec<Vec<u8>> {
-    let data = secrets.into_iter().flat_map(|secret| secret.data.unwrap_or_default());
+/// The values of the Secrets of a project that no output may hold; `None` if they are too many to take them out of anything.
+///
+/// # Errors
+/// What the API server says.
+pub async fn hidden_values(client: &Client, namespace: &str) -> Result<Option<Vec<Vec<u8>>>, kube::Error> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    // Helm keeps its releases in such, packed: none of what is in there stands in a text as it is
+    let params = ListParams::default().fields("type!=helm.sh/release.v1");
+    let page = |params: ListParams| {
+        let secrets = secrets.clone();
+        async move { secrets.list(&params).await }
+    };
+    let (mut values, mut bytes) = (vec![], 0);
+    let mut fits = true;
+    let keep = |secret: Secret| {
+        for value in hidden(secret) {
+            bytes += value.len();
+            values.push(value);
+        }
+        fits = values.len() <= MOST_SECRETS.0 && bytes <= MOST_SECRETS.1;
+        if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    paged(params, page, keep).await?;
+    Ok(fits.then_some(values))
+}
+
+fn hidden(secret: Secret) -> impl Iterator<Item = Vec<u8>> {
+    let data = secret.data.into_iter().flatten();
     // these keys of a database's credentials are no secrets, and a log without host names explains little
     let secret = data.filter(|(key, _)| !matches!(key.as_str(), "host" | "port" | "name" | "user" | "pooler-host"));
-    secret.map(|(_, value)| value.0).collect()
+    secret.map(|(_, value)| value.0)
 }
 
 /// The field manager that last set a field of an object, such as `kube-controller-manager`; `None` if nobody owns it or it

@@ -4,8 +4,8 @@ use crate::shell::cluster::failure::{Explain, Failure};
 use crate::shell::cluster::inspect;
 use crate::spec;
 use futures::io::AsyncBufRead;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ListParams, LogParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
 use kube::{Api, Client};
 
 /// Takes secret values out of text.
@@ -19,10 +19,14 @@ impl Redactor {
     /// # Errors
     /// When they can't be read: then nothing may be shown, since nothing could be taken out.
     pub async fn of(client: &Client, namespace: &str) -> Result<Self, Failure> {
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let found = secrets.list(&ListParams::default()).await;
+        let found = inspect::hidden_values(client, namespace).await;
         let found = found.explain(|| "failed to read the Secrets whose values have to be taken out of a log".into())?;
-        Ok(Self { values: inspect::hidden_values(found) })
+        let values = found.ok_or_else(|| {
+            Failure::last(format!(
+                "the Secrets of namespace {namespace} have more values than can be taken out of a log; see: kubectl logs -n {namespace}"
+            ))
+        })?;
+        Ok(Self { values })
     }
 
     /// `text` without them.
@@ -51,12 +55,16 @@ pub struct Part {
     pub tail: i64,
 }
 
+/// Bytes of the last lines that are read at most.
+const MOST: i64 = 8 << 20;
+
 fn params(container: &str, part: Part, follow: bool) -> LogParams {
     LogParams {
         container: Some(container.to_owned()),
         follow,
         previous: part.previous,
         tail_lines: Some(part.tail),
+        limit_bytes: (!follow).then_some(MOST),
         ..LogParams::default()
     }
 }
