@@ -7,7 +7,7 @@ use crate::shell::web::endpoint::{Endpoint, error};
 use axum::Json;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ring::hmac;
@@ -19,12 +19,15 @@ use tokio::sync::Semaphore;
 
 /// GitHub delivers nothing larger.
 const MAX_BODY: usize = 25 << 20;
-/// Bodies in memory at the same time, since anybody may send one.
-const MAX_AT_ONCE: usize = 4;
+/// Hardly any is larger than this.
+const USUAL_BODY: usize = 1 << 20;
+/// Bodies in memory at the same time, since anybody may send one: of the usual ones, and of the others.
+const MAX_AT_ONCE: (usize, usize) = (4, 1);
 /// Longest delivery id that is repeated in an answer.
 const MAX_ID: usize = 100;
 
-static ROOM: Semaphore = Semaphore::const_new(MAX_AT_ONCE);
+static ROOM: Semaphore = Semaphore::const_new(MAX_AT_ONCE.0);
+static LARGE: Semaphore = Semaphore::const_new(MAX_AT_ONCE.1);
 
 /// The part of a push that tells which branch of which repository it is about.
 #[derive(Deserialize)]
@@ -57,8 +60,12 @@ pub async fn receive(State(endpoint): State<Arc<Endpoint>>, request: Request) ->
         error(StatusCode::UNAUTHORIZED, "x-hub-signature-256 is missing or made with another secret")
     };
     let Some(signature) = signature(&parts.headers) else { return unauthorized() };
-    let Ok(_room) = ROOM.acquire().await else { return error(StatusCode::SERVICE_UNAVAILABLE, "shutting down") };
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+    // who does not say how much it is may send as much as there may be
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let is_usual = length.is_some_and(|length| length <= USUAL_BODY);
+    let (room, most) = if is_usual { (&ROOM, USUAL_BODY) } else { (&LARGE, MAX_BODY) };
+    let Ok(_room) = room.acquire().await else { return error(StatusCode::SERVICE_UNAVAILABLE, "shutting down") };
+    let Ok(body) = to_bytes(body, most).await else {
         count("invalid");
         return error(StatusCode::PAYLOAD_TOO_LARGE, "a delivery may have 25 MiB");
     };
