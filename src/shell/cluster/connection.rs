@@ -1,7 +1,7 @@
 //! A connection to a cluster, shared by all of its projects and by all sources that deploy there, and renewed when the vCluster's
 //! Secret changes.
 
-use crate::config;
+use crate::config::{self, ProjectBudget};
 use crate::ident::Kind;
 use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::feed::{Audience, Feeds};
@@ -97,10 +97,10 @@ type Wanted = BTreeMap<String, Arc<watch::Sender<Option<Arc<Project>>>>>;
 pub struct Connection(watch::Sender<Wanted>);
 
 impl Connection {
-    /// Begins to connect.
-    pub fn open(cluster: Cluster) -> Self {
+    /// Begins to connect. Of each project so much is followed.
+    pub fn open(cluster: Cluster, budget: ProjectBudget) -> Self {
         let (sender, wanted) = watch::channel(Wanted::new());
-        tokio::spawn(keep(cluster, wanted));
+        tokio::spawn(keep(cluster, budget, wanted));
         Self(sender)
     }
 
@@ -115,11 +115,11 @@ impl Connection {
     }
 }
 
-async fn keep(cluster: Cluster, mut wanted: watch::Receiver<Wanted>) {
+async fn keep(cluster: Cluster, budget: ProjectBudget, mut wanted: watch::Receiver<Wanted>) {
     let mut wait = BACKOFF.0;
     let name = cluster.name();
     loop {
-        match hold(&cluster, &mut wanted).await {
+        match hold(&cluster, budget, &mut wanted).await {
             Ok(true) => {
                 tracing::info!(cluster = name, "the access data changed; connecting anew");
                 wait = BACKOFF.0;
@@ -138,7 +138,7 @@ async fn keep(cluster: Cluster, mut wanted: watch::Receiver<Wanted>) {
 }
 
 /// Connects, and returns whether to do so again: when the access data has changed, but not when nobody wants it any more.
-async fn hold(cluster: &Cluster, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
+async fn hold(cluster: &Cluster, budget: ProjectBudget, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
     let (host, config) = cluster.find().await?;
     let known = access(cluster, &host).await;
     let suspicion = Arc::new(Notify::new());
@@ -159,7 +159,8 @@ async fn hold(cluster: &Cluster, wanted: &mut watch::Receiver<Wanted>) -> Result
                     sender.send_replace(None);
                 } else if !projects.contains_key(namespace) {
                     // requests and watches of its own go by a connection of its own
-                    let project = Project::new(target::client(config.clone())?, namespace, Arc::clone(&suspicion));
+                    let client = target::client(config.clone())?;
+                    let project = Project::within(budget, client, namespace, Arc::clone(&suspicion));
                     projects.insert(namespace.clone(), Arc::clone(&project));
                     sender.send_replace(Some(project));
                 }

@@ -2,7 +2,7 @@
 
 use super::{Seen, resource};
 use crate::ident::Kind;
-use crate::manifest::MANAGED_BY;
+use crate::manifest::{MANAGED_BY, STACK_LABEL};
 use crate::shell::cluster::pages::paged;
 use crate::shell::cluster::watch::{Lasting, lasting};
 use futures::StreamExt;
@@ -77,12 +77,21 @@ impl Topic {
         }
     }
 
-    /// Lists all of it in a namespace once, page by page, and returns as of which version.
+    /// Lists it in a namespace once, page by page, and returns as of which version: what some Stacks have of it, or all.
     ///
     /// # Errors
     /// What the API server says, after any number of pages.
-    pub async fn list(self, client: &Client, namespace: &str, mut take: impl FnMut(Seen)) -> Result<u64, Error> {
-        let (labels, fields) = self.selection();
+    pub async fn list(
+        self,
+        client: &Client,
+        namespace: &str,
+        stacks: &[&str],
+        mut take: impl FnMut(Seen),
+    ) -> Result<u64, Error> {
+        let (mut labels, fields) = self.selection();
+        if let Some(labels) = labels.as_mut().filter(|_| !stacks.is_empty()) {
+            labels.push_str(&format!(",{STACK_LABEL} in ({})", stacks.join(",")));
+        }
         let params = ListParams { label_selector: labels, field_selector: fields, ..ListParams::default() };
         let metadata = if self.is_told_in_part() {
             let parts: Api<DynamicObject> = self.api(client, Some(namespace));
