@@ -159,7 +159,7 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Ended {
     let (chosen, platform) = chosen(args, checked, &project.client, out).await?;
     let (_, manifest) = chosen.render(&platform, namespace)?;
     let known = recorded(&project, &manifest.stack).await?;
-    let live = project.live(&manifest.stack);
+    let live = project.picture(&manifest.stack).map_err(Failure::last)?;
     let plan = plan::compare(&manifest, &live, &known.inventory);
     for refusal in &plan.refusals {
         out.say(&format!("{BAD}impossible:{BAD:#} {}: {}", refusal.key, refusal.message));

@@ -157,6 +157,9 @@ async fn see(project: &Arc<Project>, stack: &StackName, has_record: bool, source
         let redactor = Redactor::of(&project.client, namespace).await;
         view.activity = redactor.map(|redactor| redactor.clean_words(view.activity)).unwrap_or_default();
     }
+    if let Some(excess) = project.excess(stack) {
+        view.cant_be_seen(excess, true);
+    }
     if published.is_none() {
         // where no daemon says what addresses look like, they are what is live
         view.urls = view::addresses(&live);

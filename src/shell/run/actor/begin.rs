@@ -1,6 +1,6 @@
 //! Before a Stack is acted for: a connection, its Lease, room to begin, and its record.
 
-use super::{Left, Running, TOGETHER, changed, next};
+use super::{Left, Running, changed, next};
 use crate::ident::StackName;
 use crate::machine::{Fault, Machine};
 use crate::report::{MAX_DESCRIPTION, StackState, Status, StatusState, shorten};
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 /// First and longest wait between tries to reach a cluster that does not answer.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long a Stack rests at least of which there is too much: to begin with it again costs more than to look.
+const EXCESS: Duration = Duration::from_secs(1);
 /// A Stack that can't be seen for so long tells its commit.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -44,7 +46,7 @@ impl Running {
                 match (&project, &mut changes) {
                     (Some(project), Some(changes)) => tokio::select! {
                         () = project.ready(), if excess.is_none() => project.excess(&self.stack).is_none(),
-                        () = changed(changes, Instant::now() + TOGETHER), if excess.is_some() => false,
+                        () = changed(changes, Instant::now() + EXCESS), if excess.is_some() => false,
                         () = project.trouble_other_than(&text) => false,
                     },
                     _ => std::future::pending().await,
