@@ -34,6 +34,9 @@ pub struct Config {
     /// How many Stacks another setting of the platform, or another hks, touches at the same time. Read at the start.
     #[serde(default = "defaults::platform_changes_at_once")]
     pub platform_changes_at_once: std::num::NonZeroU16,
+    /// How much of one project hks follows. With more it says so, and touches nothing there. Read at the start.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub project_budget: ProjectBudget,
     /// What the platform has set up.
     #[serde(flatten)]
     pub platform: Platform,
@@ -50,6 +53,34 @@ pub struct Config {
     pub claims_namespace: Option<String>,
     /// The repositories, by name.
     pub sources: BTreeMap<String, Source>,
+}
+
+/// How much of one project is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProjectBudget {
+    /// Objects with the label of hks, whoever has made them.
+    pub objects: usize,
+    /// What hks keeps of the objects of its Stacks, as text; at rest it takes about a tenth of that.
+    pub mebibytes: usize,
+}
+
+impl Default for ProjectBudget {
+    /// For 3,000 Stacks of ten objects.
+    fn default() -> Self {
+        Self { objects: 50_000, mebibytes: 64 }
+    }
+}
+
+impl ProjectBudget {
+    /// In bytes.
+    pub fn bytes(self) -> usize {
+        self.mebibytes.saturating_mul(1 << 20)
+    }
+}
+
+fn is_default(budget: &ProjectBudget) -> bool {
+    *budget == ProjectBudget::default()
 }
 
 /// Five: a platform's mistake is seen before it has reached many.

@@ -7,6 +7,7 @@ use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, MANAGED
 use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure, FailureKind};
 use crate::shell::cluster::logs;
+use crate::shell::cluster::pages;
 use futures::io::AsyncBufReadExt as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -93,7 +94,7 @@ async fn pods(
 ) -> Result<Vec<(String, String)>, Failure> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let params = ListParams::default().labels(&format!("{}={},{STACK_LABEL}", MANAGED_BY.0, MANAGED_BY.1));
-    let all = api.list(&params).await.explain(|| format!("failed to list pods of namespace {namespace}"))?;
+    let all = pages::all(&api, params).await.explain(|| format!("failed to list pods of namespace {namespace}"))?;
     let belongs = |pod: &Pod| COMPONENTS.iter().any(|label| pod.labels().get(*label).is_some_and(|of| of == name));
     let mut known: Vec<_> =
         all.iter().filter_map(|pod| COMPONENTS.iter().find_map(|label| pod.labels().get(*label))).cloned().collect();
@@ -135,7 +136,7 @@ pub(super) async fn restart(app: &str, stack: Option<&str>, wait: Duration, clus
     let namespace = cluster.namespace();
     let api: Api<Deployment> = Api::namespaced(client, namespace);
     let selector = format!("{}={},{APP_LABEL}={app}", MANAGED_BY.0, MANAGED_BY.1);
-    let found = api.list(&ListParams::default().labels(&selector)).await;
+    let found = pages::all(&api, ListParams::default().labels(&selector)).await;
     let found = found.explain(|| format!("failed to list deployments of namespace {namespace}"))?;
     let mut by_stack: BTreeMap<String, Vec<Deployment>> = BTreeMap::new();
     for deployment in found {

@@ -14,6 +14,7 @@ use crate::shell::cluster::apply;
 use crate::shell::cluster::connection::Place;
 use crate::shell::cluster::contact;
 use crate::shell::cluster::failure::{Explain as _, Failure, FailureKind};
+use crate::shell::cluster::pages;
 use crate::shell::cluster::project::{self, Project};
 use crate::shell::cluster::published;
 use crate::shell::cluster::record;
@@ -60,7 +61,7 @@ pub(super) fn unwatched(client: Client, namespace: &str) -> Arc<Project> {
 pub(super) async fn stacks(client: &Client, namespace: &str) -> Result<Vec<StackName>, Failure> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let selector = format!("{}={},{STACK_LABEL}", MANAGED_BY.0, MANAGED_BY.1);
-    let found = maps.list_metadata(&ListParams::default().labels(&selector)).await;
+    let found = pages::all_metadata(&maps, ListParams::default().labels(&selector)).await;
     let found = found.explain(|| format!("failed to list Stacks of namespace {namespace}"))?;
     let stack = |map: &kube::core::PartialObjectMeta<ConfigMap>| {
         let stack = StackName::new(map.labels().get(STACK_LABEL)?.as_str())?;
@@ -158,7 +159,7 @@ pub(super) async fn diff(args: &FileClusterArgs, out: Out) -> Ended {
     let (chosen, platform) = chosen(args, checked, &project.client, out).await?;
     let (_, manifest) = chosen.render(&platform, namespace)?;
     let known = recorded(&project, &manifest.stack).await?;
-    let live = project.live(&manifest.stack);
+    let live = project.picture(&manifest.stack).map_err(Failure::last)?;
     let plan = plan::compare(&manifest, &live, &known.inventory);
     for refusal in &plan.refusals {
         out.say(&format!("{BAD}impossible:{BAD:#} {}: {}", refusal.key, refusal.message));

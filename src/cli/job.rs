@@ -6,6 +6,7 @@ use super::{Ended, UNHEALTHY};
 use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure};
 use crate::shell::cluster::logs;
+use crate::shell::cluster::pages;
 use futures::TryStreamExt as _;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
@@ -79,9 +80,9 @@ pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterA
 /// The last lines of the job's newest pod, without the values of Secrets; where these can't be read, why there are no lines.
 async fn log(client: &kube::Client, namespace: &str, job: &str) -> String {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let found = pods.list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"))).await;
-    let newest =
-        found.ok().and_then(|pods| pods.items.into_iter().max_by_key(|pod| pod.creation_timestamp().map(|t| t.0)));
+    let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let found = pages::all(&pods, of_job).await;
+    let newest = found.ok().and_then(|pods| pods.into_iter().max_by_key(|pod| pod.creation_timestamp().map(|t| t.0)));
     let Some(pod) = newest else { return String::new() };
     let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|of| of.name.clone());
     let read = async {

@@ -181,6 +181,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         public_url: None,
         data_dir: args.data_dir,
         platform_changes_at_once: config::AT_ONCE,
+        project_budget: config::ProjectBudget::default(),
         platform: args.platform.over(Platform::default())?,
         kubeconfig: None,
         probe_networks: vec![],

@@ -7,6 +7,7 @@ use crate::ident::StackName;
 use crate::manifest::{MANAGED_BY, SECRET_SET_ANNOTATION, STACK_LABEL};
 use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure, FailureKind};
+use crate::shell::cluster::pages;
 use crate::shell::files;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Secret;
@@ -87,13 +88,13 @@ pub(super) async fn set(
 pub(super) async fn list(stack: &str, cluster: &ClusterArgs, out: Out) -> Ended {
     let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, cluster.namespace());
     let params = ListParams::default().labels(&format!("{}={},{STACK_LABEL}={stack}", MANAGED_BY.0, MANAGED_BY.1));
-    let found = secrets.list(&params).await.explain(|| "failed to list secrets".into())?;
+    let found = pages::all(&secrets, params).await.explain(|| "failed to list secrets".into())?;
     let keys = |secret: Secret| {
         let name = secret.metadata.name.unwrap_or_default();
         let keys: Vec<String> = secret.data.into_iter().flatten().map(|(key, _)| key).collect();
         (name.strip_prefix(&format!("{stack}-")).map_or(name.clone(), str::to_owned), keys)
     };
-    let found: BTreeMap<String, Vec<String>> = found.items.into_iter().map(keys).collect();
+    let found: BTreeMap<String, Vec<String>> = found.into_iter().map(keys).collect();
     if out.json {
         out.print(&serde_json::to_string_pretty(&found)?);
         return Ok(ExitCode::SUCCESS);

@@ -159,6 +159,9 @@ async fn see(project: &Arc<Project>, stack: &StackName, has_record: bool, source
             *text = unsecret(redactor.as_ref(), text);
         }
     }
+    if let Some(excess) = project.excess(stack) {
+        view.cant_be_seen(excess, true);
+    }
     if published.is_none() {
         // where no daemon says what addresses look like, they are what is live
         view.urls = view::addresses(&live);

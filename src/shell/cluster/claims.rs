@@ -10,6 +10,7 @@ use crate::machine::Fault;
 use crate::shell::clock;
 use crate::shell::cluster::api::{MANAGER, resource};
 use crate::shell::cluster::failure::describe_own;
+use crate::shell::cluster::pages::paged;
 use crate::shell::cluster::target::VCluster;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -18,6 +19,7 @@ use kube::{Client, Error, ResourceExt};
 use ring::digest;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -33,8 +35,6 @@ const HOST: &str = "hks.hexabase.ai/host";
 const FRESH: SignedDuration = SignedDuration::from_mins(30);
 /// How long what was seen of all hosts is used: a thousand Stacks that begin together look once.
 const SEEN: Duration = Duration::from_secs(5);
-/// Objects in one page of a list.
-const PAGE: u32 = 500;
 
 /// Hosts of one host cluster as they were last seen, with the projects that answer for each.
 type Answering = BTreeMap<String, BTreeSet<String>>;
@@ -86,25 +86,23 @@ impl Registry {
         let mut found = Answering::new();
         for kind in [Kind::Ingress, Kind::HTTPRoute] {
             let all: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(kind));
-            let mut page = ListParams::default().limit(PAGE);
-            loop {
-                let list = match all.list(&page).await {
-                    Ok(list) => list,
-                    Err(Error::Api(status)) if matches!(status.code, 403 | 404) => {
-                        tracing::debug!(%kind, error = %status.message, "hosts of others can't be seen");
-                        break;
-                    }
-                    Err(error) => return Err(error),
-                };
-                let next = list.metadata.continue_.filter(|token| !token.is_empty());
-                for object in list.items {
-                    let Some(project) = project_of(&object) else { continue };
+            let page = |params: ListParams| {
+                let all = all.clone();
+                async move { all.list(&params).await }
+            };
+            let take = |object: DynamicObject| {
+                if let Some(project) = project_of(&object) {
                     for host in hosts_of(kind, &object.data) {
                         found.entry(host.to_ascii_lowercase()).or_default().insert(project.clone());
                     }
                 }
-                let Some(token) = next else { break };
-                page = page.continue_token(&token);
+                ControlFlow::Continue(())
+            };
+            match paged(ListParams::default(), page, take).await {
+                Err(Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                    tracing::debug!(%kind, error = %status.message, "hosts of others can't be seen");
+                }
+                listed => drop(listed?),
             }
         }
         Ok(found)

@@ -1,7 +1,7 @@
 //! A connection to a cluster, shared by all of its projects and by all sources that deploy there, and renewed when the vCluster's
 //! Secret changes.
 
-use crate::config;
+use crate::config::{self, ProjectBudget};
 use crate::ident::Kind;
 use crate::shell::cluster::claims::{Claims, Registry};
 use crate::shell::cluster::failure::Failure;
@@ -98,10 +98,11 @@ type Wanted = BTreeMap<String, Arc<watch::Sender<Option<Arc<Project>>>>>;
 pub struct Connection(watch::Sender<Wanted>);
 
 impl Connection {
-    /// Begins to connect. Hosts are claimed in a namespace of the host cluster; unless given, in that of its client.
-    pub fn open(cluster: Cluster, claims: Option<String>) -> Self {
+    /// Begins to connect. Hosts are claimed in a namespace of the host cluster; unless given, in that of its client. Of each project so much is
+    /// followed.
+    pub fn open(cluster: Cluster, claims: Option<String>, budget: ProjectBudget) -> Self {
         let (sender, wanted) = watch::channel(Wanted::new());
-        tokio::spawn(keep(cluster, claims, wanted));
+        tokio::spawn(keep(cluster, claims, budget, wanted));
         Self(sender)
     }
 
@@ -116,11 +117,11 @@ impl Connection {
     }
 }
 
-async fn keep(cluster: Cluster, claims: Option<String>, mut wanted: watch::Receiver<Wanted>) {
+async fn keep(cluster: Cluster, claims: Option<String>, budget: ProjectBudget, mut wanted: watch::Receiver<Wanted>) {
     let mut wait = BACKOFF.0;
     let name = cluster.name();
     loop {
-        match hold(&cluster, claims.as_deref(), &mut wanted).await {
+        match hold(&cluster, claims.as_deref(), budget, &mut wanted).await {
             Ok(true) => {
                 tracing::info!(cluster = name, "the access data changed; connecting anew");
                 wait = BACKOFF.0;
@@ -139,7 +140,12 @@ async fn keep(cluster: Cluster, claims: Option<String>, mut wanted: watch::Recei
 }
 
 /// Connects, and returns whether to do so again: when the access data has changed, but not when nobody wants it any more.
-async fn hold(cluster: &Cluster, claims: Option<&str>, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
+async fn hold(
+    cluster: &Cluster,
+    claims: Option<&str>,
+    budget: ProjectBudget,
+    wanted: &mut watch::Receiver<Wanted>,
+) -> Result<bool> {
     let (host, config) = cluster.find().await?;
     let known = access(cluster, &host).await;
     let registry = Registry::new(host.clone(), claims);
@@ -161,7 +167,8 @@ async fn hold(cluster: &Cluster, claims: Option<&str>, wanted: &mut watch::Recei
                     sender.send_replace(None);
                 } else if !projects.contains_key(namespace) {
                     // requests and watches of its own go by a connection of its own
-                    let project = Project::new(target::client(config.clone())?, namespace, Arc::clone(&suspicion));
+                    let client = target::client(config.clone())?;
+                    let project = Project::within(budget, client, namespace, Arc::clone(&suspicion));
                     let own = Claims::of(Arc::clone(&registry), cluster.vcluster.as_ref(), namespace);
                     project.claim_by(own);
                     projects.insert(namespace.clone(), Arc::clone(&project));

@@ -45,6 +45,7 @@ pub async fn watch(place: &Place, patience: Duration) -> Result<(Arc<Project>, J
     let client = reach(place, patience).await?;
     within(patience, may_list(&client, &place.namespace)).await?;
     let project = Project::new(client, &place.namespace, Arc::default());
+    project.follow_all();
     let watches = feed::watch_one(&project);
     match timeout(patience, project.ready()).await {
         Ok(()) => Ok((project, watches)),

@@ -1,9 +1,10 @@
 //! The watches of a cluster: of each topic one over all of its projects where hks may see the whole cluster, else one for each
 //! project. Each is for itself: one that fails says why, goes on trying, and says when it is well again.
 
+use crate::shell::cluster::bounds::Excess;
 use crate::shell::cluster::failure::root;
-use crate::shell::cluster::project::{Project, Seen, Topic, watch_taken};
-use crate::shell::cluster::watch::{QUIET, UNSERVED, Waits, is_cut_off, is_denied};
+use crate::shell::cluster::project::{Project, Seen, Topic, read_unread, watch_taken};
+use crate::shell::cluster::watch::{QUIET, UNSERVED, Waits, begins_anew, is_denied};
 use crate::shell::supervise;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -21,6 +22,8 @@ use tokio::time::Instant;
 const UNANSWERED: Duration = Duration::from_secs(5);
 /// Changes of a project that are kept while its list is on its way; with more the list is begun anew.
 const MOST_KEPT: usize = 1000;
+/// … and their bytes, as text.
+const MOST_KEPT_BYTES: usize = 2 << 20;
 
 /// Projects by namespace.
 pub type Audience = BTreeMap<String, Arc<Project>>;
@@ -48,7 +51,8 @@ impl Feeds {
                 for_each(audience, move |project| alone(topic, project)).await;
             });
         }
-        tasks.spawn(for_each(audience, watch_taken));
+        tasks.spawn(for_each(audience.clone(), watch_taken));
+        tasks.spawn(for_each(audience, read_unread));
         Self { audience: sender, _tasks: tasks }
     }
 
@@ -65,6 +69,7 @@ pub fn watch_one(project: &Arc<Project>) -> JoinSet<()> {
         tasks.spawn(alone(topic, Arc::clone(project)));
     }
     tasks.spawn(watch_taken(Arc::clone(project)));
+    tasks.spawn(read_unread(Arc::clone(project)));
     tasks
 }
 
@@ -142,8 +147,8 @@ struct Hearer {
 enum Hearing {
     /// Its objects are part of the watch's own list.
     Listing,
-    /// It has a list of its own on its way, of that turn; this has come meanwhile.
-    Waiting(u64, Vec<Event<Seen>>),
+    /// It has a list of its own on its way, of that turn; this has come meanwhile, with so many bytes.
+    Waiting(u64, Vec<Event<Seen>>, usize),
     /// It has a list and takes what comes from that version on.
     From(u64),
 }
@@ -192,7 +197,7 @@ impl Feed {
                         return;
                     }
                     // a list says itself when it is there
-                    let lists = matches!(error, watcher::Error::InitialListFailed(_)) || is_cut_off(&error);
+                    let lists = matches!(error, watcher::Error::InitialListFailed(_)) || begins_anew(&error);
                     over = (!lists).then(|| Instant::now() + QUIET);
                     self.fail(&error).await;
                 }
@@ -232,7 +237,10 @@ impl Feed {
                 let Some(hearer) = self.hearers.get_mut(&namespace) else { return };
                 match &mut hearer.state {
                     Hearing::From(version) if object.version() >= *version => hearer.project.hear(self.topic, event),
-                    Hearing::Waiting(_, kept) if kept.len() < MOST_KEPT => kept.push(event),
+                    Hearing::Waiting(_, kept, bytes) if kept.len() < MOST_KEPT && *bytes < MOST_KEPT_BYTES => {
+                        *bytes += object.size();
+                        kept.push(event);
+                    }
                     Hearing::Waiting(..) => self.list(&namespace),
                     Hearing::From(_) | Hearing::Listing => {}
                 }
@@ -259,14 +267,14 @@ impl Feed {
     fn list(&mut self, namespace: &str) {
         let Some(hearer) = self.hearers.get_mut(namespace) else { return };
         self.turns += 1;
-        hearer.state = Hearing::Waiting(self.turns, vec![]);
+        hearer.state = Hearing::Waiting(self.turns, vec![], 0);
         let (topic, client, project) = (self.topic, self.client.clone(), Arc::clone(&hearer.project));
         let (turn, mut waits) = (self.turns, Waits::default());
         self.lists.push(Box::pin(async move {
             loop {
                 project.hear(topic, Event::Init);
                 let take = |object| project.hear(topic, Event::InitApply(object));
-                match topic.list(&client, &project.namespace, take).await {
+                match topic.list(&client, &project.namespace, &[], take).await {
                     Ok(version) => return (project.namespace.clone(), turn, version),
                     Err(error) => {
                         let error = watcher::Error::InitialListFailed(error);
@@ -281,7 +289,7 @@ impl Feed {
     /// A project has its list: it hears what has come since.
     fn release(&mut self, namespace: &str, turn: u64, version: u64) {
         let Some(hearer) = self.hearers.get_mut(namespace) else { return };
-        let Hearing::Waiting(of, kept) = &mut hearer.state else { return };
+        let Hearing::Waiting(of, kept, _) = &mut hearer.state else { return };
         if *of != turn {
             return;
         }
@@ -366,6 +374,7 @@ fn explain(what: &str, namespace: &str, error: &watcher::Error) -> String {
             "the cluster does not know hks (401); renew the access data of the target".into()
         }
         kube::Error::Api(status) => status.message.clone(),
+        other if let Some(excess) = Excess::of(other) => excess.to_string(),
         other => format!("the cluster does not answer: {}", root(other)),
     }
 }
@@ -385,7 +394,8 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 
 /// Whether another address or other access data may help.
 fn is_unknown(error: &watcher::Error) -> bool {
-    asked(error).is_some_and(|(_, error)| !matches!(error, kube::Error::Api(status) if status.code != 401))
+    let is_known = Excess::of(error).is_some();
+    !is_known && asked(error).is_some_and(|(_, error)| !matches!(error, kube::Error::Api(status) if status.code != 401))
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! What pods print, with the values of the project's Secrets taken out.
 
 use crate::shell::cluster::failure::{Explain, Failure};
-use crate::shell::cluster::redactor::{self, Forms};
+use crate::shell::cluster::pages::paged;
+use crate::shell::cluster::redactor::{self, Forms, Values};
 use crate::spec;
 use futures::io::AsyncBufRead;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// Takes secret values out of text.
 pub struct Redactor(Vec<Forms>);
@@ -20,13 +20,27 @@ impl Redactor {
     /// When they can't be read: then nothing may be shown, since nothing could be taken out.
     pub async fn of(client: &Client, namespace: &str) -> Result<Self, Failure> {
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let found = secrets.list(&ListParams::default()).await;
-        let found = found.explain(|| "failed to read the Secrets whose values have to be taken out of a log".into())?;
-        let data = found.into_iter().filter_map(|secret| secret.data);
-        let forms = |data: BTreeMap<String, ByteString>| {
-            Forms::of(data.iter().map(|(key, value)| (key.as_str(), value.0.as_slice())))
+        // Helm keeps its releases in such, packed: none of what is in there stands in a text as it is
+        let params = ListParams::default().fields("type!=helm.sh/release.v1");
+        let page = |params: ListParams| {
+            let secrets = secrets.clone();
+            async move { secrets.list(&params).await }
         };
-        Ok(Self(data.map(forms).collect()))
+        let (mut all, mut left) = (vec![], Some(redactor::MOST));
+        let keep = |secret: Secret| {
+            let forms = Values::of(&secret.data.unwrap_or_default()).forms();
+            left = left.and_then(|left| left.checked_sub(forms.len()));
+            all.push(forms);
+            if left.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let listed = paged(params, page, keep).await;
+        listed.explain(|| "failed to read the Secrets whose values have to be taken out of a log".into())?;
+        match left {
+            Some(_) => Ok(Self(all)),
+            None => Err(Failure::last(format!(
+                "the Secrets of namespace {namespace} have more values than can be taken out of a log; see: kubectl logs -n {namespace}"
+            ))),
+        }
     }
 
     /// `text` without them.
@@ -49,12 +63,16 @@ pub struct Part {
     pub tail: i64,
 }
 
+/// Bytes of the last lines that are read at most.
+const MOST: i64 = 8 << 20;
+
 fn params(container: &str, part: Part, follow: bool) -> LogParams {
     LogParams {
         container: Some(container.to_owned()),
         follow,
         previous: part.previous,
         tail_lines: Some(part.tail),
+        limit_bytes: (!follow).then_some(MOST),
         ..LogParams::default()
     }
 }

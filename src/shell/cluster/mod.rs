@@ -1,7 +1,9 @@
 //! Clusters: how one is reached, what of a project is seen, and what is written there.
 
+pub mod bounds;
 pub mod failure;
 pub mod api;
+pub mod pages;
 mod transport;
 pub mod target;
 pub mod watch;

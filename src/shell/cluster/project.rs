@@ -4,13 +4,14 @@
 //! kept, and of them only what somebody reads.
 
 mod addresses;
+mod item;
 mod seen;
 mod slim;
-mod item;
 mod hidden;
 mod limits;
 mod topic;
 mod store;
+mod unread;
 mod hear;
 mod beside;
 mod astray;
@@ -20,7 +21,9 @@ pub use beside::{look_at, watch_taken};
 pub use seen::Seen;
 pub use store::Claim;
 pub use topic::Topic;
+pub use unread::read_unread;
 
+use crate::config::ProjectBudget;
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::plan::Live;
@@ -34,7 +37,7 @@ use serde::Serialize;
 use serde_json::Value;
 use slim::slim;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -65,6 +68,27 @@ pub struct Project {
     claims: OnceLock<Claims>,
 }
 
+/// Somebody acts for a Stack.
+pub struct Followed {
+    project: Weak<Project>,
+    stack: StackName,
+}
+
+impl Followed {
+    /// Whether it is one of this project.
+    pub fn is_in(&self, project: &Arc<Project>) -> bool {
+        self.project.ptr_eq(&Arc::downgrade(project))
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(project) = self.project.upgrade() {
+            project.lock().unfollow(self.stack.as_str());
+        }
+    }
+}
+
 /// Stacks of a project that begin with a commit at the same time.
 const ROOM: usize = 16;
 /// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
@@ -90,11 +114,16 @@ impl Project {
     /// A project that nobody watches yet. Whether the cluster is still where it was is wondered together with the others that
     /// are reached in the same way.
     pub fn new(client: Client, namespace: &str, suspicion: Arc<Notify>) -> Arc<Self> {
+        Self::within(ProjectBudget::default(), client, namespace, suspicion)
+    }
+
+    /// The same, of which so much is followed.
+    pub fn within(budget: ProjectBudget, client: Client, namespace: &str, suspicion: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             client,
             namespace: namespace.into(),
             room: Arc::new(Semaphore::new(ROOM)),
-            store: Mutex::default(),
+            store: Mutex::new(Store::within(budget)),
             synced: watch::Sender::default(),
             broken: Mutex::default(),
             proofs: Mutex::default(),
@@ -203,6 +232,31 @@ impl Project {
     /// The picture of one Stack.
     pub fn live(&self, stack: &StackName) -> Arc<Live> {
         self.lock().live(stack.as_str())
+    }
+
+    /// The picture of one Stack.
+    ///
+    /// # Errors
+    /// Why not all of it is seen.
+    pub fn picture(&self, stack: &StackName) -> Result<Arc<Live>, String> {
+        let mut store = self.lock();
+        store.excess(stack.as_str()).map_or_else(|| Ok(store.live(stack.as_str())), Err)
+    }
+
+    /// Why not all of a Stack is seen, or of the project, though everything answers: there is too much of it.
+    pub fn excess(&self, stack: &StackName) -> Option<String> {
+        self.lock().excess(stack.as_str())
+    }
+
+    /// Somebody acts for a Stack, for as long as this is not dropped: of what nobody follows hardly anything is kept.
+    pub fn follow(self: &Arc<Self>, stack: &StackName) -> Followed {
+        self.lock().follow(stack.as_str());
+        Followed { project: Arc::downgrade(self), stack: stack.clone() }
+    }
+
+    /// Whatever is in the project is looked at.
+    pub fn follow_all(&self) {
+        self.lock().follow_all();
     }
 
     /// Nobody looks at a Stack for the moment: its picture is kept as text.

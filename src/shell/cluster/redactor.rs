@@ -5,8 +5,9 @@
 use crate::spec;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use k8s_openapi::ByteString;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands for a value.
 const HIDDEN: &str = "***";
@@ -19,20 +20,46 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// These keys of a database's credentials are no secrets, and a log without host names explains little.
 const PUBLIC: [&str; 5] = ["host", "port", "name", "user", "pooler-host"];
 
+/// Texts that are looked for in another one at most.
+pub const MOST: usize = 50_000;
+
+/// The values of a Secret that may not be seen, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values(Vec<Box<[u8]>>);
+
+impl Values {
+    /// Those of a Secret, by key.
+    pub fn of(data: &BTreeMap<String, ByteString>) -> Self {
+        let hidden = data.iter().filter(|(key, value)| !PUBLIC.contains(&key.as_str()) && value.0.len() >= LEAST);
+        Self(hidden.map(|(_, value)| value.0.as_slice().into()).collect())
+    }
+
+    /// How many bytes they have.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|value| value.len()).sum()
+    }
+
+    /// Everything that gives them away.
+    pub fn forms(&self) -> Forms {
+        let mut forms = Forms::default();
+        self.0.iter().for_each(|value| forms.add(value));
+        forms
+    }
+}
+
 /// Texts that may not be seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forms(BTreeSet<Box<str>>);
 
 impl Forms {
-    /// Everything that gives away the values of a Secret, by key.
-    pub fn of<'v>(data: impl IntoIterator<Item = (&'v str, &'v [u8])>) -> Self {
-        let mut forms = Self::default();
-        for (key, value) in data {
-            if !PUBLIC.contains(&key) {
-                forms.add(value);
-            }
-        }
-        forms
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn add(&mut self, value: &[u8]) {
@@ -75,11 +102,6 @@ impl Forms {
         }
     }
 
-    /// Adds those of another Secret, or of the same as it was.
-    pub fn extend(&mut self, other: &Self) {
-        self.0.extend(other.0.iter().cloned());
-    }
-
     /// The texts of which some are in `text`, longest first: a part of one may be another.
     fn found<'f>(&'f self, text: &str) -> Vec<&'f str> {
         self.0.iter().map(|form| &**form).filter(|form| text.contains(form)).collect()
@@ -103,8 +125,13 @@ mod tests {
     use super::*;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
+    fn forms(data: &[(&str, &str)]) -> Forms {
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
+        Values::of(&data.collect()).forms()
+    }
+
     fn cleaned(value: &str, text: &str) -> String {
-        clean(text, [&Forms::of([("password", value.as_bytes())])])
+        clean(text, [&forms(&[("password", value)])])
     }
 
     #[test]
@@ -138,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_short_or_public_stays() {
         assert_eq!(cleaned("abc", "abc"), "abc");
-        let forms = Forms::of([("host", &b"todo-main"[..]), ("password", b"s3cret"), ("other", b"s3cret-value")]);
+        let forms = forms(&[("host", "todo-main"), ("password", "s3cret"), ("other", "s3cret-value")]);
         assert_eq!(clean("todo-main s3cret-value s3cret", [&forms]), "todo-main *** ***");
     }
 

@@ -2,17 +2,19 @@
 //! speaks, each of them takes one of its own, with 60 KiB and a TLS handshake. What is asked and answered goes by HTTP/1.1, which
 //! takes a fifth less computing for a whole deployment, and whose connections go when they have nothing to do.
 
+use crate::shell::cluster::bounds::{Bounds, Brief, is_exec, is_watch};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config, Error};
 use std::time::Duration;
-use tower::ServiceBuilder;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::steer::Steer;
+use tower::util::Either;
+use tower::{ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
 /// Requests to one cluster at the same time; thousands of Stacks that start together gain nothing from more.
@@ -36,11 +38,22 @@ pub fn client(config: Config) -> Result<Client, Error> {
         // kube's own words on what is missing for that
         return Ok(ClientBuilder::try_from(config)?.build());
     }
-    let ways = vec![way(&config, false)?, way(&config, true)?];
-    let choose = |request: &http::Request<Body>, _: &[_]| usize::from(is_watch(request.uri()));
+    let brief = |connection| TokioIo::new(Brief::new(TokioIo::new(connection)));
+    let exec = built(connector(&config, false)?.map_response(brief));
+    let ways = vec![
+        Either::Left(built(connector(&config, false)?)),
+        Either::Left(built(connector(&config, true)?)),
+        Either::Right(exec),
+    ];
+    let choose = |request: &http::Request<Body>, _: &[_]| match request.uri() {
+        uri if is_watch(uri) => 1,
+        uri if is_exec(uri) => 2,
+        _ => 0,
+    };
     let service = ServiceBuilder::new()
         .layer(ConcurrencyLimitLayer::new(REQUESTS))
         .layer(config.base_uri_layer())
+        .layer(Bounds)
         .layer(DecompressionLayer::new())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
@@ -49,15 +62,10 @@ pub fn client(config: Config) -> Result<Client, Error> {
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
-type Way = legacy::Client<TimeoutConnector<HttpsConnector<HttpConnector>>, Body>;
+type Connector = TimeoutConnector<HttpsConnector<HttpConnector>>;
 
-/// Format: Kubernetes API, parameter `watch` of lists.
-fn is_watch(uri: &http::Uri) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|parameter| parameter == "watch=true"))
-}
-
-/// Connections that are all of one version, or of the newest that both ends speak.
-fn way(config: &Config, newest: bool) -> Result<Way, Error> {
+/// Makes connections that are all of one version, or of the newest that both ends speak.
+fn connector(config: &Config, newest: bool) -> Result<Connector, Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     let mut builder = HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
@@ -74,22 +82,177 @@ fn way(config: &Config, newest: bool) -> Result<Way, Error> {
     connector.set_read_timeout(Some(READ));
     connector.set_write_timeout(Some(WRITE));
     connector.set_reset_reader_on_write(true);
+    Ok(connector)
+}
+
+fn built<C: Connect + Clone>(connector: C) -> legacy::Client<C, Body> {
     let mut builder = legacy::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).http2_keep_alive_interval(SILENCE.0).http2_keep_alive_timeout(SILENCE.1);
-    Ok(builder.build(connector))
+    builder.build(connector)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::Request;
-    use kube::core::params::{ListParams, WatchParams};
+    use crate::shell::cluster::bounds::Excess;
+    use crate::shell::cluster::{pages, watch};
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::extract::Request as Asked;
+    use axum::response::Response;
+    use axum::routing::any;
+    use futures::{StreamExt, TryStreamExt, stream};
+    use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+    use kube::Api;
+    use kube::api::{AttachParams, ListParams, LogParams, WatchEvent, WatchParams};
+    use kube::runtime::watcher;
+    use serde_json::{Value, json};
+    use std::convert::Infallible;
+    use std::io::Write as _;
 
-    #[test]
-    fn watches_are_told_from_lists() {
-        let pods = Request::new("/api/v1/namespaces/shop/pods");
-        let watch = pods.watch(&WatchParams::default().labels("a=watch"), "1").unwrap();
-        let list = pods.list(&ListParams::default().labels("watch=true")).unwrap();
-        assert!(is_watch(watch.uri()) && !is_watch(list.uri()), "{} {}", watch.uri(), list.uri());
+    /// A client of a server that answers everything with `answer`.
+    async fn client_of(answer: impl Fn(Asked) -> Response + Clone + Send + Sync + 'static) -> Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let handler = any(move |request: Asked| {
+            let answer = answer(request);
+            async move { answer }
+        });
+        let router = Router::new().fallback(handler);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        client(Config::new(format!("http://{address}").parse().unwrap())).unwrap()
+    }
+
+    fn endless(piece: &'static [u8]) -> Response {
+        let pieces = stream::repeat_with(move || Ok::<_, Infallible>(Bytes::from_static(piece)));
+        Response::new(axum::body::Body::from_stream(pieces))
+    }
+
+    fn excess<T>(answer: Result<T, Error>) -> Option<Excess> {
+        Excess::of(&answer.err()?)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_ends_at_its_bound() {
+        let client = client_of(|_| endless(&[b'['; 8192])).await;
+        let pods: Api<Pod> = Api::namespaced(client.clone(), "shop");
+        assert_eq!(excess(pods.get("a").await), Some(Excess::Answer(10 << 20)));
+        assert_eq!(excess(pods.list(&ListParams::default().limit(50)).await), Some(Excess::Page(50)));
+        let metrics = http::Request::get("/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods").body(vec![]).unwrap();
+        assert_eq!(excess(client.request::<Value>(metrics).await), Some(Excess::Answer(1 << 20)));
+        let few = LogParams { limit_bytes: Some(1000), ..LogParams::default() };
+        assert_eq!(excess(pods.logs("a", &few).await), Some(Excess::Answer(1000 + (64 << 10))));
+        let error = pods.get("a").await.err().unwrap();
+        let fault = crate::shell::cluster::failure::describe_own(&error, "Pod/a".into());
+        assert!(fault.message.starts_with("an answer has more than 10240 KiB"), "{}", fault.message);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_without_end_ends_as_well() {
+        let client = client_of(|_| {
+            let mut refusal = endless(b"no, ");
+            *refusal.status_mut() = http::StatusCode::FORBIDDEN;
+            refusal
+        })
+        .await;
+        let pods: Api<Pod> = Api::namespaced(client, "shop");
+        assert_eq!(excess(pods.get("a").await), Some(Excess::Answer(1 << 20)));
+        let exec = pods.exec("a", ["df"], &AttachParams::default()).await;
+        assert_eq!(exec.err().and_then(|error| Excess::of(&error)), Some(Excess::Answer(256 << 10)));
+    }
+
+    #[tokio::test]
+    async fn what_comes_out_of_a_compressed_answer_counts() {
+        let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
+        (0..200).for_each(|_| packed.write_all(&vec![b' '; 1 << 20]).unwrap());
+        let bomb = packed.finish().unwrap();
+        assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+        let client = client_of(move |_| {
+            let answer = Response::builder().header("content-encoding", "gzip");
+            answer.body(axum::body::Body::from(bomb.clone())).unwrap()
+        })
+        .await;
+        let pods: Api<Pod> = Api::namespaced(client, "shop");
+        assert_eq!(excess(pods.get("a").await), Some(Excess::Answer(10 << 20)));
+    }
+
+    #[tokio::test]
+    async fn a_watch_has_no_end_and_each_event_has() {
+        let client = client_of(|_| endless(&[b'['; 8192])).await;
+        let pods: Api<Pod> = Api::namespaced(client, "shop");
+        let mut events = pods.watch(&WatchParams::default(), "1").await.unwrap().boxed();
+        assert_eq!(excess(events.next().await.unwrap()), Some(Excess::Answer(10 << 20)));
+        assert!(events.next().await.is_none());
+        // 30 MiB of short ones, a long one, and what comes behind it by another request
+        let event = |name: &str, length: usize| {
+            let map =
+                json!({ "metadata": { "name": name, "resourceVersion": "2" }, "data": { "a": "b".repeat(length) } });
+            format!("{}\n", json!({ "type": "ADDED", "object": map }))
+        };
+        let text = format!("{}{}{}", event("short", 100 << 10).repeat(300), event("long", 2 << 20), event("later", 1));
+        let client = client_of(move |_| Response::new(text.clone().into())).await;
+        let maps: Api<ConfigMap> = Api::namespaced(client, "shop");
+        let events = maps.watch(&WatchParams::default(), "1").await.unwrap();
+        let names: Vec<_> = events
+            .map_ok(|event| match event {
+                WatchEvent::Added(map) => map.metadata.name.unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!((names.len(), names[299].as_str(), names[300].as_str()), (301, "short", "long"));
+    }
+
+    /// A list of 120 objects of 600 KiB, of which each page has as many as are asked for.
+    fn large(request: &Asked) -> Response {
+        let query = request.uri().query().unwrap_or_default();
+        let number = |name: &str| {
+            let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            value.map_or(0, |value| value.parse::<usize>().unwrap())
+        };
+        let from = number("continue");
+        let until = (from + number("limit")).min(120);
+        let object =
+            |at: usize| json!({ "metadata": { "name": format!("o{at}") }, "data": { "a": "b".repeat(600 << 10) } });
+        let more = if until < 120 { until.to_string() } else { String::new() };
+        let list = json!({
+            "apiVersion": "v1", "kind": "ConfigMapList", "metadata": { "resourceVersion": "7", "continue": more },
+            "items": (from..until).map(object).collect::<Vec<_>>(),
+        });
+        Response::new(list.to_string().into())
+    }
+
+    #[tokio::test]
+    async fn large_objects_come_in_smaller_pages() {
+        let client = client_of(|request| large(&request)).await;
+        let maps: Api<ConfigMap> = Api::namespaced(client, "shop");
+        let whole = maps.list(&ListParams::default().limit(50)).await;
+        assert_eq!(excess(whole), Some(Excess::Page(50)));
+        let all = pages::all(&maps, ListParams::default()).await.unwrap();
+        assert_eq!(all.len(), 120);
+        assert!(all.iter().enumerate().all(|(at, map)| map.metadata.name == Some(format!("o{at}"))));
+        let mut listed = watch::lasting(maps, watcher::Config::default());
+        let mut names = vec![];
+        loop {
+            match listed.next().await.unwrap().unwrap() {
+                watcher::Event::Init => names.clear(),
+                watcher::Event::InitApply(map) => names.extend(map.metadata.name),
+                watcher::Event::InitDone => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(names.len(), 120, "a watch begins as well");
+    }
+
+    #[tokio::test]
+    async fn a_line_of_a_log_has_an_end() {
+        let client = client_of(|_| endless(b"word ")).await;
+        let pods: Api<Pod> = Api::namespaced(client, "shop");
+        let follow = LogParams { follow: true, ..LogParams::default() };
+        let mut lines = futures::AsyncBufReadExt::lines(pods.log_stream("a", &follow).await.unwrap());
+        let error = lines.next().await.unwrap().unwrap_err();
+        assert_eq!(Excess::of(&error), Some(Excess::Answer(1 << 20)));
     }
 }

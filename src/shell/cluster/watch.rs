@@ -1,6 +1,8 @@
 //! Watches that go on for ever.
 
 use crate::shell::clock;
+use crate::shell::cluster::bounds::Excess;
+use crate::shell::cluster::pages::{PAGE, smaller};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use kube::Api;
@@ -16,10 +18,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 /// A watch that has not failed for so long is there again, though nothing may have come: the longest wait, and the time in
 /// which a connection fails.
 pub const QUIET: Duration = Duration::from_secs(15);
+/// How long until something is listed again of which there was too much.
+const EXCEEDED: Duration = Duration::from_secs(30);
 /// Errors in a row by which the API server refuses to go on with a watch, until it is begun anew.
 const REFUSED: u32 = 3;
-/// Objects that a list brings at once: they are in memory whole, until what is kept of them is taken out.
-pub const PAGE: u32 = 50;
 
 /// How long until a cluster is asked again for what it lacks or hks may not see; both come rarely.
 pub const UNSERVED: Duration = Duration::from_mins(5);
@@ -34,29 +36,47 @@ pub fn lasting<K>(api: Api<K>, config: watcher::Config) -> Lasting<K>
 where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let config = config.page_size(PAGE);
-    let anew = move || watch_stream(api.clone(), config.clone()).backoff(resetting()).boxed();
-    let first = anew();
-    stream::unfold((first, anew, 0), async |(mut stream, anew, mut refused)| {
-        let event = stream.next().await?;
+    let anew = move |objects| {
+        let config = config.clone().page_size(objects);
+        watch_stream(api.clone(), config).backoff(resetting()).boxed()
+    };
+    let first = anew(PAGE);
+    stream::unfold((first, anew, 0, PAGE), async |(mut stream, anew, mut refused, mut objects)| {
+        let event = loop {
+            let event = stream.next().await?;
+            match &event {
+                // for somebody's large objects the others must not be out of sight
+                Err(error) if let Some(fewer) = smaller(error, objects) => {
+                    objects = fewer;
+                    stream = anew(objects);
+                }
+                _ => break event,
+            }
+        };
         refused = match &event {
             Err(watcher::Error::WatchError(_)) => refused + 1,
             Err(_) => refused,
             Ok(_) => 0,
         };
-        if refused > REFUSED || event.as_ref().is_err_and(is_cut_off) {
-            refused = 0;
-            tokio::time::sleep(BACKOFF.0).await;
-            stream = anew();
+        if matches!(event, Ok(Event::InitDone)) {
+            objects = PAGE;
         }
-        Some((event, (stream, anew, refused)))
+        if refused > REFUSED || event.as_ref().is_err_and(begins_anew) {
+            refused = 0;
+            // it costs most to read what is too much, and who has made it has to mend it
+            let exceeds = event.as_ref().is_err_and(|error| Excess::of(error).is_some());
+            let pause = tokio::time::sleep(if exceeds { EXCEEDED } else { BACKOFF.0 });
+            stream = stream::once(pause).filter_map(async |()| None).chain(anew(objects)).boxed();
+        }
+        Some((event, (stream, anew, refused, objects)))
     })
     .boxed()
 }
 
-/// The API server is not there any more.
-pub fn is_cut_off(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(error) if !matches!(error, kube::Error::Api(_)))
+/// Nothing comes any more until there is a new list: the API server is not there, or has said more than is read.
+pub fn begins_anew(error: &watcher::Error) -> bool {
+    let is_cut_off = matches!(error, watcher::Error::WatchStartFailed(error) if !matches!(error, kube::Error::Api(_)));
+    is_cut_off || Excess::of(error).is_some()
 }
 
 /// The rights for it may be lacking, or the kind itself; both come rarely.

@@ -11,7 +11,7 @@ use crate::record::{WISH_ANNOTATION, Want, Wish};
 use crate::report::{self, News, StackState, Status, View};
 use crate::shell::clock::{self, Steady};
 use crate::shell::cluster::lease::{self, Look};
-use crate::shell::cluster::project::Project;
+use crate::shell::cluster::project::{Followed, Project};
 use crate::shell::cluster::{inspect, record};
 use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
 use crate::shell::probe::Prober;
@@ -29,6 +29,8 @@ use tokio::time::Instant;
 
 /// Changes that come within this time after a look are looked at together. The first one after a pause is looked at at once.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// How much longer than a look took it is until the next one: who changes a Stack all the time gets a part of one core for it.
+const SHARE: u32 = 10;
 
 /// Finds the file of a Stack in the commit with this id.
 pub type Older = Box<dyn Fn(&StackName, &str) -> BoxFuture<'static, Result<Option<Commit>, String>> + Send + Sync>;
@@ -72,7 +74,9 @@ impl Actor {
     pub fn start(stack: StackName, setting: Arc<Setting>) -> Self {
         let (inbox, commits) = watch::channel(None);
         let project = setting.project.clone();
-        let task = tokio::spawn(Running { stack, setting, project, commits, head: None, told: None }.supervised());
+        let task = tokio::spawn(
+            Running { stack, setting, project, commits, head: None, told: None, followed: None }.supervised(),
+        );
         Self { inbox, task }
     }
 
@@ -97,6 +101,8 @@ struct Running {
     head: Option<Commit>,
     /// The commit that was told that the cluster can't be seen.
     told: Option<Revision>,
+    /// Where its objects are followed.
+    followed: Option<Followed>,
 }
 
 /// Waits for a newer commit; `None` when the source ends.
@@ -182,12 +188,18 @@ impl Running {
             self.step(&mut driver, Event::Commit(commit));
         }
         self.step(&mut driver, Event::Observed);
-        let mut looked = Instant::now();
+        let mut next = Instant::now() + TOGETHER;
         let left = loop {
             // who has nothing to do makes room for others with all that it takes
             if driver.has_room() && driver.may_doze() {
                 driver.doze(&self.stack);
                 driver.enter_room(None);
+            }
+            // what is not seen is not gone: nothing is done any more
+            let excess = project.excess(&self.stack);
+            if driver.is_blind || excess.is_some() {
+                tracing::warn!(stack = %self.stack, excess, "not all of it is seen; nothing is touched");
+                break Left::Again;
             }
             driver.request(&self.stack, &self.setting);
             let leave = driver.leaves_room_at();
@@ -197,6 +209,7 @@ impl Running {
                 break Left::Again;
             }
             let doze = driver.dozes_after();
+            let mut looks = false;
             let due = driver.wake_at().map_or(Duration::MAX, |at| driver.clock.until(at));
             let event = tokio::select! {
                 commit = next_with_room(&mut self.commits, &project.room) => match commit {
@@ -224,9 +237,9 @@ impl Running {
                     }
                     reply
                 },
-                () = changed(&mut changes, looked + TOGETHER) => {
+                () = changed(&mut changes, next) => {
                     changes.mark_unchanged();
-                    looked = Instant::now();
+                    looks = true;
                     if !self.still_acts(project).await {
                         break Left::Again;
                     }
@@ -247,7 +260,12 @@ impl Running {
                 }
                 () = tokio::time::sleep(due) => Event::Due,
             };
+            let before = Instant::now();
             self.step(&mut driver, event);
+            if looks {
+                let now = Instant::now();
+                next = now + TOGETHER.max((now - before) * SHARE);
+            }
         };
         Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;
         project.take_beside(&self.stack, BTreeSet::new());
@@ -338,8 +356,12 @@ impl Running {
     }
 
     fn step(&self, driver: &mut Driver, event: Event) {
+        // who can't see all of it leaves before anything else is done
+        let Ok(live) = driver.project.picture(&self.stack) else {
+            driver.is_blind = true;
+            return;
+        };
         driver.dozes = false;
-        let live = driver.project.live(&self.stack);
         let before = (driver.machine.drift_corrected, driver.machine.record.history.len());
         let last_before = driver.machine.record.history.last().map(|deployment| deployment.ended);
         tracing::trace!(stack = %self.stack, ?event, "event");

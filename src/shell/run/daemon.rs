@@ -231,8 +231,9 @@ impl Daemon {
             }
             let place = Place::new(&source.target, &source.namespace, config.kubeconfig.as_deref());
             let cluster = self.clusters.entry(place.cluster.clone());
-            let connection =
-                cluster.or_insert_with(|| Connection::open(place.cluster.clone(), config.claims_namespace.clone()));
+            let connection = cluster.or_insert_with(|| {
+                Connection::open(place.cluster.clone(), config.claims_namespace.clone(), config.project_budget)
+            });
             let project =
                 self.places.entry(place.clone()).or_insert_with(|| connection.project(&place.namespace)).clone();
             let running = source::start(name, &config, source, &self.shared, project, self.ending.remove(name));

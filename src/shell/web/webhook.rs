@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const MAX_BODY: usize = 25 << 20;
 /// Bytes of bodies in memory at the same time, since anybody may send one: in pieces, so that one that comes slowly holds only
 /// what has come.
-const MAX_AT_ONCE: usize = 4 * MAX_BODY;
+const MAX_AT_ONCE: usize = MAX_BODY + (4 << 20);
 const PIECE: usize = 64 << 10;
 /// How long a body may take.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,8 +1,8 @@
 //! Secrets of others that Stacks take. Who may not see them goes on without.
 
 use super::Project;
-use super::hear::forms;
 use crate::plan;
+use crate::shell::cluster::redactor::Values;
 use crate::shell::cluster::watch::{UNSERVED, is_denied, lasting};
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -89,7 +89,7 @@ async fn read_values(project: &Project, names: BTreeSet<String>) -> bool {
         match secrets.get_opt(&name).await {
             Ok(found) => {
                 let data = found.and_then(|secret| secret.data).unwrap_or_default();
-                project.lock().hide(&name, None, forms(&data));
+                project.lock().hide(&name, None, Values::of(&data));
             }
             Err(error) => {
                 tracing::warn!(namespace = %project.namespace, secret = name, %error, "failed to read a Secret that is taken; what may tell its values is not shown");

@@ -6,13 +6,11 @@ use super::{BLIND, Broken, Project, Seen, Topic};
 use crate::ident::{Kind, ObjectKey};
 use crate::plan;
 use crate::shell::clock;
-use crate::shell::cluster::redactor::Forms;
+use crate::shell::cluster::redactor::Values;
 use crate::spec;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -60,7 +58,7 @@ impl Project {
             Event::Apply(secret) | Event::InitApply(secret) => {
                 let data: Option<Secret> = serde_json::from_value(secret.value.clone()).ok();
                 let data = data.and_then(|secret| secret.data).unwrap_or_default();
-                self.lock().hide(&secret.name_any(), plan::stack_of(&secret.value), forms(&data));
+                self.lock().hide(&secret.name_any(), plan::stack_of(&secret.value), Values::of(&data));
             }
             Event::Delete(secret) => self.lock().unhide(&secret.name_any()),
             Event::Init | Event::InitDone => {}
@@ -128,9 +126,4 @@ impl Project {
             self.synced.send_modify(|_| {});
         }
     }
-}
-
-/// What gives the values of a Secret away.
-pub(super) fn forms(data: &BTreeMap<String, ByteString>) -> Forms {
-    Forms::of(data.iter().map(|(key, value)| (key.as_str(), value.0.as_slice())))
 }

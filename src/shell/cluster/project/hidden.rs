@@ -2,66 +2,92 @@
 //! from the watches and are kept nowhere else.
 
 use crate::plan::Live;
-use crate::shell::cluster::redactor::{Forms, clean};
+use crate::shell::cluster::redactor::{Forms, Values, clean};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Bytes of values that are kept of a project.
+const MOST: usize = 4 << 20;
+
 /// By Secret.
 #[derive(Default)]
-pub(super) struct Hidden(BTreeMap<String, Held>);
+pub(super) struct Hidden {
+    secrets: BTreeMap<String, Held>,
+    bytes: usize,
+}
 
 #[derive(Default)]
 struct Held {
     stack: Option<Box<str>>,
-    now: Forms,
+    /// Nothing where there was no room for them.
+    now: Option<Values>,
     /// As it was before: what was said then is still read.
-    before: Forms,
+    before: Values,
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        self.now.as_ref().map_or(0, Values::bytes) + self.before.bytes()
+    }
 }
 
 impl Hidden {
     /// Takes the values of a Secret; whether they are others than before.
-    pub(super) fn learn(&mut self, secret: &str, stack: Option<&str>, forms: Forms) -> bool {
-        let held = self.0.entry(secret.to_owned()).or_default();
+    pub(super) fn learn(&mut self, secret: &str, stack: Option<&str>, values: Values) -> bool {
+        let held = self.secrets.entry(secret.to_owned()).or_default();
         // one that another Stack takes as well stays its own
         if let Some(stack) = stack {
             held.stack = Some(stack.into());
         }
-        if held.now == forms {
+        if held.now.as_ref() == Some(&values) {
             return false;
         }
-        held.before = std::mem::replace(&mut held.now, forms);
+        self.bytes -= held.bytes();
+        let fits = self.bytes + values.bytes() <= MOST;
+        held.before =
+            held.now.take().filter(|now| self.bytes + values.bytes() + now.bytes() <= MOST).unwrap_or_default();
+        held.now = fits.then_some(values);
+        self.bytes += held.bytes();
         true
     }
 
     pub(super) fn forget(&mut self, secret: &str) {
-        self.0.remove(secret);
+        let held = self.secrets.remove(secret);
+        self.bytes -= held.map_or(0, |held| held.bytes());
     }
 
     /// Whether the values of a Secret are known.
     pub(super) fn knows(&self, secret: &str) -> bool {
-        self.0.contains_key(secret)
+        self.secrets.contains_key(secret)
     }
 
-    /// Words about a Stack without values; about none, without those of all.
-    pub(super) fn clean(&self, stack: Option<&str>, takes: &BTreeSet<String>, text: &str) -> String {
-        clean(text, self.of(stack, takes))
+    /// Words about a Stack without values; about none, without those of all. Nothing where there was no room for one of them.
+    pub(super) fn clean(&self, stack: Option<&str>, takes: &BTreeSet<String>, text: &str) -> Option<String> {
+        let forms = self.forms(stack, takes)?;
+        Some(clean(text, &forms))
     }
 
-    fn of<'h>(&'h self, stack: Option<&'h str>, takes: &'h BTreeSet<String>) -> impl Iterator<Item = &'h Forms> {
-        let concerns = move |(name, held): &(&String, &Held)| {
+    fn forms(&self, stack: Option<&str>, takes: &BTreeSet<String>) -> Option<Vec<Forms>> {
+        let concerns = |(name, held): &(&String, &Held)| {
             stack.is_none() || held.stack.as_deref() == stack || takes.contains(*name)
         };
-        self.0.iter().filter(concerns).flat_map(|(_, held)| [&held.now, &held.before])
+        let concerned = self.secrets.iter().filter(concerns);
+        let values = concerned.map(|(_, held)| Some([held.now.as_ref()?.forms(), held.before.forms()]));
+        let forms: Option<Vec<_>> = values.collect();
+        Some(forms?.into_iter().flatten().filter(|forms| !forms.is_empty()).collect())
     }
 
     /// Cleans what the cluster says of a Stack's objects.
     pub(super) fn clean_picture(&self, live: &mut Live, stack: &str, takes: &BTreeSet<String>) {
-        let forms: Vec<_> = self.of(Some(stack), takes).collect();
-        if forms.is_empty() {
+        let forms = self.forms(Some(stack), takes);
+        if forms.as_ref().is_some_and(Vec::is_empty) {
             return;
         }
-        let cleaned = |text: &str| Some(clean(text, forms.iter().copied())).filter(|cleaned| cleaned != text);
+        let cleaned = |text: &str| {
+            let cleaned = forms.as_ref().map_or_else(String::new, |forms| clean(text, forms));
+            Some(cleaned).filter(|cleaned| cleaned != text)
+        };
         for object in live.objects.values_mut() {
             if says(&object["status"], &|text| cleaned(text).is_some()) {
                 rewrite(&mut Arc::make_mut(object)["status"], &cleaned);
@@ -112,27 +138,28 @@ fn rewrite(value: &mut Value, cleaned: &impl Fn(&str) -> Option<String>) {
 mod tests {
     use super::*;
     use crate::ident::{Kind, ObjectKey};
+    use k8s_openapi::ByteString;
     use serde_json::json;
 
-    fn forms(value: &str) -> Forms {
-        Forms::of([("password", value.as_bytes())])
+    fn values(value: &str) -> Values {
+        Values::of(&[("password".to_owned(), ByteString(value.as_bytes().to_vec()))].into())
     }
 
     #[test]
     fn a_stack_tells_no_value_of_its_own_or_of_what_it_takes() {
         let mut hidden = Hidden::default();
         assert!(
-            hidden.learn("own", Some("a"), forms("hunter22")) && !hidden.learn("own", Some("a"), forms("hunter22"))
+            hidden.learn("own", Some("a"), values("hunter22")) && !hidden.learn("own", Some("a"), values("hunter22"))
         );
-        hidden.learn("taken", None, forms("of-others"));
-        hidden.learn("elsewhere", Some("b"), forms("elsewhere"));
+        hidden.learn("taken", None, values("of-others"));
+        hidden.learn("elsewhere", Some("b"), values("elsewhere"));
         let takes: BTreeSet<_> = ["taken".to_owned()].into();
         let text = "hunter22 of-others elsewhere";
-        assert_eq!(hidden.clean(Some("a"), &takes, text), "*** *** elsewhere");
-        assert_eq!(hidden.clean(None, &takes, text), "*** *** ***");
+        assert_eq!(hidden.clean(Some("a"), &takes, text).as_deref(), Some("*** *** elsewhere"));
+        assert_eq!(hidden.clean(None, &takes, text).as_deref(), Some("*** *** ***"));
         // what it was before may still be read
-        assert!(hidden.learn("own", Some("a"), forms("changed22")));
-        assert_eq!(hidden.clean(Some("a"), &takes, "hunter22 changed22"), "*** ***");
+        assert!(hidden.learn("own", Some("a"), values("changed22")));
+        assert_eq!(hidden.clean(Some("a"), &takes, "hunter22 changed22").as_deref(), Some("*** ***"));
         hidden.forget("own");
         assert!(!hidden.knows("own") && hidden.knows("taken"));
     }
@@ -140,7 +167,7 @@ mod tests {
     #[test]
     fn what_the_cluster_says_of_a_pod_is_cleaned() {
         let mut hidden = Hidden::default();
-        hidden.learn("own", Some("a"), forms("hunter22"));
+        hidden.learn("own", Some("a"), values("hunter22"));
         let waiting = |text: &str| {
             json!({ "spec": { "message": text },
                 "status": { "containerStatuses": [{ "state": { "waiting": { "message": text, "reason": "hunter22" } } }] } })
@@ -151,5 +178,22 @@ mod tests {
         let status = &live.objects[&key]["status"]["containerStatuses"][0]["state"]["waiting"];
         assert_eq!(status["message"], "exec: ***");
         assert_eq!(live.objects[&key]["spec"]["message"], "exec: hunter22", "what is compared stays as it is");
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_values_nothing_is_said() {
+        let mut hidden = Hidden::default();
+        let much = "x".repeat(1 << 20);
+        for index in 0..8 {
+            let stack = if index == 0 { "a" } else { "b" };
+            hidden.learn(&index.to_string(), Some(stack), values(&format!("{index}{much}")));
+        }
+        let none = BTreeSet::new();
+        assert_eq!(hidden.clean(Some("a"), &none, "text").as_deref(), Some("text"));
+        assert_eq!((hidden.clean(Some("b"), &none, "text"), hidden.clean(None, &none, "text")), (None, None));
+        for index in 0..8 {
+            hidden.forget(&index.to_string());
+        }
+        assert_eq!((hidden.bytes, hidden.clean(None, &none, "text").as_deref()), (0, Some("text")));
     }
 }

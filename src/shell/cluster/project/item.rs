@@ -11,10 +11,20 @@ use std::sync::Arc;
 /// zstd's fastest: a Stack is opened and folded a few times for each deployment.
 const LEVEL: i32 = 1;
 
+/// Bytes of an id; the API server's have 36.
+const LONGEST_UID: usize = 64;
+
+/// … and of the value of a label, as Kubernetes has it.
+const LONGEST_LABEL: usize = 63;
+
 /// An object, as it was seen.
 pub(super) struct Item {
     pub(super) uid: Box<str>,
     pub(super) version: u64,
+    /// Bytes of its text.
+    pub(super) size: usize,
+    /// It is there, and nothing else of it is kept.
+    pub(super) unread: bool,
     /// As JSON; nothing while the picture has it, or the fold.
     pub(super) text: Option<Box<[u8]>>,
 }
@@ -31,8 +41,11 @@ pub(super) struct Arrival {
 impl Arrival {
     /// What is kept of an object besides the object.
     pub(super) fn of(kind: Kind, object: &Value) -> Self {
-        let item = Item { uid: uid(object).into(), version: version(object), text: None };
-        Self { stack: stack_of(object).map(Into::into), addresses: addresses(kind, object), item }
+        let uid = uid(object);
+        let uid = uid[..uid.floor_char_boundary(LONGEST_UID)].into();
+        let item = Item { uid, version: version(object), size: size(object), unread: false, text: None };
+        let stack = stack_of(object).filter(|stack| stack.len() <= LONGEST_LABEL);
+        Self { stack: stack.map(Into::into), addresses: addresses(kind, object), item }
     }
 
     /// An object as text.
@@ -53,6 +66,28 @@ impl Item {
 pub(super) fn text(object: &Value) -> Option<Box<[u8]>> {
     // a JSON value can always be written
     serde_json::to_vec(object).ok().map(Vec::into_boxed_slice)
+}
+
+/// How long the text of an object is.
+pub(super) fn size(object: &Value) -> usize {
+    let mut count = Count(0);
+    // a JSON value can always be written
+    let _ = serde_json::to_writer(&mut count, object);
+    count.0
+}
+
+/// Counts what is written.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `metadata.resourceVersion` as the number that it is in practice.

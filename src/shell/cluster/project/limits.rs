@@ -7,12 +7,16 @@ use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+/// Limits of one kind that are known at most; nobody has as many.
+const MOST: usize = 1000;
 
 /// Limits of one kind in a project. How much of them is used changes all the time and is not looked at.
 #[derive(Default)]
 pub(super) struct Limits {
-    known: Option<BTreeMap<String, Value>>,
-    listed: BTreeMap<String, Value>,
+    known: Option<BTreeMap<String, u64>>,
+    listed: BTreeMap<String, u64>,
     /// When the newest of those listed was changed.
     newest: Option<Timestamp>,
 }
@@ -20,12 +24,16 @@ pub(super) struct Limits {
 impl Limits {
     /// Takes an event of their watch; returns when a limit was made, changed or taken away, if one was.
     pub(super) fn hear(&mut self, event: Event<Seen>, now: Timestamp) -> Option<Timestamp> {
-        let spec = |limit: &mut Seen| limit.value["spec"].take();
+        let spec = |limit: &Seen| digest(&limit.value["spec"]);
+        let is_full = |limits: &BTreeMap<String, u64>, limit: &Seen| {
+            limits.len() >= MOST && !limits.contains_key(&limit.name_any())
+        };
         match event {
             Event::Init => (self.listed, self.newest) = (BTreeMap::new(), None),
-            Event::InitApply(mut limit) => {
+            Event::InitApply(limit) if is_full(&self.listed, &limit) => {}
+            Event::InitApply(limit) => {
                 self.newest = self.newest.max(Some(changed_at(&limit.value, now)));
-                self.listed.insert(limit.name_any(), spec(&mut limit));
+                self.listed.insert(limit.name_any(), spec(&limit));
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
@@ -37,9 +45,10 @@ impl Limits {
                     Some(same) => (!same).then_some(now),
                 };
             }
-            Event::Apply(mut limit) => {
-                let spec = spec(&mut limit);
-                let before = self.known.get_or_insert_default().insert(limit.name_any(), spec.clone());
+            Event::Apply(limit) if is_full(self.known.get_or_insert_default(), &limit) => {}
+            Event::Apply(limit) => {
+                let spec = spec(&limit);
+                let before = self.known.get_or_insert_default().insert(limit.name_any(), spec);
                 return (before != Some(spec)).then_some(now);
             }
             Event::Delete(limit) => {
@@ -49,6 +58,13 @@ impl Limits {
         }
         None
     }
+}
+
+/// What is kept of what a limit says.
+fn digest(spec: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    spec.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// When somebody last changed the spec of an object, by the clock of the API server, and never after now.

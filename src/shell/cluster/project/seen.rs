@@ -29,6 +29,11 @@ impl Seen {
         Self { head: ObjectMeta { name, resource_version, ..ObjectMeta::default() }, value }
     }
 
+    /// Bytes of its text.
+    pub fn size(&self) -> usize {
+        super::item::size(&self.value)
+    }
+
     /// Its version; versions of one kind are ordered (KEP-5504).
     pub fn version(&self) -> u64 {
         self.head.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0)

@@ -4,6 +4,8 @@ use crate::ident::Kind;
 use crate::plan::{self, Live};
 use serde_json::{Map, Value};
 
+/// Bytes of a name, as Kubernetes has it.
+pub(super) const LONGEST_NAME: usize = 253;
 /// Kinds of which it is told what others have added.
 const ADDED_TO: [Kind; 9] = [
     Kind::Service,
@@ -30,6 +32,10 @@ const CONTAINER: [&str; 3] = ["name", "image", "resources"];
 /// The parts of an object that are kept; nothing if it can't be read.
 pub(super) fn slim(kind: Kind, mut value: Value) -> Option<Value> {
     let metadata = value.get_mut("metadata")?.as_object_mut()?;
+    // an API server that is none may say anything
+    if metadata.get("name").and_then(Value::as_str).is_some_and(|name| name.len() > LONGEST_NAME) {
+        return None;
+    }
     let managed = metadata.remove("managedFields");
     if SET_BY_HAND.contains(&kind) || ADDED_TO.contains(&kind) {
         let of_others = others(managed, SET_BY_HAND.contains(&kind));

@@ -1,32 +1,31 @@
 //! What the watches of a project have seen, by Stack: a look at one Stack costs what that Stack has, whatever else the
 //! project holds.
 
+mod budget;
+mod notes;
+
+pub(super) use budget::Unread;
+
 use super::addresses::{Address, Addresses};
 use super::hidden::Hidden;
 use super::item::{Arrival, Folded, Item, text};
 use super::limits::Limits;
 use super::{Seen, Topic};
+use crate::config::ProjectBudget;
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::plan::{Live, Note};
-use crate::shell::clock;
-use crate::shell::cluster::redactor::Forms;
+use crate::shell::cluster::redactor::Values;
+use budget::Budget;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Event;
 use kube::runtime::watcher;
 use serde_json::Value;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// Events kept for one Stack; each is about one object and repeated ones replace each other.
-const MAX_NOTES: usize = 100;
-/// Events kept about objects that were not seen yet, or are of nobody here.
-const MAX_STRAYS: usize = 500;
-/// Bytes of an event's text; the API server bounds it only for the newer of its two kinds of events.
-const MAX_MESSAGE: usize = 2048;
 /// How long a Stack that is about to make an object keeps its name from others; then the object is there to be seen.
 const CLAIM: Duration = Duration::from_mins(1);
 /// How long a claim stands for a look at the cluster that was made with it.
@@ -58,6 +57,10 @@ pub(super) struct Store {
     claims: BTreeMap<ObjectKey, (StackName, Instant)>,
     /// When a quota or limit range was last changed.
     limits: Option<Timestamp>,
+    /// How much is kept.
+    budget: Budget,
+    /// Something is wanted that was not kept, or there is room for it now.
+    pub(super) left: Arc<Notify>,
     /// Secrets of others, and how many Stacks take each.
     takers: BTreeMap<String, usize>,
     /// What is known of them: when a value was last changed, `None` where it is not there.
@@ -95,11 +98,17 @@ struct Own {
 }
 
 impl Store {
+    /// With room for so much.
+    pub(super) fn within(most: ProjectBudget) -> Self {
+        Self { budget: Budget::of(most), ..Self::default() }
+    }
+
     /// The picture of one Stack.
     pub(super) fn live(&mut self, stack: &str) -> Arc<Live> {
         let Some(own) = self.stacks.get_mut(stack) else { return Arc::default() };
         let takes = own.takes.clone();
-        let is_new = std::mem::take(&mut own.is_new);
+        // of what is opened again the events were kept as they came
+        let is_new = std::mem::take(&mut own.is_new) || own.live.is_none();
         let live = own.open();
         if is_new {
             self.hidden.clean_picture(Arc::make_mut(live), stack, &takes);
@@ -244,18 +253,32 @@ impl Store {
 
     /// A new list of `kind` begins.
     pub(super) fn begin(&mut self, kind: Kind) {
-        self.listing.insert(kind, BTreeMap::new());
+        let begun = self.listing.insert(kind, BTreeMap::new()).unwrap_or_default();
+        self.unlist(&begun);
     }
 
     /// An object of the list that has begun.
-    pub(super) fn arrive(&mut self, key: ObjectKey, arrival: Arrival) {
+    pub(super) fn arrive(&mut self, key: ObjectKey, mut arrival: Arrival) {
+        if !self.has_place(key.kind, self.budget.listed.1) {
+            return;
+        }
+        self.lighten(&key, &mut arrival);
+        self.budget.listed.0 += arrival.item.text.as_ref().map_or(0, |text| text.len());
+        self.budget.listed.1 += 1;
         self.listing.entry(key.kind).or_default().insert(key, arrival);
     }
 
     /// The list is complete.
     pub(super) fn complete(&mut self, kind: Kind) {
         let listed = self.listing.remove(&kind).unwrap_or_default();
+        self.unlist(&listed);
         self.replace(kind, listed);
+    }
+
+    fn unlist(&mut self, list: &BTreeMap<ObjectKey, Arrival>) {
+        self.budget.listed.1 -= list.len();
+        self.budget.listed.0 -=
+            list.values().filter_map(|arrival| arrival.item.text.as_ref()).map(|text| text.len()).sum::<usize>();
     }
 
     /// A new full list of `kind`: what is not in it is gone, and what is in it counts even if it is older than what was seen,
@@ -264,7 +287,9 @@ impl Store {
         self.written.retain(|_, at| at.elapsed() < ECHO);
         let gone = self.owners.keys().filter(|key| key.kind == kind && !listed.contains_key(*key));
         let gone: Vec<_> = gone.filter(|key| !self.written.contains_key(*key)).cloned().collect();
-        for key in &gone {
+        // what there was no room for may well be there
+        let missed = self.has_missed(kind);
+        for key in gone.iter().filter(|_| !missed) {
             self.remove(key);
         }
         for (key, arrival) in listed {
@@ -278,16 +303,18 @@ impl Store {
         self.addresses.remove(key);
         let Some(stack) = self.owners.remove(key) else { return };
         let Some(own) = self.stacks.get_mut(&stack) else { return };
-        own.items.remove(key);
+        let item = own.items.remove(key);
         own.events.retain(|note| note.about != *key);
         if let Some(live) = &mut own.live {
-            let live = Arc::make_mut(live);
-            live.objects.remove(key);
-            live.events.clone_from(&own.events);
+            Arc::make_mut(live).objects.remove(key);
         }
+        own.show_events();
         own.tell();
         if own.items.is_empty() && own.changes.receiver_count() == 0 {
             self.stacks.remove(&stack);
+        }
+        if let Some(item) = item {
+            self.weigh_out(&stack, &item);
         }
         for name in self.about.get(key).into_iter().flatten() {
             if let Some(note) = self.notes.get(name) {
@@ -295,6 +322,7 @@ impl Store {
             }
         }
         self.tidy();
+        self.balance();
     }
 
     /// `object` is the item as a value, unless the item has it as text.
@@ -305,9 +333,17 @@ impl Store {
             self.remove(key);
         }
         let new = !self.owners.contains_key(key);
-        self.addresses.put(key, addresses);
+        if new && !self.has_place(key.kind, self.owners.len()) {
+            return;
+        }
+        let name = self.own(&stack).0;
+        self.keep(&name, key, &mut item);
+        self.addresses.put(key, if item.unread { BTreeSet::new() } else { addresses });
         let (name, own) = self.own(&stack);
-        if let Some(live) = &mut own.live {
+        if item.unread {
+            // what was seen before stays in the picture: what can't be seen is not gone
+            item.text = None;
+        } else if let Some(live) = &mut own.live {
             let object = object.or_else(|| item.value()).unwrap_or_default();
             Arc::make_mut(live).objects.insert(key.clone(), Arc::new(object));
             item.text = None;
@@ -319,83 +355,11 @@ impl Store {
         own.tell();
         if new {
             self.owners.insert(key.clone(), name);
-            // an event may come before what it is about
-            for event in self.about.get(key).cloned().unwrap_or_default() {
-                let Some(note) = self.notes.get(&event).cloned() else { continue };
-                self.strays.remove(&(note.at, event));
-                self.show(&stack, &note);
+            if self.budget.hears(&stack) {
+                self.show_about(&stack, key);
             }
         }
-    }
-
-    /// Takes a warning.
-    pub(super) fn note(&mut self, event: Event) {
-        let Some(kind) = event.involved_object.kind.as_deref().and_then(Kind::named) else { return };
-        let about = ObjectKey::new(kind, event.involved_object.name.unwrap_or_default());
-        let at = event.last_timestamp.map(|time| time.0).or(event.event_time.map(|time| time.0));
-        let mut message = event.message.unwrap_or_default();
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-        let note = Arc::new(Note {
-            uid: event.involved_object.uid.unwrap_or_default(),
-            reason: event.reason.unwrap_or_default(),
-            message,
-            at: at.unwrap_or_else(clock::now),
-            about: about.clone(),
-        });
-        let name = event.metadata.name.unwrap_or_default();
-        self.forget(&name);
-        self.notes.insert(name.clone(), Arc::clone(&note));
-        self.about.entry(about.clone()).or_default().insert(name.clone());
-        if let Some(stack) = self.owners.get(&about).cloned() {
-            self.show(&stack, &note);
-        } else {
-            self.strays.insert((note.at, name));
-            self.tidy();
-        }
-    }
-
-    /// An event is gone.
-    pub(super) fn forget(&mut self, name: &str) {
-        let Some(note) = self.notes.remove(name) else { return };
-        self.strays.remove(&(note.at, name.to_owned()));
-        if let Some(names) = self.about.get_mut(&note.about) {
-            names.remove(name);
-            if names.is_empty() {
-                self.about.remove(&note.about);
-            }
-        }
-        let own = self.owners.get(&note.about).and_then(|stack| self.stacks.get_mut(stack));
-        if let Some(own) = own {
-            own.events.retain(|known| !Arc::ptr_eq(known, &note));
-            own.show_events();
-        }
-    }
-
-    /// Puts an event into the picture of a Stack, in the order of time.
-    fn show(&mut self, stack: &str, note: &Arc<Note>) {
-        let Some(own) = self.stacks.get_mut(stack) else { return };
-        let place = own.events.partition_point(|known| known.at <= note.at);
-        own.events.insert(place, Arc::clone(note));
-        own.is_new = true;
-        let oldest = (own.events.len() > MAX_NOTES).then(|| Arc::clone(&own.events[0]));
-        own.show_events();
-        own.tell();
-        if let Some(oldest) = oldest {
-            let name = self.about.get(&oldest.about).and_then(|names| {
-                let same = |name: &&String| self.notes.get(*name).is_some_and(|note| Arc::ptr_eq(note, &oldest));
-                names.iter().find(same).cloned()
-            });
-            if let Some(name) = name {
-                self.forget(&name);
-            }
-        }
-    }
-
-    fn tidy(&mut self) {
-        while self.strays.len() > MAX_STRAYS {
-            let Some((_, name)) = self.strays.pop_first() else { return };
-            self.forget(&name);
-        }
+        self.balance();
     }
 
     fn own(&mut self, stack: &str) -> (Arc<str>, &mut Own) {
@@ -443,8 +407,8 @@ impl Store {
     }
 
     /// The values of a Secret are known.
-    pub(super) fn hide(&mut self, secret: &str, stack: Option<&str>, forms: Forms) {
-        if self.hidden.learn(secret, stack, forms) {
+    pub(super) fn hide(&mut self, secret: &str, stack: Option<&str>, values: Values) {
+        if self.hidden.learn(secret, stack, values) {
             for (name, own) in &mut self.stacks {
                 if stack == Some(&**name) || own.takes.contains(secret) {
                     own.is_new = true;
@@ -465,7 +429,7 @@ impl Store {
             stack.and_then(|stack| self.stacks.get(stack)).map(|own| Arc::clone(&own.takes)).unwrap_or_default();
         // one that is not there has no value
         let is_known = |name: &String| self.hidden.knows(name) || self.taken.get(name) == Some(&None);
-        takes.iter().all(is_known).then(|| self.hidden.clean(stack, &takes, text))
+        takes.iter().all(is_known).then(|| self.hidden.clean(stack, &takes, text)).flatten()
     }
 
     /// A Secret of somebody else's was seen: when a value of it was changed, `None` if it is gone.
@@ -492,7 +456,9 @@ impl Own {
             let mut objects = BTreeMap::new();
             for (key, item) in items {
                 let value = item.value().or_else(|| folded.remove(key));
-                objects.insert(key.clone(), Arc::new(value.unwrap_or_default()));
+                if value.is_some() || !item.unread {
+                    objects.insert(key.clone(), Arc::new(value.unwrap_or_default()));
+                }
                 item.text = None;
             }
             Arc::new(Live { objects, events: events.clone(), ..Live::default() })
@@ -515,6 +481,7 @@ impl Own {
     }
 
     fn show_events(&mut self) {
+        self.is_new = true;
         if let Some(live) = &mut self.live {
             Arc::make_mut(live).events.clone_from(&self.events);
         }
@@ -527,8 +494,10 @@ impl Own {
 
 #[cfg(test)]
 mod tests {
+    use super::notes::{CROWD, FEW_NOTES, MAX_MESSAGE, MAX_NOTES, MAX_STRAYS};
     use super::*;
     use crate::manifest::STACK_LABEL;
+    use k8s_openapi::api::core::v1::Event;
     use serde_json::json;
 
     fn key(name: &str) -> ObjectKey {
@@ -680,6 +649,19 @@ mod tests {
         assert_eq!(store.live("a").events.last().map(|note| note.at.as_second()), Some(999));
         assert_eq!(store.live("b").events.len(), 1, "another Stack's noise takes none of it");
         assert_eq!((store.notes.len(), store.about.len()), (MAX_NOTES + MAX_STRAYS + 1, MAX_STRAYS + 2));
+    }
+
+    #[test]
+    fn in_a_crowd_each_stack_keeps_fewer_events() {
+        let mut store = Store::default();
+        for stack in 0..60 {
+            let stack = format!("s{stack}");
+            store.seen(&key(&stack), pod(&stack, &stack, &stack, 1));
+            (0..100).for_each(|number| store.note(event(&format!("{stack}-{number}"), &stack, number)));
+        }
+        assert!(store.notes.len() <= CROWD + 10 * FEW_NOTES, "{}", store.notes.len());
+        let last = store.live("s59").events.clone();
+        assert_eq!((last.len(), last[FEW_NOTES - 1].at.as_second()), (FEW_NOTES, 99));
     }
 
     #[test]

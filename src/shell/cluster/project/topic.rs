@@ -2,14 +2,16 @@
 
 use super::{Seen, resource};
 use crate::ident::Kind;
-use crate::manifest::MANAGED_BY;
-use crate::shell::cluster::watch::{Lasting, PAGE, lasting};
+use crate::manifest::{MANAGED_BY, STACK_LABEL};
+use crate::shell::cluster::pages::paged;
+use crate::shell::cluster::watch::{Lasting, lasting};
 use futures::StreamExt;
 use kube::api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta};
 use kube::core::{DynamicResourceScope, GroupVersionKind};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Error};
 use serde_json::json;
+use std::ops::ControlFlow;
 
 /// What one watch is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,30 +77,46 @@ impl Topic {
         }
     }
 
-    /// Lists all of it in a namespace once, page by page, and returns as of which version.
+    /// Lists it in a namespace once, page by page, and returns as of which version: what some Stacks have of it, or all.
     ///
     /// # Errors
     /// What the API server says, after any number of pages.
-    pub async fn list(self, client: &Client, namespace: &str, mut take: impl FnMut(Seen)) -> Result<u64, Error> {
-        let (labels, fields) = self.selection();
-        let mut params =
-            ListParams { label_selector: labels, field_selector: fields, ..ListParams::default() }.limit(PAGE);
-        loop {
-            let metadata = if self.is_told_in_part() {
-                let parts: Api<DynamicObject> = self.api(client, Some(namespace));
-                let page = parts.list_metadata(&params).await?;
-                page.items.iter().map(of_part).for_each(&mut take);
-                page.metadata
-            } else {
-                let page = self.api::<Seen>(client, Some(namespace)).list(&params).await?;
-                page.items.into_iter().for_each(&mut take);
-                page.metadata
-            };
-            match metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(metadata.resource_version.and_then(|text| text.parse().ok()).unwrap_or(0)),
-            }
+    pub async fn list(
+        self,
+        client: &Client,
+        namespace: &str,
+        stacks: &[&str],
+        mut take: impl FnMut(Seen),
+    ) -> Result<u64, Error> {
+        let (mut labels, fields) = self.selection();
+        if let Some(labels) = labels.as_mut().filter(|_| !stacks.is_empty()) {
+            labels.push_str(&format!(",{STACK_LABEL} in ({})", stacks.join(",")));
         }
+        let params = ListParams { label_selector: labels, field_selector: fields, ..ListParams::default() };
+        let metadata = if self.is_told_in_part() {
+            let parts: Api<DynamicObject> = self.api(client, Some(namespace));
+            let page = |params: ListParams| {
+                let parts = parts.clone();
+                async move { parts.list_metadata(&params).await }
+            };
+            paged(params, page, |part| {
+                take(of_part(&part));
+                ControlFlow::Continue(())
+            })
+            .await?
+        } else {
+            let objects: Api<Seen> = self.api(client, Some(namespace));
+            let page = |params: ListParams| {
+                let objects = objects.clone();
+                async move { objects.list(&params).await }
+            };
+            paged(params, page, |object| {
+                take(object);
+                ControlFlow::Continue(())
+            })
+            .await?
+        };
+        Ok(metadata.resource_version.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
     fn api<K: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(

@@ -1,12 +1,13 @@
 //! Before a Stack is acted for: a connection, its Lease, room to begin, and its record.
 
-use super::{Left, Running, next};
+use super::{Left, Running, changed, next};
 use crate::ident::StackName;
 use crate::machine::{Fault, Machine};
 use crate::report::{MAX_DESCRIPTION, StackState, Status, StatusState, shorten};
 use crate::shell::cluster::lease::{self, Lead};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, record};
+use crate::shell::metrics::StackLabels;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,6 +15,8 @@ use tokio::time::Instant;
 
 /// First and longest wait between tries to reach a cluster that does not answer.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long a Stack rests at least of which there is too much: to begin with it again costs more than to look.
+const EXCESS: Duration = Duration::from_secs(1);
 /// A Stack that can't be seen for so long tells its commit.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -23,18 +26,30 @@ impl Running {
         let mut silent = Box::pin(tokio::time::sleep(SILENCE));
         loop {
             let project = self.project.borrow_and_update().clone();
+            if let Some(project) = project.as_ref().filter(|of| !self.followed.as_ref().is_some_and(|at| at.is_in(of)))
+            {
+                self.followed = Some(project.follow(&self.stack));
+            }
+            let mut changes = project.as_ref().map(|project| project.subscribe(&self.stack));
+            let excess = project.as_ref().filter(|project| project.is_ready()).and_then(|of| of.excess(&self.stack));
             let text = match &project {
                 None => "connecting to the cluster".to_owned(),
-                Some(project) => project.trouble().unwrap_or_else(|| "looking at what is deployed".into()),
+                Some(project) => {
+                    let trouble = project.trouble().or_else(|| excess.clone());
+                    trouble.unwrap_or_else(|| "looking at what is deployed".into())
+                }
             };
+            let labels = StackLabels { source: self.setting.source.clone(), stack: self.stack.to_string() };
+            self.setting.metrics.over_budget.get_or_create(&labels).set(excess.is_some().into());
             self.show(StackState::Unreachable, &text);
             let seen = async {
-                match &project {
-                    Some(project) => tokio::select! {
-                        () = project.ready() => true,
+                match (&project, &mut changes) {
+                    (Some(project), Some(changes)) => tokio::select! {
+                        () = project.ready(), if excess.is_none() => project.excess(&self.stack).is_none(),
+                        () = changed(changes, Instant::now() + EXCESS), if excess.is_some() => false,
                         () = project.trouble_other_than(&text) => false,
                     },
-                    None => std::future::pending().await,
+                    _ => std::future::pending().await,
                 }
             };
             tokio::select! {

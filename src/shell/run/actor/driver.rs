@@ -64,6 +64,8 @@ pub(super) struct Driver {
     rewritten: Option<Instant>,
     /// What of the inventory was looked for and is not there.
     gone: BTreeSet<ObjectKey>,
+    /// The machine has missed something, since not all of the Stack is seen.
+    pub(super) is_blind: bool,
     /// Room to work in, and until when it is kept at most.
     room: Option<(OwnedSemaphorePermit, Instant)>,
     /// The turn, for as long as its pass takes.
@@ -100,6 +102,7 @@ impl Driver {
             kept,
             rewritten: None,
             gone: BTreeSet::new(),
+            is_blind: false,
             room: None,
             permit: None,
         }
