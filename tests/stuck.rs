@@ -70,7 +70,8 @@ fn a_daemon_that_slept_writes_nothing_once_another_one_acts() {
     let _ = second.wait();
     assert!(done && rests, "{last:#}");
     assert!(stands_by, "{:?}", support::get_json(&first));
-    assert_eq!(after, before);
+    let log = std::fs::read_to_string(config.with_file_name("log")).unwrap_or_default();
+    assert_eq!(after, before, "the second daemon:\n{log}");
     assert_eq!(word(&world), "third");
 }
 

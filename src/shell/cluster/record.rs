@@ -80,7 +80,11 @@ pub fn is_of_another_hand(map: &Value) -> bool {
     plan::set_by_others(map).any(|(key, _)| OWN.contains(&key))
 }
 
-/// Writes the record. A wish that it has answered is taken away with it.
+/// Writes the record in the place of the one that was seen last. A wish that it has answered is taken away with it.
+///
+/// # Errors
+/// What the API server says; also that the record is another one by now. Between the proof that this daemon acts and this it may
+/// have slept, and another one has written since.
 pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Result<(), Fault> {
     let name = name(stack);
     let described = |error: Error| describe_own(&error, format!("ConfigMap/{name}"));
@@ -96,6 +100,11 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
         },
         "data": { KEY: text },
     });
+    if let Some(version) =
+        seen(project, stack).and_then(|map| map["metadata"]["resourceVersion"].as_str().map(str::to_owned))
+    {
+        body["metadata"]["resourceVersion"] = version.into();
+    }
     if let Some(release) = release {
         body["binaryData"] = json!({ RELEASE_KEY: STANDARD.encode(release.bytes()) });
     }
