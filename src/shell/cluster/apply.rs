@@ -14,6 +14,7 @@ use futures::future::join_all;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
 use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 /// Requests of one Stack at the same time.
@@ -39,10 +40,30 @@ impl Hand<'_> {
 
 /// Dry-runs the steps, and sees that nothing that is to be created exists unmanaged.
 pub async fn check(project: &Project, stack: &StackName, steps: &[Step]) -> Result<(), Fault> {
-    each(steps, None, |step| check_one(project, stack, step)).await
+    let free = claim_all(project, stack, steps)?;
+    each(steps, None, |step| check_one(project, stack, step, free.contains(&step.object.key))).await
 }
 
-async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<(), Fault> {
+/// Claims the names of all that is to be made, or of nothing: of two Stacks that want the same ones together, and in the same order,
+/// each would else get some, and neither could go on. Returns those of which nothing is known yet.
+fn claim_all(project: &Project, stack: &StackName, steps: &[Step]) -> Result<BTreeSet<ObjectKey>, Fault> {
+    let mut free = BTreeSet::new();
+    for step in steps.iter().filter(|step| step.action == Action::Create && step.object.key.kind != Kind::Pod) {
+        match claim(project, stack, step) {
+            Ok(Claim::Free) => drop(free.insert(step.object.key.clone())),
+            Ok(_) => {}
+            Err(fault) => {
+                for key in &free {
+                    project.unclaim(key);
+                }
+                return Err(fault);
+            }
+        }
+    }
+    Ok(free)
+}
+
+async fn check_one(project: &Project, stack: &StackName, step: &Step, is_free: bool) -> Result<(), Fault> {
     // a Pod is only created if its image is new, and a dry run would say nothing about the pull
     if step.object.key.kind == Kind::Pod {
         return Ok(());
@@ -56,12 +77,11 @@ async fn check_one(project: &Project, stack: &StackName, step: &Step) -> Result<
         return Err(Fault { transient: false, object: key.to_string(), component: Component::Stack, message });
     }
     let (api, params, body) = dry_run(project, step).await?;
-    let claim = if step.action == Action::Create { claim(project, stack, step)? } else { Claim::Looked };
     // only whether it can be done is asked
     let answer = api.patch_metadata(&key.name, &params, &Patch::Apply(&body)).await;
     // what would be made has no version; what is there has one
     let is_new = answer.as_ref().is_ok_and(|made| made.metadata.resource_version.is_none());
-    if claim == Claim::Free && !is_new {
+    if is_free && !is_new {
         look(project, stack, step).await?;
     }
     answer.map(drop).map_err(|error| fault(step, &error))
