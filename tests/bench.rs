@@ -344,36 +344,18 @@ fn hostile(revision: &hks::ident::Revision, context: &hks::manifest::Context) ->
                     0
                 }
             };
-            let _ = peak();
-            let before = resident();
-            let first = milliseconds(&mut once);
-            let more = peak().saturating_sub(before) as f64 / 1024.0;
-            let mut times: Vec<f64> = (0..9).map(|_| milliseconds(&mut once)).chain([first]).collect();
+            let mut times: Vec<f64> = (0..10).map(|_| milliseconds(&mut once)).collect();
+            let counted = allocation_counter::measure(|| {
+                once();
+            });
+            let mib = counted.bytes_max as f64 / f64::from(1 << 20);
             times.sort_by(f64::total_cmp);
             let cost = json!({
-                "name": name, "bytes": source.len(), "medianMs": times[5], "maxMs": times[9], "moreMiB": more, "mistakes": mistakes
+                "name": name, "bytes": source.len(), "medianMs": times[5], "maxMs": times[9], "mibAtOnce": mib, "mistakes": mistakes
             });
             (times[5], cost)
         })
         .collect();
     costs.sort_by(|a, b| b.0.total_cmp(&a.0));
     costs.into_iter().map(|(_, cost)| cost).collect()
-}
-
-/// Resident memory of this process, and the most that it ever was, in KiB.
-fn resident() -> u64 {
-    status("VmRSS:")
-}
-
-fn peak() -> u64 {
-    // the kernel starts counting anew: proc(5), clear_refs
-    let peak = status("VmHWM:");
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-    peak
-}
-
-fn status(line: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let found = text.lines().find_map(|text| text.strip_prefix(line));
-    found.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -109,6 +109,16 @@ fn no_file_by_chance_costs_too_much() {
     }
 }
 
+/// What people need has room: a file of a thousand values in fifty environments.
+#[test]
+fn fifty_environments_are_checked() {
+    for (name, text) in hostile::known::known().into_iter().filter(|(name, _)| name.starts_with("50 environments")) {
+        let found = spec::parse(text.as_bytes(), "hks.yaml").err().unwrap_or_default();
+        assert!(found.is_empty() || name.ends_with("mistakes"), "{name}: {found:?}");
+        assert!(found.iter().all(|found| found.code != spec::Code::TooComplex), "{name}: {found:?}");
+    }
+}
+
 /// What is counted is what is done: twice as many apps in a chain are twice as much.
 #[test]
 fn a_chain_costs_its_length() {

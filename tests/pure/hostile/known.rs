@@ -44,17 +44,17 @@ pub fn known() -> Vec<(&'static str, String)> {
     vec![
         ("1,000 apps in a chain, 400 environments", chain(1_000, 400)),
         ("200 apps in a chain, 20 environments", chain(200, 20)),
-        ("50 environments", apps_with(36, 12, "x") + &environments_of(50, "")),
-        ("50 environments with changes", apps_with(36, 12, "x") + &environments_of(50, patch)),
+        ("50 environments", apps_with(34, 12, "x") + &environments_of(50, "")),
+        ("50 environments with changes", apps_with(34, 12, "x") + &environments_of(50, patch)),
         (
             "50 environments, references",
-            apps_with(36, 12, "${params.p}") + "params: {p: abcdefghij}\n" + &environments_of(50, patch),
+            apps_with(34, 12, "${params.p}") + "params: {p: abcdefghij}\n" + &environments_of(50, patch),
         ),
         (
             "50 environments, mistakes",
-            apps_with(30, 12, "x")
+            apps_with(20, 12, "x")
                 + "jobs:\n"
-                + &entries(99, |at| format!("  j{at}: {{app: {long}{at}, run: manual}}\n"))
+                + &entries(60, |at| format!("  j{at}: {{app: {long}{at}, run: manual}}\n"))
                 + &environments_of(50, patch),
         ),
         ("a long parameter many times", {
