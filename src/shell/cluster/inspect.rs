@@ -104,7 +104,7 @@ pub async fn explain(project: &Project, stack: &StackName, cause: Cause) -> Caus
         None => String::new(),
     };
     project.knows_what_to_hide(stack).await;
-    cause.with_log(log).map_texts(|text| project.clean(Some(stack), text))
+    cause.with_log(log).map_texts(|text| project.clean(stack, text))
 }
 
 async fn lines(project: &Project, pod: &str, previous: bool) -> String {

@@ -144,9 +144,9 @@ impl Project {
         self.claims.get()
     }
 
-    /// Words about a Stack, or about the project, on their way out: without values of Secrets, without credentials that can be told by
+    /// Words about a Stack on their way out: without values of Secrets, without credentials that can be told by
     /// their form, and without what acts on a terminal. Where the values are not known, nothing is left of them.
-    pub fn clean(&self, stack: Option<&StackName>, text: &str) -> String {
+    pub fn clean(&self, stack: &StackName, text: &str) -> String {
         if text.is_empty() {
             return String::new();
         }
@@ -154,16 +154,16 @@ impl Project {
         cleaned.unwrap_or_else(|| "(not shown, since hks can't read the Secrets whose values it may hold)".into())
     }
 
-    fn cleaned(&self, stack: Option<&StackName>, text: &str) -> Option<String> {
+    fn cleaned(&self, stack: &StackName, text: &str) -> Option<String> {
         let known = self.synced.borrow().contains(&Topic::Objects(Kind::Secret));
-        let cleaned = || self.lock().clean(stack.map(StackName::as_str), text);
+        let cleaned = || self.lock().clean(stack.as_str(), text);
         known.then(cleaned).flatten().map(|text| spec::mask(&text))
     }
 
     /// Waits, if not for long, until the values are known that words about a Stack may not hold.
     pub async fn knows_what_to_hide(&self, stack: &StackName) {
         let mut changes = self.subscribe(stack);
-        let known = async { while self.cleaned(Some(stack), "").is_none() && changes.changed().await.is_ok() {} };
+        let known = async { while self.cleaned(stack, "").is_none() && changes.changed().await.is_ok() {} };
         let _ = tokio::time::timeout(KNOWN, known).await;
     }
 

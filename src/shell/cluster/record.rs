@@ -49,7 +49,7 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
     let mut record = read(&map.data);
     // who may write in the project may have written there
     if let Ok(record) = &mut record {
-        record.map_history(|text| project.clean(Some(stack), text));
+        record.map_history(|text| project.clean(stack, text));
     }
     project.learn(Kind::ConfigMap, Seen::new(json!({ "metadata": map.metadata })));
     Ok(record)

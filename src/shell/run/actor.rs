@@ -339,7 +339,7 @@ impl Running {
         let all: Vec<_> = unfinished.chain(new).filter(|wish| driver.taken.as_ref() != Some(&wish.id)).collect();
         for mut wish in all {
             for text in wish.words() {
-                *text = project.clean(Some(&self.stack), text);
+                *text = project.clean(&self.stack, text);
             }
             let to = match &wish.what {
                 Want::RollBack { to } => match (self.setting.older)(&self.stack, to).await {
@@ -388,7 +388,7 @@ impl Running {
             view.cant_be_seen(trouble, driver.project.is_blind());
         }
         for text in view.words() {
-            *text = driver.project.clean(Some(&self.stack), text);
+            *text = driver.project.clean(&self.stack, text);
         }
         self.setting.board.publish(&self.setting.source, &self.stack, view);
     }

@@ -8,9 +8,10 @@ use crate::plan;
 use crate::shell::clock;
 use crate::shell::cluster::redactor::Values;
 use crate::spec;
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -56,8 +57,7 @@ impl Project {
     fn hear_of_values(&self, event: &Event<Seen>) {
         match event {
             Event::Apply(secret) | Event::InitApply(secret) => {
-                let data: Option<Secret> = serde_json::from_value(secret.value.clone()).ok();
-                let data = data.and_then(|secret| secret.data).unwrap_or_default();
+                let data = BTreeMap::deserialize(&secret.value["data"]).unwrap_or_default();
                 self.lock().hide(&secret.name_any(), plan::stack_of(&secret.value), Values::of(&data));
             }
             Event::Delete(secret) => self.lock().unhide(&secret.name_any()),

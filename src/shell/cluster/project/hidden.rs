@@ -19,7 +19,6 @@ pub(super) struct Hidden {
 
 #[derive(Default)]
 struct Held {
-    stack: Option<Box<str>>,
     /// Nothing where there was no room for them.
     now: Option<Values>,
     /// As it was before: what was said then is still read.
@@ -34,12 +33,8 @@ impl Held {
 
 impl Hidden {
     /// Takes the values of a Secret; whether they are others than before.
-    pub(super) fn learn(&mut self, secret: &str, stack: Option<&str>, values: Values) -> bool {
+    pub(super) fn learn(&mut self, secret: &str, values: Values) -> bool {
         let held = self.secrets.entry(secret.to_owned()).or_default();
-        // one that another Stack takes as well stays its own
-        if let Some(stack) = stack {
-            held.stack = Some(stack.into());
-        }
         if held.now.as_ref() == Some(&values) {
             return false;
         }
@@ -62,25 +57,21 @@ impl Hidden {
         self.secrets.contains_key(secret)
     }
 
-    /// Words about a Stack without values; about none, without those of all. Nothing where there was no room for one of them.
-    pub(super) fn clean(&self, stack: Option<&str>, takes: &BTreeSet<String>, text: &str) -> Option<String> {
-        let forms = self.forms(stack, takes)?;
-        Some(clean(text, &forms))
+    /// Words without the values of these Secrets. Nothing where there was no room for one of them.
+    pub(super) fn clean(&self, secrets: &BTreeSet<String>, text: &str) -> Option<String> {
+        Some(clean(text, &self.forms(secrets)?))
     }
 
-    fn forms(&self, stack: Option<&str>, takes: &BTreeSet<String>) -> Option<Vec<Forms>> {
-        let concerns = |(name, held): &(&String, &Held)| {
-            stack.is_none() || held.stack.as_deref() == stack || takes.contains(*name)
-        };
-        let concerned = self.secrets.iter().filter(concerns);
-        let values = concerned.map(|(_, held)| Some([held.now.as_ref()?.forms(), held.before.forms()]));
-        let forms: Option<Vec<_>> = values.collect();
+    fn forms(&self, secrets: &BTreeSet<String>) -> Option<Vec<Forms>> {
+        // a Stack has few Secrets, and its project may have thousands
+        let held = secrets.iter().filter_map(|name| self.secrets.get(name));
+        let forms: Option<Vec<_>> = held.map(|held| Some([held.now.as_ref()?.forms(), held.before.forms()])).collect();
         Some(forms?.into_iter().flatten().filter(|forms| !forms.is_empty()).collect())
     }
 
-    /// Cleans what the cluster says of a Stack's objects.
-    pub(super) fn clean_picture(&self, live: &mut Live, stack: &str, takes: &BTreeSet<String>) {
-        let forms = self.forms(Some(stack), takes);
+    /// Cleans what the cluster says of a Stack's objects from the values of these Secrets.
+    pub(super) fn clean_picture(&self, live: &mut Live, secrets: &BTreeSet<String>) {
+        let forms = self.forms(secrets);
         if forms.as_ref().is_some_and(Vec::is_empty) {
             return;
         }
@@ -148,18 +139,17 @@ mod tests {
     #[test]
     fn a_stack_tells_no_value_of_its_own_or_of_what_it_takes() {
         let mut hidden = Hidden::default();
-        assert!(
-            hidden.learn("own", Some("a"), values("hunter22")) && !hidden.learn("own", Some("a"), values("hunter22"))
-        );
-        hidden.learn("taken", None, values("of-others"));
-        hidden.learn("elsewhere", Some("b"), values("elsewhere"));
-        let takes: BTreeSet<_> = ["taken".to_owned()].into();
+        assert!(hidden.learn("own", values("hunter22")) && !hidden.learn("own", values("hunter22")));
+        hidden.learn("taken", values("of-others"));
+        hidden.learn("elsewhere", values("elsewhere"));
+        let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let (some, all) = (named(&["own", "taken"]), named(&["own", "taken", "elsewhere"]));
         let text = "hunter22 of-others elsewhere";
-        assert_eq!(hidden.clean(Some("a"), &takes, text).as_deref(), Some("*** *** elsewhere"));
-        assert_eq!(hidden.clean(None, &takes, text).as_deref(), Some("*** *** ***"));
+        assert_eq!(hidden.clean(&some, text).as_deref(), Some("*** *** elsewhere"));
+        assert_eq!(hidden.clean(&all, text).as_deref(), Some("*** *** ***"));
         // what it was before may still be read
-        assert!(hidden.learn("own", Some("a"), values("changed22")));
-        assert_eq!(hidden.clean(Some("a"), &takes, "hunter22 changed22").as_deref(), Some("*** ***"));
+        assert!(hidden.learn("own", values("changed22")));
+        assert_eq!(hidden.clean(&some, "hunter22 changed22").as_deref(), Some("*** ***"));
         hidden.forget("own");
         assert!(!hidden.knows("own") && hidden.knows("taken"));
     }
@@ -167,14 +157,14 @@ mod tests {
     #[test]
     fn what_the_cluster_says_of_a_pod_is_cleaned() {
         let mut hidden = Hidden::default();
-        hidden.learn("own", Some("a"), values("hunter22"));
+        hidden.learn("own", values("hunter22"));
         let waiting = |text: &str| {
             json!({ "spec": { "message": text },
                 "status": { "containerStatuses": [{ "state": { "waiting": { "message": text, "reason": "hunter22" } } }] } })
         };
         let key = ObjectKey::new(Kind::Pod, "a-web-1");
         let mut live = Live { objects: [(key.clone(), Arc::new(waiting("exec: hunter22")))].into(), ..Live::default() };
-        hidden.clean_picture(&mut live, "a", &BTreeSet::new());
+        hidden.clean_picture(&mut live, &["own".to_owned()].into());
         let status = &live.objects[&key]["status"]["containerStatuses"][0]["state"]["waiting"];
         assert_eq!(status["message"], "exec: ***");
         assert_eq!(live.objects[&key]["spec"]["message"], "exec: hunter22", "what is compared stays as it is");
@@ -185,15 +175,15 @@ mod tests {
         let mut hidden = Hidden::default();
         let much = "x".repeat(1 << 20);
         for index in 0..8 {
-            let stack = if index == 0 { "a" } else { "b" };
-            hidden.learn(&index.to_string(), Some(stack), values(&format!("{index}{much}")));
+            hidden.learn(&index.to_string(), values(&format!("{index}{much}")));
         }
-        let none = BTreeSet::new();
-        assert_eq!(hidden.clean(Some("a"), &none, "text").as_deref(), Some("text"));
-        assert_eq!((hidden.clean(Some("b"), &none, "text"), hidden.clean(None, &none, "text")), (None, None));
+        let named = |names: std::ops::Range<u8>| names.map(|name| name.to_string()).collect::<BTreeSet<_>>();
+        let (first, others, all) = (named(0..1), named(1..8), named(0..8));
+        assert_eq!(hidden.clean(&first, "text").as_deref(), Some("text"));
+        assert_eq!((hidden.clean(&others, "text"), hidden.clean(&all, "text")), (None, None));
         for index in 0..8 {
             hidden.forget(&index.to_string());
         }
-        assert_eq!((hidden.bytes, hidden.clean(None, &none, "text").as_deref()), (0, Some("text")));
+        assert_eq!((hidden.bytes, hidden.clean(&all, "text").as_deref()), (0, Some("text")));
     }
 }

@@ -106,12 +106,12 @@ impl Store {
     /// The picture of one Stack.
     pub(super) fn live(&mut self, stack: &str) -> Arc<Live> {
         let Some(own) = self.stacks.get_mut(stack) else { return Arc::default() };
-        let takes = own.takes.clone();
+        let (takes, secrets) = (own.takes.clone(), own.secrets());
         // of what is opened again the events were kept as they came
         let is_new = std::mem::take(&mut own.is_new) || own.live.is_none();
         let live = own.open();
         if is_new {
-            self.hidden.clean_picture(Arc::make_mut(live), stack, &takes);
+            self.hidden.clean_picture(Arc::make_mut(live), &secrets);
         }
         if live.limits != self.limits {
             Arc::make_mut(live).limits = self.limits;
@@ -408,7 +408,7 @@ impl Store {
 
     /// The values of a Secret are known.
     pub(super) fn hide(&mut self, secret: &str, stack: Option<&str>, values: Values) {
-        if self.hidden.learn(secret, stack, values) {
+        if self.hidden.learn(secret, values) {
             for (name, own) in &mut self.stacks {
                 if stack == Some(&**name) || own.takes.contains(secret) {
                     own.is_new = true;
@@ -423,13 +423,12 @@ impl Store {
         self.hidden.forget(secret);
     }
 
-    /// Words about a Stack, or about the project, without what no word may hold; nothing if that is not known.
-    pub(super) fn clean(&self, stack: Option<&str>, text: &str) -> Option<String> {
-        let takes =
-            stack.and_then(|stack| self.stacks.get(stack)).map(|own| Arc::clone(&own.takes)).unwrap_or_default();
+    /// Words about a Stack without what no word may hold; nothing if that is not known.
+    pub(super) fn clean(&self, stack: &str, text: &str) -> Option<String> {
+        let Some(own) = self.stacks.get(stack) else { return self.hidden.clean(&BTreeSet::new(), text) };
         // one that is not there has no value
         let is_known = |name: &String| self.hidden.knows(name) || self.taken.get(name) == Some(&None);
-        takes.iter().all(is_known).then(|| self.hidden.clean(stack, &takes, text)).flatten()
+        own.takes.iter().all(is_known).then(|| self.hidden.clean(&own.secrets(), text)).flatten()
     }
 
     /// A Secret of somebody else's was seen: when a value of it was changed, `None` if it is gone.
@@ -448,6 +447,12 @@ impl Store {
 }
 
 impl Own {
+    /// The names of its Secrets, and of those of others that it takes.
+    fn secrets(&self) -> BTreeSet<String> {
+        let own = self.items.keys().filter(|key| key.kind == Kind::Secret).map(|key| key.name.clone());
+        own.chain(self.takes.iter().cloned()).collect()
+    }
+
     /// The picture, from the text if need be.
     fn open(&mut self) -> &mut Arc<Live> {
         let (items, folded, events) = (&mut self.items, &mut self.folded, &self.events);
@@ -524,6 +529,24 @@ mod tests {
         store.seen(&key("web-0"), pod("web", "web-0", "c", 4));
         store.seen(&key("web-0"), pod("api", "web-0", "c", 5));
         assert!(store.live("web").objects.is_empty() && store.live("api").objects.len() == 1);
+    }
+
+    #[test]
+    fn a_stack_hides_its_own_secrets_and_those_that_it_takes() {
+        let mut store = Store::default();
+        let values = |text: &str| {
+            Values::of(&[("password".to_owned(), k8s_openapi::ByteString(text.as_bytes().to_vec()))].into())
+        };
+        for (stack, name) in [("web", "own"), ("api", "elsewhere")] {
+            store.seen(&ObjectKey::new(Kind::Secret, name), pod(stack, name, name, 1));
+            store.hide(name, Some(stack), values(&format!("of-{name}")));
+        }
+        store.take_beside("web", ["theirs".to_owned()].into());
+        let said = "of-own of-elsewhere of-theirs";
+        assert_eq!(store.clean("web", said), None, "it is not known yet what it takes");
+        store.hide("theirs", None, values("of-theirs"));
+        assert_eq!(store.clean("web", said).as_deref(), Some("*** of-elsewhere ***"));
+        assert_eq!(store.clean("api", said).as_deref(), Some("of-own *** of-theirs"));
     }
 
     fn event(name: &str, about: &str, second: i64) -> Event {

@@ -324,10 +324,10 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
             return None;
         }
     };
-    if has_words(&mut reply) {
+    if !words(&mut reply).is_empty() {
         project.knows_what_to_hide(stack).await;
         for text in words(&mut reply) {
-            *text = project.clean(Some(stack), text);
+            *text = project.clean(stack, text);
         }
     }
     Some(reply)
@@ -352,8 +352,4 @@ fn words(reply: &mut Event) -> Vec<&mut String> {
         _ => return vec![],
     };
     vec![&mut fault.message]
-}
-
-fn has_words(reply: &mut Event) -> bool {
-    !words(reply).is_empty()
 }
