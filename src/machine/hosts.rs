@@ -1,6 +1,7 @@
 //! The public hosts that a Stack has for itself.
 
-use super::{Baseline, Effect, State, Turn};
+use super::{Effect, State, Turn};
+use crate::manifest::Manifest;
 use std::collections::BTreeSet;
 
 impl Turn<'_> {
@@ -11,11 +12,10 @@ impl Turn<'_> {
         if !matches!(machine.state, State::Resting(_)) || machine.record.attempt.is_some() {
             return;
         }
-        let needed = match &machine.baseline {
-            Baseline::Kept(manifest) => manifest.named_hosts(),
-            Baseline::Nothing => BTreeSet::new(),
-            Baseline::Unreadable(_) => return,
-        };
+        if machine.is_unreadable() {
+            return;
+        }
+        let needed = machine.baseline().map(Manifest::named_hosts).unwrap_or_default();
         if machine.hosts.as_ref() == Some(&needed) {
             return;
         }
@@ -28,10 +28,7 @@ impl Turn<'_> {
 
     /// These are about to be claimed.
     pub(super) fn expect_hosts(&mut self, hosts: &BTreeSet<String>) {
-        let known = match &self.machine.baseline {
-            Baseline::Kept(manifest) => manifest.named_hosts(),
-            Baseline::Nothing | Baseline::Unreadable(_) => BTreeSet::new(),
-        };
+        let known = self.machine.baseline().map(Manifest::named_hosts).unwrap_or_default();
         self.machine.hosts.get_or_insert(known).extend(hosts.iter().cloned());
     }
 }

@@ -5,6 +5,7 @@ use crate::manifest::PublicUrl;
 use crate::shell::cluster::failure::root;
 use ipnet::IpNet;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -49,7 +50,7 @@ async fn addresses(host: &str) -> std::io::Result<Vec<SocketAddr>> {
 #[derive(Clone, Debug, Default)]
 pub struct Reach {
     /// What generated hosts end with: what answers for those is the platform's own.
-    pub domains: Vec<String>,
+    pub domains: BTreeSet<String>,
     /// Networks that were allowed.
     pub networks: Vec<IpNet>,
 }
@@ -281,7 +282,7 @@ mod tests {
         assert!(refused.contains("127.0.0.1") && refused.contains("probeNetworks"), "{refused}");
         reach.write().unwrap().networks = vec!["127.0.0.0/8".parse().unwrap()];
         assert_eq!(resolve("shop.localhost").await, Ok(1));
-        *reach.write().unwrap() = Reach { domains: vec!["apps.localhost:8000".into()], networks: vec![] };
+        *reach.write().unwrap() = Reach { domains: ["apps.localhost:8000".into()].into(), networks: vec![] };
         assert_eq!(resolve("shop.localhost").await, Ok(1));
     }
 

@@ -5,13 +5,14 @@ use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::{Fault, Made};
 use crate::manifest::{MANAGED_BY, STACK_LABEL, holds_data};
 use crate::plan::{self, Action, Difference, Step};
+use crate::shell::cluster::api::{making, merging};
 use crate::shell::cluster::failure::{describe, describe_own};
 use crate::shell::cluster::growth;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::{Claim, MANAGER, Project, Seen};
 use crate::shell::cluster::secrets;
 use futures::future::join_all;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, ValidationDirective};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::{Error, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -149,7 +150,7 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     }
     // A Service that is first seen by PATCH is deleted and made again by a vCluster's syncer. A Pod can't be changed.
     if step.action == Action::Create && matches!(kind, Kind::Service | Kind::Pod) {
-        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let params = making();
         match api.create(&params, &Seen::new(body.clone())).await {
             Ok(written) => project.learn(kind, written),
             // an answer that was lost, or a picture that was old; but not another Stack that was faster
@@ -167,7 +168,7 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     let mut written = api.patch(name, &params(), &Patch::Apply(&body)).await.map_err(failed)?;
     if step.strip {
         let exact = exact_service(&body, &written.value);
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let params = merging();
         written = api.patch(name, &params, &Patch::Merge(&exact)).await.map_err(failed)?;
     }
     let differently = plan::differences(&step.object.body, &written.value);

@@ -8,13 +8,13 @@
 use crate::ident::{Component, Kind};
 use crate::machine::Fault;
 use crate::shell::clock;
-use crate::shell::cluster::api::{MANAGER, resource};
+use crate::shell::cluster::api::{making, merging, micro_time, resource};
 use crate::shell::cluster::failure::describe_own;
 use crate::shell::cluster::pages::paged;
 use crate::shell::cluster::target::VCluster;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, Preconditions};
 use kube::{Client, Error, ResourceExt};
 use ring::digest;
 use serde_json::{Value, json};
@@ -149,9 +149,9 @@ impl Claims {
             return Err(self.taken(host, None));
         }
         let taken = match found {
-            None => leases.create(&create_params(), &self.lease(host, None)).await,
+            None => leases.create(&making(), &self.lease(host, None)).await,
             Some(found) => {
-                leases.replace(&name, &create_params(), &self.lease(host, found.resource_version().as_deref())).await
+                leases.replace(&name, &making(), &self.lease(host, found.resource_version().as_deref())).await
             }
         };
         match taken {
@@ -200,10 +200,9 @@ impl Claims {
     async fn renew(&self, found: &Lease) -> Result<(), Error> {
         let patch = json!({
             "metadata": { "resourceVersion": found.resource_version() },
-            "spec": { "renewTime": time(clock::now()) },
+            "spec": { "renewTime": micro_time(clock::now()) },
         });
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        match self.registry.leases().patch(&found.name_any(), &params, &Patch::Merge(&patch)).await {
+        match self.registry.leases().patch(&found.name_any(), &merging(), &Patch::Merge(&patch)).await {
             Ok(_) => Ok(()),
             // another Stack of the project has, or an operator has taken the claim away: it is looked at again in time
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
@@ -212,7 +211,7 @@ impl Claims {
     }
 
     fn lease(&self, host: &str, version: Option<&str>) -> Lease {
-        let now = time(clock::now());
+        let now = micro_time(clock::now());
         let lease = json!({
             "metadata": {
                 "name": lease_name(host),
@@ -250,10 +249,6 @@ impl Claims {
         }
         fault
     }
-}
-
-fn create_params() -> PostParams {
-    PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
 }
 
 fn project_name(vcluster: Option<(&str, &str)>, namespace: &str) -> String {
@@ -302,11 +297,6 @@ fn holder(lease: &Lease) -> Option<&String> {
 
 fn renewed(lease: &Lease) -> Option<Timestamp> {
     Some(lease.spec.as_ref()?.renew_time.as_ref()?.0)
-}
-
-/// A `MicroTime`: RFC 3339 with six digits of fraction.
-fn time(at: Timestamp) -> Value {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into()
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::manifest::{MANAGED_BY, STACK_LABEL};
 use crate::shell::clock;
+use crate::shell::cluster::api::{making, merging, micro_time};
 use crate::shell::cluster::failure::describe_own;
 use crate::shell::cluster::failure::{Explain, Failure};
-use crate::shell::cluster::project::MANAGER;
 use crate::shell::cluster::project::{Project, resource};
 use crate::shell::cluster::record;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, Patch};
 use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -77,7 +77,7 @@ pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(),
         return Err(lost(format!("another daemon acts for this Stack now: {holder}")));
     }
     if challenge(&found).is_some() {
-        let answered = api.patch(&name, &merge(), &Patch::Merge(&answer_to(&found))).await;
+        let answered = api.patch(&name, &merging(), &Patch::Merge(&answer_to(&found))).await;
         project.learn_of(Kind::Lease, &answered.map_err(|error| describe_own(&error, object()))?);
     }
     project.proven(stack, at);
@@ -122,7 +122,7 @@ async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result
         "resourceVersion": found.resource_version(),
         "annotations": { CHALLENGE: me },
     }});
-    match api.patch(&name, &merge(), &Patch::Merge(&asked)).await {
+    match api.patch(&name, &merging(), &Patch::Merge(&asked)).await {
         Ok(_) => {}
         Err(Error::Api(status)) if status.code == 409 => return Ok(Lead::Theirs(holder)),
         Err(error) => return Err(failed(error)),
@@ -213,7 +213,7 @@ pub async fn answer(project: &Project, stack: &StackName, me: &str) -> Result<()
 fn answer_to(found: &DynamicObject) -> Value {
     json!({
         "metadata": { "resourceVersion": found.resource_version(), "annotations": { CHALLENGE: null } },
-        "spec": { "renewTime": time() },
+        "spec": { "renewTime": micro_time(clock::now()) },
     })
 }
 
@@ -222,7 +222,7 @@ pub async fn release(project: &Project, stack: &StackName, me: &str) {
     project.unproven(stack);
     if look(project, stack, me) == Look::Ours {
         let patch = json!({ "spec": { "holderIdentity": "" } });
-        let _ = project.api(Kind::Lease).patch(&record::name(stack), &merge(), &Patch::Merge(&patch)).await;
+        let _ = project.api(Kind::Lease).patch(&record::name(stack), &merging(), &Patch::Merge(&patch)).await;
     }
 }
 
@@ -238,11 +238,10 @@ async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, 
             "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
             "annotations": { SOURCE: source_of(me) },
         },
-        "spec": { "holderIdentity": me, "acquireTime": time(), "renewTime": time(), "leaseTransitions": 0 },
+        "spec": { "holderIdentity": me, "acquireTime": micro_time(clock::now()), "renewTime": micro_time(clock::now()), "leaseTransitions": 0 },
     });
     let lease: DynamicObject = serde_json::from_value(lease).map_err(Error::SerdeError)?;
-    let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-    match api.create(&params, &lease).await {
+    match api.create(&making(), &lease).await {
         Ok(created) => {
             project.learn_of(Kind::Lease, &created);
             Ok(true)
@@ -261,9 +260,9 @@ async fn take(project: &Project, api: &Api<DynamicObject>, found: &DynamicObject
             "resourceVersion": found.resource_version(),
             "annotations": { CHALLENGE: null, SOURCE: source_of(me) },
         },
-        "spec": { "holderIdentity": me, "acquireTime": time(), "renewTime": time(), "leaseTransitions": transitions },
+        "spec": { "holderIdentity": me, "acquireTime": micro_time(clock::now()), "renewTime": micro_time(clock::now()), "leaseTransitions": transitions },
     });
-    match api.patch(&found.name_any(), &merge(), &Patch::Merge(&patch)).await {
+    match api.patch(&found.name_any(), &merging(), &Patch::Merge(&patch)).await {
         Ok(taken) => {
             project.learn_of(Kind::Lease, &taken);
             Ok(Lead::Ours)
@@ -276,15 +275,6 @@ async fn take(project: &Project, api: &Api<DynamicObject>, found: &DynamicObject
 /// The source in the name of a daemon.
 fn source_of(me: &str) -> &str {
     me.rsplit_once('/').map_or("", |(_, source)| source)
-}
-
-fn merge() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
-}
-
-/// A `MicroTime`: RFC 3339 with six digits of fraction.
-fn time() -> String {
-    clock::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 fn holder(lease: &Value) -> String {

@@ -8,6 +8,7 @@ use crate::plan;
 use crate::record::{Record, Stored, WISH_ANNOTATION, Wish};
 use crate::report::Note;
 use crate::shell::clock;
+use crate::shell::cluster::api::merging;
 use crate::shell::cluster::failure::describe_own;
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::project::{MANAGER, Seen};
@@ -126,7 +127,7 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
         if shared {
             away["metadata"]["managedFields"] = plan::disowned(&seen, &OWN.into());
         }
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let params = merging();
         match api.patch_metadata(&name, &params, &Patch::Merge(&away)).await {
             Ok(map) => written = map,
             // something newer has come meanwhile; the id of this wish is in the record

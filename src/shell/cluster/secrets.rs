@@ -3,11 +3,11 @@
 use crate::manifest::{Ingredient, Recipe, SECRET_SET_ANNOTATION};
 use crate::plan::{self, Step};
 use crate::shell::clock;
-use crate::shell::cluster::project::MANAGER;
+use crate::shell::cluster::api::{making, merging};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::Error;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, Patch};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value, json};
@@ -36,7 +36,7 @@ pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Resu
         body["metadata"] = metadata.clone();
         body["data"] = Value::Object(values(&step.object.recipe, &Map::new(), &copied, &BTreeSet::new())?);
         let new: DynamicObject = serde_json::from_value(body).map_err(Error::SerdeError)?;
-        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let params = making();
         match api.create(&params, &new).await {
             // somebody was faster, or an earlier answer was lost
             Err(Error::Api(status)) if status.reason == "AlreadyExists" => found = Some(api.get(name).await?),
@@ -54,7 +54,7 @@ pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Resu
         metadata["managedFields"] = plan::disowned(&found, &set);
     }
     let patch = json!({ "metadata": metadata, "data": data });
-    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let params = merging();
     api.patch(name, &params, &Patch::Merge(&patch)).await
 }
 
