@@ -128,6 +128,8 @@ pub enum Kind {
     Job,
     /// `apps/v1`, only watched
     ReplicaSet,
+    /// `discovery.k8s.io/v1`, only watched
+    EndpointSlice,
     /// `v1`, written only to prove that an image can be pulled
     Pod,
     /// `coordination.k8s.io/v1`
@@ -136,7 +138,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which objects are created.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Secret,
         Kind::ConfigMap,
         Kind::PersistentVolumeClaim,
@@ -151,6 +153,7 @@ impl Kind {
         Kind::HTTPRoute,
         Kind::Job,
         Kind::ReplicaSet,
+        Kind::EndpointSlice,
         Kind::Pod,
         Kind::Lease,
     ];
@@ -161,6 +164,7 @@ impl Kind {
             Kind::Deployment | Kind::StatefulSet | Kind::ReplicaSet => "apps",
             Kind::Ingress | Kind::NetworkPolicy => "networking.k8s.io",
             Kind::HTTPRoute => "gateway.networking.k8s.io",
+            Kind::EndpointSlice => "discovery.k8s.io",
             Kind::Lease => "coordination.k8s.io",
             Kind::HorizontalPodAutoscaler => "autoscaling",
             Kind::PodDisruptionBudget => "policy",
@@ -183,6 +187,7 @@ impl Kind {
             "apps" => "apps/v1",
             "networking.k8s.io" => "networking.k8s.io/v1",
             "gateway.networking.k8s.io" => "gateway.networking.k8s.io/v1",
+            "discovery.k8s.io" => "discovery.k8s.io/v1",
             "coordination.k8s.io" => "coordination.k8s.io/v1",
             _ => "v1",
         }
@@ -205,6 +210,7 @@ impl Kind {
             Kind::Ingress => "ingresses",
             Kind::HTTPRoute => "httproutes",
             Kind::ReplicaSet => "replicasets",
+            Kind::EndpointSlice => "endpointslices",
             Kind::Pod => "pods",
             Kind::Lease => "leases",
         }

@@ -192,7 +192,8 @@ pub fn addresses(live: &Live) -> Vec<String> {
 
 /// What a live picture says of a deployment under way.
 fn under_way(view: &mut View, live: &Live) {
-    let watched = [Kind::PersistentVolumeClaim, Kind::StatefulSet, Kind::Deployment, Kind::HTTPRoute, Kind::Job];
+    let watched =
+        [Kind::PersistentVolumeClaim, Kind::StatefulSet, Kind::Deployment, Kind::Service, Kind::HTTPRoute, Kind::Job];
     let own = |(key, body): &(&ObjectKey, &Arc<Value>)| {
         watched.contains(&key.kind) || (key.kind == Kind::Pod && body["metadata"]["ownerReferences"].is_null())
     };

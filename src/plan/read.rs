@@ -66,6 +66,13 @@ impl<'a> Condition<'a> {
     }
 }
 
+/// Names of the pods that an `EndpointSlice` sends traffic to; readiness that is not told counts as ready (Kubernetes API,
+/// `EndpointConditions`).
+pub fn endpoints(slice: &Value) -> impl Iterator<Item = &str> {
+    let ready = list(&slice["endpoints"]).iter().filter(|endpoint| endpoint["conditions"]["ready"] != false);
+    ready.filter_map(|endpoint| endpoint["targetRef"]["name"].as_str())
+}
+
 /// A pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Pod<'a>(pub &'a Value);

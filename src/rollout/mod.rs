@@ -4,6 +4,7 @@
 mod cause;
 mod pod;
 mod route;
+mod service;
 mod taken;
 mod hint;
 pub mod text;
@@ -116,6 +117,7 @@ pub fn of_object(object: &Object, live: &Live) -> Progress {
         Kind::Job => job(&who, current, live),
         Kind::PersistentVolumeClaim => claim(&who, &object.key, current, live),
         Kind::HTTPRoute => route::taken(&who, &object.key, current, live),
+        Kind::Service => service::reached(&who, object, current, live),
         _ => Progress::Ready,
     }
 }

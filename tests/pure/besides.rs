@@ -36,6 +36,10 @@ impl Sim {
                 }
                 self.take(Event::Observed);
             }
+            ["endpoints", how] => {
+                self.cluster.unrouted = *how == "stand";
+                self.take(Event::Observed);
+            }
             ["theirs", how] => {
                 let at = (*how == "changed").then_some(self.now);
                 self.cluster.taken.insert("theirs".into(), at);

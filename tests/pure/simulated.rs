@@ -81,6 +81,8 @@ pub struct Cluster {
     pub database: String,
     /// What has become of the pods of apps: empty for fine, `crash` they crash again and again.
     pub pods: String,
+    /// Endpoints of Services follow neither pods nor selectors.
+    pub unrouted: bool,
     /// Secrets of others: when each was changed, or that it is gone.
     pub taken: BTreeMap<String, Option<jiff::Timestamp>>,
     /// Pods of jobs take their time to end.
@@ -122,8 +124,24 @@ impl Controllers {
             let made = self.made.get(key).into_iter().flat_map(|(_, made)| made);
             all.extend(made.map(|(key, object)| (key.clone(), Arc::clone(object))));
         }
+        if !cluster.unrouted {
+            let slices: Vec<_> = objects.iter().filter_map(|(key, object)| slice(key, object, &all)).collect();
+            all.extend(slices);
+        }
         Live { objects: all, events: vec![], limits: cluster.limits, taken: cluster.taken.clone() }
     }
+}
+
+/// Where a Service leads to.
+fn slice(key: &ObjectKey, service: &Value, all: &Objects) -> Option<(ObjectKey, Arc<Value>)> {
+    let selector = service["spec"]["selector"].as_object().filter(|_| key.kind == Kind::Service)?;
+    let pods = all.iter().filter(|(key, _)| key.kind == Kind::Pod);
+    let selected =
+        pods.filter(|(_, pod)| selector.iter().all(|(label, value)| pod["metadata"]["labels"][label] == *value));
+    let endpoints: Vec<_> = selected.map(|(pod, _)| json!({"targetRef": {"kind": "Pod", "name": pod.name}})).collect();
+    let owner = json!([{"uid": service["metadata"]["uid"], "controller": true}]);
+    let slice = json!({"metadata": {"name": key.name, "ownerReferences": owner}, "endpoints": endpoints});
+    Some((ObjectKey::new(Kind::EndpointSlice, key.name.clone()), Arc::new(slice)))
 }
 
 /// What becomes of an object, and what is made for it.
@@ -213,14 +231,13 @@ fn rollout(key: &ObjectKey, object: &Value, room: bool, how: &str) -> Vec<(Objec
         "observedGeneration": 1, "updatedReplicas": replicas, "replicas": replicas, "availableReplicas": ready,
     });
     let owner = |uid: &Value| json!([{"uid": uid, "controller": true}]);
-    let labels = object["metadata"]["labels"].clone();
     let (set_name, pod_name) = (format!("{}-set", key.name), format!("{}-pod", key.name));
     let set = json!({"metadata": {
-        "name": set_name, "uid": set_name, "labels": labels, "ownerReferences": owner(&object["metadata"]["uid"]),
+        "name": set_name, "uid": set_name, "labels": object["metadata"]["labels"], "ownerReferences": owner(&object["metadata"]["uid"]),
         "annotations": {"deployment.kubernetes.io/revision": "1"},
     }});
     let mut pod = json!({
-        "metadata": {"name": pod_name, "uid": pod_name, "labels": labels, "ownerReferences": owner(&json!(set_name))},
+        "metadata": {"name": pod_name, "uid": pod_name, "labels": object["spec"]["template"]["metadata"]["labels"], "ownerReferences": owner(&json!(set_name))},
         "spec": {"nodeName": "n", "containers": [{"name": "web", "image": image, "resources": {"requests": {"cpu": "9", "memory": "1Gi"}}}]},
         "status": container(image, false),
     });

@@ -27,7 +27,7 @@ const fn need(group: &'static str, resources: &'static [&'static str], verbs: &'
 }
 
 /// Every right in a project, in the order of the chart.
-pub(super) const NEEDED: [Need; 16] = [
+pub(super) const NEEDED: [Need; 17] = [
     need("", &["secrets", "configmaps", "persistentvolumeclaims", "services"], ALL),
     need("", &["pods"], ALL),
     Need { without: Some("causes are told without log lines"), ..need("", &["pods/log"], &["get"]) },
@@ -46,6 +46,7 @@ pub(super) const NEEDED: [Need; 16] = [
     },
     need("apps", &["deployments", "statefulsets"], ALL),
     need("apps", &["replicasets"], &["list", "watch"]),
+    need("discovery.k8s.io", &["endpointslices"], &["list", "watch"]),
     need("autoscaling", &["horizontalpodautoscalers"], ALL),
     need("policy", &["poddisruptionbudgets"], ALL),
     need("batch", &["jobs", "cronjobs"], ALL),

@@ -28,6 +28,10 @@ const MANAGED: [&str; 2] = ["manager", "fieldsV1"];
 const POD_SPEC: [&str; 3] = ["nodeName", "containers", "initContainers"];
 /// … and of a container.
 const CONTAINER: [&str; 3] = ["name", "image", "resources"];
+/// What is kept of an `EndpointSlice`: which pods it leads to …
+const SLICE: [&str; 4] = ["apiVersion", "kind", "metadata", "endpoints"];
+/// … and which of them are ready.
+const ENDPOINT: [&str; 2] = ["conditions", "targetRef"];
 
 /// The parts of an object that are kept; nothing if it can't be read.
 pub(super) fn slim(kind: Kind, mut value: Value) -> Option<Value> {
@@ -68,6 +72,12 @@ pub(super) fn slim(kind: Kind, mut value: Value) -> Option<Value> {
         Kind::ReplicaSet | Kind::Job => {
             if let Some(spec) = value["spec"]["template"]["spec"].as_object_mut() {
                 pod_spec(spec);
+            }
+        }
+        Kind::EndpointSlice => {
+            value.as_object_mut()?.retain(|field, _| SLICE.contains(&field.as_str()));
+            for endpoint in value["endpoints"].as_array_mut().into_iter().flatten() {
+                endpoint.as_object_mut()?.retain(|field, _| ENDPOINT.contains(&field.as_str()));
             }
         }
         _ => {}
@@ -133,6 +143,18 @@ mod tests {
         let dated =
             json!([{ "manager": "kubectl-edit", "time": "2026-01-01T00:00:00Z", "fieldsV1": { "f:spec": {} } }]);
         assert_eq!(slimmed(Kind::Secret, object)["metadata"]["managedFields"], dated);
+    }
+
+    #[test]
+    fn of_a_slice_only_where_it_leads_is_kept() {
+        let to = json!({ "conditions": { "ready": true }, "targetRef": { "name": "p" } });
+        let mut whole = to.clone();
+        (whole["addresses"], whole["nodeName"]) = (json!(["10.0.0.1"]), json!("n"));
+        let slice = json!({ "metadata": { "name": "s" }, "ports": [{}], "addressType": "IPv4", "endpoints": [whole] });
+        let slice = slimmed(Kind::EndpointSlice, slice);
+        assert_eq!((&slice["endpoints"], slice.get("ports")), (&json!([to]), None));
+        let empty = json!({ "metadata": { "name": "s" }, "endpoints": null });
+        assert_eq!(slimmed(Kind::EndpointSlice, empty)["endpoints"], Value::Null);
     }
 
     #[test]
