@@ -113,7 +113,14 @@ fn hugmedo() {
     let view = world.wait("hugmedo", "held", FIRST, |view| view["state"] == "held" && view["desiredRevision"] == sha);
     assert_eq!(slot(&world), second, "{view:#}");
     let (asked, failed) = client.stop();
-    assert!(asked > 100 && failed.is_empty(), "{} of {asked} requests failed: {:?}", failed.len(), failed.first());
+    let ends = (failed.first(), failed.last());
+    let columns = "custom-columns=AT:.lastTimestamp,OF:.involvedObject.name,SAYS:.message";
+    assert!(
+        asked > 100 && failed.is_empty(),
+        "{} of {asked} requests failed, the first and the last: {ends:?}\n{}",
+        failed.len(),
+        world.kubectl(&["get", "events", "-o", columns])
+    );
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) ->
     })
 }
 
-/// Asks a URL 50 times a second until dropped, and counts what went wrong.
+/// Asks a URL 50 times a second until dropped, and keeps what went wrong and when.
 pub struct Client {
     stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
     thread: Option<std::thread::JoinHandle<(u64, Vec<String>)>>,
@@ -60,7 +60,7 @@ impl Client {
                 let (status, text) = request("GET", &url, &[], "");
                 asked += 1;
                 if status != 200 {
-                    failed.push(format!("{status} {text}"));
+                    failed.push(format!("{} {status} {text}", jiff::Timestamp::now()));
                 }
                 next += Duration::from_millis(20);
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
