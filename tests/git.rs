@@ -10,7 +10,9 @@ use hks::shell::credential::Hidden;
 use hks::shell::git::{Follows, GitError, Limits, Remote, Repository};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -61,15 +63,49 @@ impl World {
     }
 
     fn at(&self, url: &str, limits: Limits) -> Repository {
+        self.following(url, Follows::Branch("main".into()), limits)
+    }
+
+    fn following(&self, url: &str, follows: Follows, limits: Limits) -> Repository {
         let remote = Remote {
             url: url.to_owned(),
-            follows: Follows::Branch("main".into()),
+            follows,
             username: Some("bot".into()),
             password: Some(Hidden::new("s3cret-token")),
             ssh_key: None,
             host_keys: vec![],
         };
         Repository::new(self.mirror(), remote, "**/hks.yaml").by(Path::new(env!("CARGO_BIN_EXE_hks")), limits)
+    }
+}
+
+/// The repository, served as forges do: unlike a folder it is fetched with as much of its history as is asked for.
+struct Served {
+    url: String,
+    server: Child,
+}
+
+impl Served {
+    fn new(world: &World) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut served = Command::new("git");
+        served.args(["daemon", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")]);
+        served.arg(format!("--base-path={}", world.place.path().display()));
+        // any id is served, as GitHub does
+        world.remote.config().unwrap().set_bool("uploadpack.allowAnySHA1InWant", true).unwrap();
+        let server = served.process_group(0).spawn().unwrap();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { url: format!("git://127.0.0.1:{port}/remote.git"), server }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // git runs the program that serves as its child
+        let _ = Command::new("kill").args(["--", &format!("-{}", self.server.id())]).status();
+        let _ = self.server.wait();
     }
 }
 
@@ -121,6 +157,67 @@ fn what_is_new_is_read_and_older_commits_are_found() {
     let older = wait(repository.older(&first, "a/hks.yaml")).unwrap();
     assert_eq!((older.revision.as_str(), older.message.unwrap().subject.as_str()), (first.as_str(), "change"));
     assert!(told(wait(repository.older("4242424242", "a/hks.yaml"))).contains("has no commit 4242424242"));
+}
+
+/// S12: a forge serves any commit by its id, also of forks and of what nobody has merged.
+#[test]
+fn only_what_was_followed_is_gone_back_to() {
+    let world = World::new();
+    let served = Served::new(&world);
+    let path = "a/hks.yaml";
+    let all: Vec<_> = (0..200).map(|number| world.commit_file(path, &format!("# {number}\n"))).collect();
+    let head = all.last().unwrap();
+    let repository = world.at(&served.url, Limits::default());
+    let found = wait(repository.look(None)).unwrap().unwrap();
+    assert_eq!(found.revision.as_str(), head);
+    let mirror = git2::Repository::open_bare(world.mirror()).unwrap();
+    assert!(mirror.is_shallow(), "only the newest commit is fetched");
+    // what is merged is found, however old and however short it is said
+    for older in [&all[198], &all[120], &all[0]] {
+        assert_eq!(wait(repository.older(older, path)).unwrap().revision.as_str(), older);
+        assert_eq!(wait(repository.older(&older[..12], path)).unwrap().revision.as_str(), older);
+    }
+    // what is not, is not, also where the server would give it
+    world.remote.reference("refs/heads/feature", world.remote.refname_to_id("refs/heads/main").unwrap(), true, "").unwrap();
+    world.remote.reference("refs/heads/main", Oid::from_str(&all[150]).unwrap(), true, "").unwrap();
+    let unmerged = world.commit_file(path, "# not merged\n");
+    world.remote.reference("refs/heads/feature", Oid::from_str(&unmerged).unwrap(), true, "").unwrap();
+    world.remote.reference("refs/heads/main", Oid::from_str(&all[160]).unwrap(), true, "").unwrap();
+    wait(repository.look(Some(&found.reading))).unwrap().unwrap();
+    let refused = told(wait(repository.older(&unmerged, path)));
+    assert!(refused.contains(&format!("branch main of the repository has no commit {unmerged}")), "{refused}");
+    assert!(mirror.find_commit(Oid::from_str(&unmerged).unwrap()).is_err(), "it was fetched");
+    // what was followed before somebody has forced the branch back still is
+    assert_eq!(wait(repository.older(head, path)).unwrap().revision.as_str(), head);
+}
+
+/// The tag of before is on a branch of its own.
+#[test]
+fn a_tag_of_before_is_gone_back_to() {
+    let world = World::new();
+    let served = Served::new(&world);
+    let me = Signature::now("me", "me@example.com").unwrap();
+    let tag = |name: &str, text: &str, annotated: bool| {
+        if let Ok(mut main) = world.remote.find_reference("refs/heads/main") {
+            main.delete().unwrap();
+        }
+        let id = world.commit_file("hks.yaml", text);
+        let object = world.remote.find_object(Oid::from_str(&id).unwrap(), None).unwrap();
+        if annotated {
+            world.remote.tag(name, &object, &me, "a release", false).unwrap();
+        } else {
+            world.remote.tag_lightweight(name, &object, false).unwrap();
+        }
+        id
+    };
+    let (plain, annotated) = (tag("v1.0.0", "# 1\n", false), tag("v1.1.0", "# 2\n", true));
+    let (other, newest) = (tag("x1.0.0", "# 3\n", false), tag("v2.0.0", "# 4\n", true));
+    let repository = world.following(&served.url, Follows::Tag("v*".into()), Limits::default());
+    assert_eq!(wait(repository.look(None)).unwrap().unwrap().revision.as_str(), newest);
+    for older in [&plain, &annotated, &newest] {
+        assert_eq!(wait(repository.older(older, "hks.yaml")).unwrap().revision.as_str(), older);
+    }
+    assert!(told(wait(repository.older(&other, "hks.yaml"))).contains("tag v* of the repository has no commit"));
 }
 
 /// R15: half-open connections are enough for this.

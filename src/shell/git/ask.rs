@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 /// Bytes of an answer: what is read of a repository at most, and what is remembered of it.
@@ -45,12 +45,14 @@ pub struct Repository {
     paths: String,
     program: PathBuf,
     limits: Limits,
+    /// One process at a time writes the mirror.
+    turn: Mutex<()>,
 }
 
 impl Repository {
     /// A repository that is mirrored in `folder`; files that match `paths` are Stacks.
     pub fn new(folder: PathBuf, remote: Remote, paths: &str) -> Self {
-        Self { folder, remote, paths: paths.to_owned(), program: MYSELF.into(), limits: Limits::default() }
+        Self { folder, remote, paths: paths.to_owned(), program: MYSELF.into(), limits: Limits::default(), turn: Mutex::new(()) }
     }
 
     /// The same, read by another hks than this process, and within other limits.
@@ -79,6 +81,7 @@ impl Repository {
 
     async fn ask<A: DeserializeOwned>(&self, what: What<&Reading>) -> Result<A, GitError> {
         let failed = |message: String| GitError::Other { url: public_url(&self.remote.url), message };
+        let _turn = self.turn.lock().await;
         let room = ROOM.acquire().await.ok();
         let login = Login::of(&self.remote);
         let question = Question { folder: self.folder.clone(), login, limits: self.limits, what };

@@ -20,6 +20,20 @@ const HEAD: &str = "refs/hks/head";
 /// Fetches after which a mirror is made anew: libgit2 never packs what they have brought into one.
 const MOST_PACKS: usize = 100;
 
+/// … and what has been there since the mirror was made.
+const HELD: &str = "refs/hks/held";
+/// Commits of history that are looked through for an older one, all of it in the end; without a number, what is there.
+const DEPTHS: [Option<i32>; 4] = [None, Some(64), Some(4096), Some(i32::MAX)];
+
+/// What was refused while a server was spoken to.
+#[derive(Default)]
+struct Talk {
+    /// All credentials.
+    refused: Cell<bool>,
+    /// Its host key: why.
+    stranger: Cell<Option<String>>,
+}
+
 /// The mirror of one branch.
 pub(super) struct Mirror {
     folder: PathBuf,
@@ -65,65 +79,108 @@ impl Mirror {
             let _ = remove(&self.folder);
             self.open().map_err(|error| self.error(&error))
         })?;
-        let mut remote = repository.remote_anonymous(&self.remote.url).map_err(|error| self.error(&error))?;
-        let refused = Cell::new(false);
-        let stranger = Cell::new(None);
-        let explain = |error: git2::Error| {
-            if let Some(message) = stranger.take() {
-                return GitError::HostKey(message);
-            }
-            if error.message().starts_with("cannot redirect") {
-                return self
-                    .other("its server sends it to another host, which gets no credentials; if that is right, write that one as url");
-            }
-            let denied = error.code() == ErrorCode::Auth
-                || (error.class() == ErrorClass::Http && ["401", "403"].iter().any(|c| error.message().contains(c)));
-            if refused.get() || denied {
-                return GitError::refused(&self.remote);
-            }
-            self.error(&error)
-        };
-        let (wanted, id) = {
-            let callbacks = self.callbacks(&refused, &stranger);
-            let connection = remote.connect_auth(Direction::Fetch, Some(callbacks), None).map_err(explain)?;
-            let heads = connection.list().map_err(|error| self.error(&error))?;
-            self.remote.follows.among(heads.iter().map(|head| (head.name(), head.oid())))?
-        };
-        let known = repository.refname_to_id(HEAD).ok();
-        if known != Some(id) {
-            let mut options = self.fetch_options(&refused, &stranger);
-            let spec = format!("+{wanted}:{HEAD}");
-            remote.fetch(&[&spec], Some(&mut options), None).map_err(explain)?;
+        let (wanted, id) = self.followed(&repository)?;
+        if repository.refname_to_id(HEAD).ok() != Some(id) {
+            self.bring(&repository, &format!("+{wanted}:{HEAD}"), 1)?;
         }
         let head = repository.find_reference(HEAD).and_then(|head| head.peel_to_commit());
         let head = head.map_err(|error| self.torn(&error))?.id();
+        repository.reference(&held(head), head, true, "followed").map_err(|error| self.torn(&error))?;
         let tag = wanted.strip_prefix("refs/tags/").map(str::to_owned);
         Ok((head, tag))
     }
 
-    /// The file at `path` in the commit that `short` names, for a rollback that a person asks for. Shallow mirrors hold few
-    /// old commits, so it is fetched by its id if need be.
+    /// The file at `path` in the commit that `short` names, for a rollback that a person asks for.
     pub(super) fn older(&self, short: &str, path: &str) -> Result<Commit, GitError> {
+        // whoever may annotate the record says it, and git knows many other ways to name something
+        if !(4..=64).contains(&short.len()) || !short.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(self.other("it is not the id of a commit"));
+        }
+        let mut repository = self.open().map_err(|error| self.error(&error))?;
+        if repository.refname_to_id(HEAD).is_err() {
+            self.fetch()?;
+            repository = self.open().map_err(|error| self.error(&error))?;
+        }
+        let id = self.search(&repository, short)?;
         let read = || -> Result<Commit, git2::Error> {
-            // whoever may annotate the record says it, and git knows many other ways to name something
-            if !(4..=64).contains(&short.len()) || !short.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(git2::Error::from_str("it is not the id of a commit"));
-            }
-            let repository = self.open()?;
-            if repository.revparse_single(short).is_err() && short.len() >= 40 {
-                let (refused, stranger) = (Cell::new(false), Cell::new(None));
-                let mut options = self.fetch_options(&refused, &stranger);
-                repository.remote_anonymous(&self.remote.url)?.fetch(&[short], Some(&mut options), None)?;
-            }
-            let commit = repository.revparse_single(short)?.peel_to_commit()?;
+            let commit = repository.find_commit(id)?;
             let content = read::file(&repository, &commit.tree()?, path, None)?;
             let message = Some(read::message(&commit));
-            Ok(Commit { revision: Revision::new(commit.id().to_string()), content, message })
+            Ok(Commit { revision: Revision::new(id.to_string()), content, message })
         };
-        read().map_err(|error| match error.code() {
-            ErrorCode::NotFound => GitError::NoCommit(short.to_owned()),
-            _ => self.error(&error),
-        })
+        read().map_err(|error| self.error(&error))
+    }
+
+    /// The commit that `short` names, if what is followed leads to it or has led to it since the mirror was made. A forge serves
+    /// any id, also of forks and of changes that nobody has merged, so nothing is fetched by its id (found.md S12).
+    fn search(&self, repository: &Repository, short: &str) -> Result<Oid, GitError> {
+        for depth in DEPTHS {
+            if let Some(depth) = depth {
+                if !repository.is_shallow() {
+                    break;
+                }
+                let (wanted, _) = self.followed(repository)?;
+                self.bring(repository, &format!("+{wanted}:{HEAD}"), depth)?;
+            }
+            if let Some(id) = known(repository, short) {
+                return Ok(id);
+            }
+        }
+        // a tag of before need not be in the history of the newest one
+        let heads = self.heads(repository)?;
+        let named = |(name, id): &&(String, Oid)| {
+            self.remote.follows.may_follow(name) && id.to_string().starts_with(short)
+        };
+        if let Some((name, id)) = heads.iter().find(named) {
+            let tag = name.trim_end_matches("^{}");
+            self.bring(repository, &format!("+{tag}:{}", held(*id)), 1)?;
+            let commit = repository.find_object(*id, None).and_then(|object| object.peel_to_commit());
+            return commit.map(|commit| commit.id()).map_err(|error| self.torn(&error));
+        }
+        Err(GitError::NoCommit { follows: self.remote.follows.to_string(), id: short.to_owned() })
+    }
+
+    /// What is followed, and what it points at now.
+    fn followed(&self, repository: &Repository) -> Result<(String, Oid), GitError> {
+        let heads = self.heads(repository)?;
+        self.remote.follows.among(heads.iter().map(|(name, id)| (name.as_str(), *id)))
+    }
+
+    /// What the server has.
+    fn heads(&self, repository: &Repository) -> Result<Vec<(String, Oid)>, GitError> {
+        let mut remote = repository.remote_anonymous(&self.remote.url).map_err(|error| self.error(&error))?;
+        let talk = Talk::default();
+        let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks(&talk)), None);
+        let connection = connection.map_err(|error| self.explain(&error, &talk))?;
+        let heads = connection.list().map_err(|error| self.error(&error))?;
+        Ok(heads.iter().map(|head| (head.name().to_owned(), head.oid())).collect())
+    }
+
+    /// Fetches what `spec` says, with so many commits of its history.
+    fn bring(&self, repository: &Repository, spec: &str, depth: i32) -> Result<(), GitError> {
+        let mut remote = repository.remote_anonymous(&self.remote.url).map_err(|error| self.error(&error))?;
+        let talk = Talk::default();
+        let mut options = FetchOptions::new();
+        options.remote_callbacks(self.callbacks(&talk)).follow_redirects(RemoteRedirect::None);
+        // libgit2's local transport knows no shallow fetch
+        if !is_local(&self.remote.url) {
+            options.depth(depth);
+        }
+        remote.fetch(&[spec], Some(&mut options), None).map_err(|error| self.explain(&error, &talk))
+    }
+
+    /// Why the server gives nothing.
+    fn explain(&self, error: &git2::Error, talk: &Talk) -> GitError {
+        if let Some(message) = talk.stranger.take() {
+            return GitError::HostKey(message);
+        }
+        if error.message().starts_with("cannot redirect") {
+            return self
+                .other("its server sends it to another host, which gets no credentials; if that is right, write that one as url");
+        }
+        let denied = error.code() == ErrorCode::Auth
+            || (error.class() == ErrorClass::Http && ["401", "403"].iter().any(|c| error.message().contains(c)));
+        if talk.refused.get() || denied { GitError::refused(&self.remote) } else { self.error(error) }
     }
 
     fn open(&self) -> Result<Repository, git2::Error> {
@@ -133,17 +190,7 @@ impl Mirror {
         Ok(repository)
     }
 
-    fn fetch_options<'a>(&'a self, refused: &'a Cell<bool>, stranger: &'a Cell<Option<String>>) -> FetchOptions<'a> {
-        let mut options = FetchOptions::new();
-        options.remote_callbacks(self.callbacks(refused, stranger)).follow_redirects(RemoteRedirect::None);
-        // libgit2's local transport knows no shallow fetch
-        if !is_local(&self.remote.url) {
-            options.depth(1);
-        }
-        options
-    }
-
-    fn callbacks<'a>(&'a self, refused: &'a Cell<bool>, stranger: &'a Cell<Option<String>>) -> RemoteCallbacks<'a> {
+    fn callbacks<'a>(&'a self, talk: &'a Talk) -> RemoteCallbacks<'a> {
         let mut callbacks = RemoteCallbacks::new();
         let tried = Cell::new(CredentialType::empty());
         callbacks.credentials(move |_, from_url, allowed| {
@@ -167,7 +214,7 @@ impl Mirror {
             {
                 return Cred::userpass_plaintext(user, password.expose());
             }
-            refused.set(true);
+            talk.refused.set(true);
             Err(git2::Error::from_str("no credentials that were not tried already"))
         });
         callbacks.certificate_check(move |certificate, host| match certificate.as_hostkey() {
@@ -178,7 +225,7 @@ impl Mirror {
                 if !offered.is_empty() && self.remote.host_keys.iter().any(pinned) {
                     return Ok(CertificateCheckStatus::CertificateOk);
                 }
-                stranger.set(Some(format!(
+                talk.stranger.set(Some(format!(
                     "the host key of {host} is not among hostKeys; if it may be trusted, add the line that ssh-keyscan prints"
                 )));
                 Err(git2::Error::from_str("unknown host key"))
@@ -218,6 +265,23 @@ impl Mirror {
             GitError::Torn { url, message }
         }
     }
+}
+
+/// Where it is kept that a commit was followed.
+fn held(commit: Oid) -> String {
+    format!("{HELD}/{commit}")
+}
+
+/// The commit that `short` names, if it is or was followed, or leads to what is.
+fn known(repository: &Repository, short: &str) -> Option<Oid> {
+    let id = repository.revparse_single(short).ok()?.peel_to_commit().ok()?.id();
+    let is_before = || {
+        let mut walk = repository.revwalk().ok()?;
+        walk.push_ref(HEAD).ok()?;
+        // where a shallow history ends nothing more is known
+        walk.map_while(Result::ok).find(|before| *before == id)
+    };
+    repository.find_reference(&held(id)).is_ok().then_some(id).or_else(is_before)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the mirror is a folder of this adapter")]

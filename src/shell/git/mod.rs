@@ -17,6 +17,7 @@ use crate::ident::Message;
 use crate::shell::credential::Hidden;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Where a repository is and how to get in.
@@ -45,6 +46,15 @@ pub enum Follows {
     Tag(String),
 }
 
+impl fmt::Display for Follows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Branch(name) => write!(f, "branch {name}"),
+            Self::Tag(pattern) => write!(f, "tag {pattern}"),
+        }
+    }
+}
+
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum GitError {
@@ -54,9 +64,14 @@ pub enum GitError {
     /// No tag fits (any more).
     #[error("no tag of the repository fits {0}; nothing is deleted")]
     NoTag(String),
-    /// Nobody has this commit.
-    #[error("the repository has no commit {0}; see `hks history`")]
-    NoCommit(String),
+    /// What is followed has never led to this commit.
+    #[error("{follows} of the repository has no commit {id}; see `hks history`, or push it there")]
+    NoCommit {
+        /// The branch or the tags.
+        follows: String,
+        /// As it was asked for.
+        id: String,
+    },
     /// The credentials are not accepted. They are tried again when they change, at a webhook, and after a long wait.
     #[error(
         "the repository refuses the credentials of {0}; correct them, they are tried again when they change, and now and then"

@@ -27,6 +27,13 @@ impl Follows {
             }
         }
     }
+
+    /// Whether a tag is among those of which the highest is followed; also as `^{}`, what an annotated one points at.
+    pub(super) fn may_follow(&self, name: &str) -> bool {
+        let Follows::Tag(pattern) = self else { return false };
+        let tag = name.strip_prefix("refs/tags/").map(|tag| tag.trim_end_matches("^{}"));
+        tag.is_some_and(|tag| Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(tag)))
+    }
 }
 
 /// The order of tags: a tag without a version is the lowest, and a version that is not released yet comes after those that
