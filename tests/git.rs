@@ -178,7 +178,10 @@ fn only_what_was_followed_is_gone_back_to() {
         assert_eq!(wait(repository.older(&older[..12], path)).unwrap().revision.as_str(), older);
     }
     // what is not, is not, also where the server would give it
-    world.remote.reference("refs/heads/feature", world.remote.refname_to_id("refs/heads/main").unwrap(), true, "").unwrap();
+    world
+        .remote
+        .reference("refs/heads/feature", world.remote.refname_to_id("refs/heads/main").unwrap(), true, "")
+        .unwrap();
     world.remote.reference("refs/heads/main", Oid::from_str(&all[150]).unwrap(), true, "").unwrap();
     let unmerged = world.commit_file(path, "# not merged\n");
     world.remote.reference("refs/heads/feature", Oid::from_str(&unmerged).unwrap(), true, "").unwrap();

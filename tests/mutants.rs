@@ -16,7 +16,7 @@ const ASKED: [&[&str]; 6] = [
     &["--test", "histories"],
 ];
 /// … and about the others, where only their own can tell.
-const ASKED_OUTSIDE: [&[&str]; 1] = [&["--lib"]];
+const ASKED_OUTSIDE: [&[&str]; 2] = [&["--lib"], &["--test", "git"]];
 
 /// Seconds that a test may take; to build all from nothing takes minutes.
 const PATIENCE: &str = "900";

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -38,6 +38,9 @@ static HASHED: LazyLock<bool> = LazyLock::new(is_hashed);
 
 static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(TOGETHER));
 
+/// One process at a time writes a mirror.
+pub type Turn = Arc<Mutex<()>>;
+
 /// A repository as the daemon reaches it.
 pub struct Repository {
     folder: PathBuf,
@@ -45,14 +48,20 @@ pub struct Repository {
     paths: String,
     program: PathBuf,
     limits: Limits,
-    /// One process at a time writes the mirror.
-    turn: Mutex<()>,
+    turn: Turn,
 }
 
 impl Repository {
     /// A repository that is mirrored in `folder`; files that match `paths` are Stacks.
     pub fn new(folder: PathBuf, remote: Remote, paths: &str) -> Self {
-        Self { folder, remote, paths: paths.to_owned(), program: MYSELF.into(), limits: Limits::default(), turn: Mutex::new(()) }
+        Self {
+            folder,
+            remote,
+            paths: paths.to_owned(),
+            program: MYSELF.into(),
+            limits: Limits::default(),
+            turn: Turn::default(),
+        }
     }
 
     /// The same, read by another hks than this process, and within other limits.
@@ -77,6 +86,12 @@ impl Repository {
         let found = self.ask(What::<&Reading>::Older { short: short.to_owned(), path: path.to_owned() }).await;
         let (revision, content, message): OlderCommit = found?;
         Ok(Commit { revision, content, message })
+    }
+
+    /// The same, read when nobody else who has this turn reads it.
+    #[must_use]
+    pub fn in_turn(self, turn: &Turn) -> Self {
+        Self { turn: Arc::clone(turn), ..self }
     }
 
     async fn ask<A: DeserializeOwned>(&self, what: What<&Reading>) -> Result<A, GitError> {

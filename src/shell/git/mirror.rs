@@ -128,9 +128,8 @@ impl Mirror {
         }
         // a tag of before need not be in the history of the newest one
         let heads = self.heads(repository)?;
-        let named = |(name, id): &&(String, Oid)| {
-            self.remote.follows.may_follow(name) && id.to_string().starts_with(short)
-        };
+        let named =
+            |(name, id): &&(String, Oid)| self.remote.follows.may_follow(name) && id.to_string().starts_with(short);
         if let Some((name, id)) = heads.iter().find(named) {
             let tag = name.trim_end_matches("^{}");
             self.bring(repository, &format!("+{tag}:{}", held(*id)), 1)?;

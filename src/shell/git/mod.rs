@@ -8,7 +8,7 @@ mod tags;
 mod mirror;
 mod serve;
 
-pub use ask::Repository;
+pub use ask::{Repository, Turn};
 pub use read::{Found, Reading, StackFile};
 pub use serve::serve;
 pub use wire::Limits;

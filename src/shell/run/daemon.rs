@@ -8,6 +8,7 @@ use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
 use crate::shell::probe::{Prober, Reach};
 use crate::shell::run::introduction;
+use crate::shell::run::pace::Pace;
 use crate::shell::run::source::{self, Running, Shared};
 use crate::shell::web::board::Board;
 use crate::shell::web::endpoint::{Endpoint, Hooks};
@@ -18,12 +19,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 /// How long the configuration must be left alone before it is read: a file that is being written is half a file.
 const SETTLES: Duration = Duration::from_millis(250);
@@ -304,8 +306,24 @@ struct Route {
     kick: Arc<Notify>,
     url: String,
     reference: globset::GlobMatcher,
+    pace: Mutex<Pace>,
     /// Reads the secrets.
     _reader: AbortOnDrop,
+}
+
+impl Route {
+    /// Makes the source look, soon.
+    fn knock(&self) {
+        let Some(wait) = self.pace.lock().unwrap_or_else(PoisonError::into_inner).ask(Instant::now()) else { return };
+        if wait.is_zero() {
+            return self.kick.notify_one();
+        }
+        let kick = Arc::clone(&self.kick);
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            kick.notify_one();
+        });
+    }
 }
 
 /// Ends a task with what it works for.
@@ -344,7 +362,8 @@ impl Routes {
             }
         });
         let url = plain(&source.git.url);
-        let route = Route { secrets: vec![], kick, url, reference, _reader: AbortOnDrop(reader) };
+        let pace = Mutex::new(Pace::new(Instant::now()));
+        let route = Route { secrets: vec![], kick, url, reference, pace, _reader: AbortOnDrop(reader) };
         self.by_source.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), route);
     }
 
@@ -365,7 +384,7 @@ impl Hooks for Routes {
     }
 
     fn fetch(&self, source: &str) {
-        self.with(source, |route| route.kick.notify_one());
+        self.with(source, Route::knock);
     }
 
     fn follows(&self, source: &str, full_name: &str, clone_urls: &[String], git_ref: &str) -> bool {

@@ -3,4 +3,5 @@
 pub mod actor;
 pub mod source;
 pub mod introduction;
+mod pace;
 pub mod daemon;

@@ -10,7 +10,7 @@ use crate::shell::cluster::lease;
 use crate::shell::cluster::project::Project;
 use crate::shell::forge::statuses::Statuses;
 use crate::shell::forge::{ForgeConfig, Poster};
-use crate::shell::git::{Follows, GitError, Reading, Remote, Repository, local_folder, public_url};
+use crate::shell::git::{Follows, GitError, Reading, Remote, Repository, Turn, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
 use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};
@@ -122,6 +122,7 @@ pub fn start(
         },
         setting: Arc::new(setting),
         library,
+        turn: Turn::default(),
         reading: None,
         actors: BTreeMap::new(),
         owners: BTreeMap::new(),
@@ -153,6 +154,8 @@ struct Follower {
     /// What its actors are given.
     setting: Arc<Setting>,
     library: Arc<RwLock<Library>>,
+    /// The mirror's.
+    turn: Turn,
     /// What was read last.
     reading: Option<Arc<Reading>>,
     actors: BTreeMap<StackName, Actor>,
@@ -320,7 +323,7 @@ impl Follower {
             return Err(GitError::refused(&remote).into());
         }
         let folder = self.config.data_dir.join("git").join(&self.name);
-        let repository = Arc::new(Repository::new(folder, remote.clone(), &self.source.git.path));
+        let repository = Arc::new(Repository::new(folder, remote.clone(), &self.source.git.path).in_turn(&self.turn));
         let known = self.reading.clone();
         let fetch = repository.look(known.as_deref());
         tokio::pin!(fetch);
