@@ -10,6 +10,7 @@ use crate::shell::cluster::failure::{describe, describe_own};
 use crate::shell::cluster::growth;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::{Claim, MANAGER, Project, Seen};
+use crate::shell::cluster::proof::Proof;
 use crate::shell::cluster::secrets;
 use futures::future::join_all;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective};
@@ -34,7 +35,7 @@ pub struct Hand<'a> {
 
 impl Hand<'_> {
     /// Sees that this daemon still acts for the Stack: before each few requests that write, since it may have slept since.
-    async fn prove(&self) -> Result<(), Fault> {
+    async fn prove(&self) -> Result<Proof, Fault> {
         lease::prove(self.project, self.stack, self.me).await
     }
 }
@@ -180,8 +181,8 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
 /// as it was when that was decided.
 pub async fn delete(hand: Hand<'_>, keys: &[ObjectKey]) -> Result<(), Fault> {
     for some in keys.chunks(PARALLEL) {
-        hand.prove().await?;
-        let deleted = join_all(some.iter().map(|key| delete_one(hand, key))).await;
+        let proof = hand.prove().await?;
+        let deleted = proof.while_sure(join_all(some.iter().map(|key| delete_one(hand, key)))).await;
         deleted.into_iter().collect::<Result<(), Fault>>()?;
     }
     Ok(())
@@ -226,13 +227,18 @@ where
 {
     let mut faults = vec![];
     for some in steps.chunks(PARALLEL) {
-        if let Some(hand) = hand
-            && let Err(fault) = hand.prove().await
-        {
-            faults.push(fault);
-            break;
-        }
-        faults.extend(join_all(some.iter().map(&request)).await.into_iter().filter_map(Result::err));
+        let requests = join_all(some.iter().map(&request));
+        let answers = match hand {
+            None => requests.await,
+            Some(hand) => match hand.prove().await {
+                Ok(proof) => proof.while_sure(requests).await,
+                Err(fault) => {
+                    faults.push(fault);
+                    break;
+                }
+            },
+        };
+        faults.extend(answers.into_iter().filter_map(Result::err));
     }
     faults.sort_by_key(|fault| fault.transient);
     faults.into_iter().next().map_or(Ok(()), Err)

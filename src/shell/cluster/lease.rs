@@ -13,13 +13,13 @@ use crate::shell::cluster::api::{making, merging, micro_time};
 use crate::shell::cluster::failure::describe_own;
 use crate::shell::cluster::failure::{Explain, Failure};
 use crate::shell::cluster::project::{Project, resource};
+use crate::shell::cluster::proof::Proof;
 use crate::shell::cluster::record;
 use kube::api::{Api, DynamicObject, Patch};
 use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 /// Which source of the configuration a Stack comes from, so that it is known before the repository answers.
 const SOURCE: &str = "hks.hexabase.ai/source";
@@ -46,10 +46,10 @@ pub enum Lead {
 /// # Errors
 /// What the API server says, or that it says nothing.
 pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<Lead, Fault> {
-    let at = (Instant::now(), clock::now());
+    let proof = Proof::now();
     let lead = become_holder(project, stack, me).await?;
     match lead {
-        Lead::Ours => project.proven(stack, at),
+        Lead::Ours => project.proven(stack, proof),
         Lead::Theirs(_) => project.unproven(stack),
     }
     Ok(lead)
@@ -60,14 +60,14 @@ pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<L
 ///
 /// # Errors
 /// That another daemon acts, or that it can't be told.
-pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(), Fault> {
-    if project.is_proven(stack) {
-        return Ok(());
+pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<Proof, Fault> {
+    if let Some(proof) = project.proof(stack) {
+        return Ok(proof);
     }
     let (api, name) = (project.api(Kind::Lease), record::name(stack));
     let object = || format!("Lease/{name}");
     let lost = |message: String| Fault { transient: true, object: object(), component: Component::Stack, message };
-    let at = (Instant::now(), clock::now());
+    let proof = Proof::now();
     let found = api.get_opt(&name).await.map_err(|error| describe_own(&error, object()))?;
     let Some(found) = found else {
         return Err(lost("its Lease is gone; it is made anew before anything is written".into()));
@@ -80,8 +80,8 @@ pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<(),
         let answered = api.patch(&name, &merging(), &Patch::Merge(&answer_to(&found))).await;
         project.learn_of(Kind::Lease, &answered.map_err(|error| describe_own(&error, object()))?);
     }
-    project.proven(stack, at);
-    Ok(())
+    project.proven(stack, proof);
+    Ok(proof)
 }
 
 /// The Stacks of a source for which a daemon has acted before, without those that are known: their Leases are not read.
@@ -206,7 +206,7 @@ pub async fn holder_of(client: &Client, namespace: &str, stack: &StackName) -> R
 /// Another daemon acts meanwhile, or the cluster does not answer.
 pub async fn answer(project: &Project, stack: &StackName, me: &str) -> Result<(), Fault> {
     project.unproven(stack);
-    prove(project, stack, me).await
+    prove(project, stack, me).await.map(drop)
 }
 
 /// The answer counts only for the Lease that was seen: one that was taken over meanwhile has another version.

@@ -1,6 +1,7 @@
 //! Clusters: how one is reached, what of a project is seen, and what is written there.
 
 pub mod bounds;
+pub mod proof;
 pub mod failure;
 pub mod api;
 pub mod pages;

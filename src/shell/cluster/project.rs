@@ -27,10 +27,9 @@ use crate::config::ProjectBudget;
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::plan::Live;
-use crate::shell::clock;
 use crate::shell::cluster::claims::Claims;
+use crate::shell::cluster::proof::Proof;
 use crate::spec;
-use jiff::Timestamp;
 use kube::api::{Api, DynamicObject};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
@@ -58,7 +57,7 @@ pub struct Project {
     broken: Mutex<BTreeMap<Topic, Broken>>,
     /// When it was last seen that this daemon holds the Lease of each Stack, by both clocks: the one goes on while a machine
     /// is set to another time, the other while it sleeps.
-    proofs: Mutex<BTreeMap<StackName, (Instant, Timestamp)>>,
+    proofs: Mutex<BTreeMap<StackName, Proof>>,
     /// What was last answered to whether the namespace exists, and when.
     presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
     /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
@@ -91,8 +90,6 @@ impl Drop for Followed {
 
 /// Stacks of a project that begin with a commit at the same time.
 const ROOM: usize = 16;
-/// How long it counts that a Lease was seen to be held. Nobody takes one over within that time and the longest a write takes.
-const PROVEN: Duration = Duration::from_secs(5);
 /// How long words wait for the values of Secrets that a Stack has just begun to take.
 const KNOWN: Duration = Duration::from_secs(3);
 /// How often it is asked at most whether the namespace exists.
@@ -325,18 +322,15 @@ impl Project {
         self.lock().unclaim(key);
     }
 
-    /// Whether it was seen a moment ago that this daemon holds the Lease of a Stack.
-    pub fn is_proven(&self, stack: &StackName) -> bool {
+    /// That it was seen a moment ago that this daemon holds the Lease of a Stack.
+    pub fn proof(&self, stack: &StackName) -> Option<Proof> {
         let proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
-        proofs.get(stack).is_some_and(|(monotonic, wall)| {
-            let elapsed = clock::now().duration_since(*wall);
-            monotonic.elapsed() < PROVEN && !elapsed.is_negative() && elapsed.unsigned_abs() < PROVEN
-        })
+        proofs.get(stack).copied().filter(Proof::is_fresh)
     }
 
-    /// It was seen that this daemon holds the Lease of a Stack; the request for that was sent `at`.
-    pub fn proven(&self, stack: &StackName, at: (Instant, Timestamp)) {
-        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), at);
+    /// It was seen that this daemon holds the Lease of a Stack.
+    pub fn proven(&self, stack: &StackName, proof: Proof) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), proof);
     }
 
     /// It is no longer known whether this daemon holds the Lease of a Stack.

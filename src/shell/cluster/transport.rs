@@ -3,6 +3,7 @@
 //! takes a fifth less computing for a whole deployment, and whose connections go when they have nothing to do.
 
 use crate::shell::cluster::bounds::{Bounds, Brief, is_exec, is_watch};
+use crate::shell::cluster::proof;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
@@ -57,6 +58,7 @@ pub fn client(config: Config) -> Result<Client, Error> {
         .layer(DecompressionLayer::new())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
+        .map_future(|answer| async { proof::look().map(|()| answer)?.await })
         .map_err(tower::BoxError::from)
         .service(Steer::new(ways, choose));
     Ok(ClientBuilder::new(service, config.default_namespace).build())
@@ -95,6 +97,7 @@ fn built<C: Connect + Clone>(connector: C) -> legacy::Client<C, Body> {
 mod tests {
     use super::*;
     use crate::shell::cluster::bounds::Excess;
+    use crate::shell::cluster::proof::Proof;
     use crate::shell::cluster::{pages, watch};
     use axum::Router;
     use axum::body::Bytes;
@@ -104,11 +107,13 @@ mod tests {
     use futures::{StreamExt, TryStreamExt, stream};
     use k8s_openapi::api::core::v1::{ConfigMap, Pod};
     use kube::Api;
-    use kube::api::{AttachParams, ListParams, LogParams, WatchEvent, WatchParams};
+    use kube::api::{AttachParams, ListParams, LogParams, Patch, PatchParams, WatchEvent, WatchParams};
     use kube::runtime::watcher;
     use serde_json::{Value, json};
     use std::convert::Infallible;
     use std::io::Write as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A client of a server that answers everything with `answer`.
     async fn client_of(answer: impl Fn(Asked) -> Response + Clone + Send + Sync + 'static) -> Client {
@@ -131,6 +136,31 @@ mod tests {
 
     fn excess<T>(answer: Result<T, Error>) -> Option<Excess> {
         Excess::of(&answer.err()?)
+    }
+
+    /// P51: a daemon that slept between the proof that it acts and what it writes, or waited for its turn.
+    #[tokio::test]
+    async fn nothing_is_sent_once_the_proof_is_old() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&sent);
+        let client = client_of(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Response::new(json!({ "metadata": { "name": "a" } }).to_string().into())
+        })
+        .await;
+        let maps: Api<ConfigMap> = Api::namespaced(client, "shop");
+        let written = |age| {
+            let (maps, body) = (maps.clone(), json!({ "data": { "a": "b" } }));
+            Proof::of_before(Duration::from_secs(age))
+                .while_sure(async move { maps.patch("a", &PatchParams::default(), &Patch::Merge(&body)).await })
+        };
+        written(11).await.unwrap();
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+        let refused = written(13).await.unwrap_err();
+        let fault = crate::shell::cluster::failure::describe_own(&refused, "ConfigMap/a".into());
+        assert!(fault.transient && fault.message.contains("may have slept"), "{fault:?}");
+        assert_eq!(sent.load(Ordering::Relaxed), 1, "it was sent");
+        maps.get("a").await.unwrap();
     }
 
     #[tokio::test]

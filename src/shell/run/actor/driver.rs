@@ -267,7 +267,7 @@ async fn perform(project: &Project, stack: &StackName, setting: &Setting, effect
             Event::Saved(
                 id,
                 match lease::prove(project, stack, &setting.me).await {
-                    Ok(()) => record::save(project, stack, &kept).await,
+                    Ok(proof) => proof.while_sure(record::save(project, stack, &kept)).await,
                     Err(fault) => Err(fault),
                 },
             )
