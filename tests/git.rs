@@ -12,7 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -87,17 +87,22 @@ struct Served {
 
 impl Served {
     fn new(world: &World) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut served = Command::new("git");
-        served.args(["daemon", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")]);
-        served.arg(format!("--base-path={}", world.place.path().display()));
         // any id is served, as GitHub does
         world.remote.config().unwrap().set_bool("uploadpack.allowAnySHA1InWant", true).unwrap();
-        let server = served.process_group(0).spawn().unwrap();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(10));
+        loop {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut served = Command::new("git");
+            served.args(["daemon", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")]);
+            served.arg(format!("--base-path={}", world.place.path().display()));
+            let mut server = served.process_group(0).stderr(Stdio::null()).spawn().unwrap();
+            // somebody else may have taken the port meanwhile
+            while server.try_wait().unwrap().is_none() {
+                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Self { url: format!("git://127.0.0.1:{port}/remote.git"), server };
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
-        Self { url: format!("git://127.0.0.1:{port}/remote.git"), server }
     }
 }
 

@@ -6,8 +6,8 @@ use super::{GitError, Remote, is_local, public_url};
 use crate::ident::Revision;
 use crate::machine::Commit;
 use git2::{
-    CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode, FetchOptions, Oid, RemoteCallbacks,
-    RemoteRedirect, Repository,
+    AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode, FetchOptions, Oid,
+    RemoteCallbacks, RemoteRedirect, Repository,
 };
 use globset::{Glob, GlobMatcher};
 use std::cell::Cell;
@@ -20,8 +20,8 @@ const HEAD: &str = "refs/hks/head";
 /// Fetches after which a mirror is made anew: libgit2 never packs what they have brought into one.
 const MOST_PACKS: usize = 100;
 
-/// … and what has been there since the mirror was made.
-const HELD: &str = "refs/hks/held";
+/// … and a tag that is gone back to.
+const OLDER: &str = "refs/hks/older";
 /// Commits of history that are looked through for an older one, all of it in the end; without a number, what is there.
 const DEPTHS: [Option<i32>; 4] = [None, Some(64), Some(4096), Some(i32::MAX)];
 
@@ -85,7 +85,6 @@ impl Mirror {
         }
         let head = repository.find_reference(HEAD).and_then(|head| head.peel_to_commit());
         let head = head.map_err(|error| self.torn(&error))?.id();
-        repository.reference(&held(head), head, true, "followed").map_err(|error| self.torn(&error))?;
         let tag = wanted.strip_prefix("refs/tags/").map(str::to_owned);
         Ok((head, tag))
     }
@@ -111,8 +110,8 @@ impl Mirror {
         read().map_err(|error| self.error(&error))
     }
 
-    /// The commit that `short` names, if what is followed leads to it or has led to it since the mirror was made. A forge serves
-    /// any id, also of forks and of changes that nobody has merged, so nothing is fetched by its id (found.md S12).
+    /// The commit that `short` names. A forge serves any id, also of forks and of changes that nobody has merged, so nothing is
+    /// fetched by its id: the mirror holds only what is followed, what led to it, and what was followed before.
     fn search(&self, repository: &Repository, short: &str) -> Result<Oid, GitError> {
         for depth in DEPTHS {
             if let Some(depth) = depth {
@@ -122,8 +121,9 @@ impl Mirror {
                 let (wanted, _) = self.followed(repository)?;
                 self.bring(repository, &format!("+{wanted}:{HEAD}"), depth)?;
             }
-            if let Some(id) = known(repository, short) {
-                return Ok(id);
+            let found = repository.revparse_single(short).and_then(|object| object.peel_to_commit());
+            if let Ok(commit) = found {
+                return Ok(commit.id());
             }
         }
         // a tag of before need not be in the history of the newest one
@@ -132,7 +132,7 @@ impl Mirror {
             |(name, id): &&(String, Oid)| self.remote.follows.may_follow(name) && id.to_string().starts_with(short);
         if let Some((name, id)) = heads.iter().find(named) {
             let tag = name.trim_end_matches("^{}");
-            self.bring(repository, &format!("+{tag}:{}", held(*id)), 1)?;
+            self.bring(repository, &format!("+{tag}:{OLDER}"), 1)?;
             let commit = repository.find_object(*id, None).and_then(|object| object.peel_to_commit());
             return commit.map(|commit| commit.id()).map_err(|error| self.torn(&error));
         }
@@ -161,6 +161,7 @@ impl Mirror {
         let talk = Talk::default();
         let mut options = FetchOptions::new();
         options.remote_callbacks(self.callbacks(&talk)).follow_redirects(RemoteRedirect::None);
+        options.download_tags(AutotagOption::None);
         // libgit2's local transport knows no shallow fetch
         if !is_local(&self.remote.url) {
             options.depth(depth);
@@ -264,23 +265,6 @@ impl Mirror {
             GitError::Torn { url, message }
         }
     }
-}
-
-/// Where it is kept that a commit was followed.
-fn held(commit: Oid) -> String {
-    format!("{HELD}/{commit}")
-}
-
-/// The commit that `short` names, if it is or was followed, or leads to what is.
-fn known(repository: &Repository, short: &str) -> Option<Oid> {
-    let id = repository.revparse_single(short).ok()?.peel_to_commit().ok()?.id();
-    let is_before = || {
-        let mut walk = repository.revwalk().ok()?;
-        walk.push_ref(HEAD).ok()?;
-        // where a shallow history ends nothing more is known
-        walk.map_while(Result::ok).find(|before| *before == id)
-    };
-    repository.find_reference(&held(id)).is_ok().then_some(id).or_else(is_before)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the mirror is a folder of this adapter")]

@@ -158,16 +158,19 @@ mod tests {
     fn what_the_cluster_says_of_a_pod_is_cleaned() {
         let mut hidden = Hidden::default();
         hidden.learn("own", values("hunter22"));
-        let waiting = |text: &str| {
-            json!({ "spec": { "message": text },
+        let waiting = |spec: &str, text: &str| {
+            json!({ "spec": { "message": spec },
                 "status": { "containerStatuses": [{ "state": { "waiting": { "message": text, "reason": "hunter22" } } }] } })
         };
         let key = ObjectKey::new(Kind::Pod, "a-web-1");
-        let mut live = Live { objects: [(key.clone(), Arc::new(waiting("exec: hunter22")))].into(), ..Live::default() };
-        hidden.clean_picture(&mut live, &["own".to_owned()].into());
-        let status = &live.objects[&key]["status"]["containerStatuses"][0]["state"]["waiting"];
-        assert_eq!(status["message"], "exec: ***");
-        assert_eq!(live.objects[&key]["spec"]["message"], "exec: hunter22", "what is compared stays as it is");
+        for spec in ["exec: hunter22", "nothing of that"] {
+            let objects = [(key.clone(), Arc::new(waiting(spec, "exec: hunter22")))].into();
+            let mut live = Live { objects, ..Live::default() };
+            hidden.clean_picture(&mut live, &["own".to_owned()].into());
+            let status = &live.objects[&key]["status"]["containerStatuses"][0]["state"]["waiting"];
+            assert_eq!(status["message"], "exec: ***");
+            assert_eq!(live.objects[&key]["spec"]["message"], spec, "what is compared stays as it is");
+        }
     }
 
     #[test]
