@@ -71,6 +71,7 @@ fn token_without(world: &World, group: &str, resource: &str) -> String {
             ],
         ),
         ("apps", vec!["deployments", "statefulsets", "replicasets"]),
+        ("discovery.k8s.io", vec!["endpointslices"]),
         ("autoscaling", vec!["horizontalpodautoscalers"]),
         ("policy", vec!["poddisruptionbudgets"]),
         ("batch", vec!["jobs", "cronjobs"]),

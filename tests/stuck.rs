@@ -106,6 +106,7 @@ fn limited(world: &World, without: &str) -> PathBuf {
         ("batch", "cronjobs"),
         ("batch", "jobs"),
         ("coordination.k8s.io", "leases"),
+        ("discovery.k8s.io", "endpointslices"),
         ("networking.k8s.io", "ingresses"),
         ("networking.k8s.io", "networkpolicies"),
         ("policy", "poddisruptionbudgets"),

@@ -244,8 +244,9 @@ impl Running {
                         break Left::Again;
                     }
                     driver.keep_the_record(&self.stack);
+                    let wish = Box::pin(self.wished(project, &mut driver)).await;
                     Box::pin(driver.look_for_the_unseen(&self.stack)).await;
-                    match Box::pin(self.wished(project, &mut driver)).await {
+                    match wish {
                         Some(wish) => wish,
                         // the machine looks when the reply comes
                         None if driver.machine.is_busy() => continue,

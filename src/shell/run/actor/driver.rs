@@ -36,6 +36,9 @@ const ROOM: Duration = Duration::from_secs(10);
 /// their room.
 const DOZE: Duration = Duration::from_secs(1);
 
+/// How often it is looked in a row for what no watch shows.
+const ROUNDS: usize = 5;
+
 /// How often a record is written again at most that is not as it was kept.
 const REWRITE: Duration = Duration::from_secs(5);
 
@@ -194,10 +197,14 @@ impl Driver {
         if !self.rests() {
             return;
         }
-        let unseen = self.project.unseen(self.machine.record.inventory.iter().map(|owned| &owned.key));
-        self.gone.retain(|key| unseen.contains(key));
-        let new: Vec<_> = unseen.into_iter().filter(|key| !self.gone.contains(key)).collect();
-        if !new.is_empty() {
+        // more may go while it is looked for some: what nobody has looked for must not count as gone
+        for _ in 0..ROUNDS {
+            let unseen = self.project.unseen(self.machine.record.inventory.iter().map(|owned| &owned.key));
+            self.gone.retain(|key| unseen.contains(key));
+            let new: Vec<_> = unseen.into_iter().filter(|key| !self.gone.contains(key)).collect();
+            if new.is_empty() {
+                return;
+            }
             self.gone.extend(self.project.look_for(stack, new).await);
         }
     }
