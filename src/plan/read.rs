@@ -205,6 +205,11 @@ impl End<'_> {
         number(&self.0["exitCode"]).try_into().unwrap_or(-1)
     }
 
+    /// Seconds that it had run for, where that is known.
+    pub fn ran(self) -> Option<i64> {
+        Some(time(&self.0["finishedAt"])?.duration_since(time(&self.0["startedAt"])?).as_secs())
+    }
+
     /// The kernel has ended it, since it took too much memory.
     pub fn is_out_of_memory(self) -> bool {
         self.0["reason"] == "OOMKilled"

@@ -11,6 +11,10 @@ use serde_json::Value;
 /// dependency that was still starting.
 const CRASHES: i64 = 2;
 
+/// Seconds of a run after which the kubelet forgets that a container has crashed before (twice the longest wait, which is five
+/// minutes; Kubernetes, pod lifecycle, "Container restart policy").
+const BACKOFF_FORGOTTEN: i64 = 600;
+
 /// Progress of a pod whose containers should run and become ready.
 pub(super) fn starting(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> Progress {
     if is_ending(pod) {
@@ -199,19 +203,25 @@ fn container(who: &Who, key: &ObjectKey, pod: &Value, status: Status, live: &Liv
                 let (component, limit) = (component(), memory(pod, status));
                 return Some(Progress::Failed(Cause::OutOfMemory { component, limit, pod: key.name.clone() }));
             }
-            let crashes = status.restarts() >= CRASHES && reason == "CrashLoopBackOff";
-            crashes.then(|| {
+            let crashes = reason == "CrashLoopBackOff" || status.end().is_some_and(waits_silently);
+            (status.restarts() >= CRASHES && crashes).then(|| {
                 Progress::Failed(Cause::CrashLoop {
                     component: component(),
                     pod: key.name.clone(),
                     container: status.name().into(),
-                    exit_code: status.last_end().map_or(0, End::code),
+                    exit_code: status.end().or(status.last_end()).map_or(0, End::code),
                     log: String::new(),
                     hint: String::new(),
                 })
             })
         }
     }
+}
+
+/// A container that crashed and will wait: the kubelet does not always say so, but may leave it as it ended until it is started again,
+/// which takes up to five minutes. After a long run it is started at once.
+fn waits_silently(end: End) -> bool {
+    end.code() != 0 && end.ran().is_some_and(|seconds| seconds < BACKOFF_FORGOTTEN)
 }
 
 /// The first reason is the telling one; the kubelet later says only "Back-off pulling image", so events are asked too.
@@ -249,6 +259,33 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::sync::Arc;
+
+    #[test]
+    fn a_container_that_crashes_again_and_again_is_told_without_the_kubelet_saying_so() {
+        let told = |restarts: i64, code: i64, started: &str| {
+            let ended =
+                |code: i64| json!({ "exitCode": code, "startedAt": started, "finishedAt": "2027-01-15T08:00:06Z" });
+            let status = json!({
+                "name": "web", "restartCount": restarts, "state": { "terminated": ended(code) },
+                "lastState": { "terminated": ended(7) },
+            });
+            let condition = json!({ "type": "PodScheduled", "status": "True" });
+            let pod = json!({
+                "spec": { "nodeName": "n" },
+                "status": { "phase": "Running", "conditions": [condition], "containerStatuses": [status] },
+            });
+            let who = Who(crate::ident::Component::App("web".into()));
+            starting(&who, &ObjectKey::new(Kind::Pod, "web-1"), &pod, &Live::default())
+        };
+        let shortly = "2027-01-15T08:00:00Z";
+        let Progress::Failed(Cause::CrashLoop { exit_code, .. }) = told(2, 1, shortly) else { panic!() };
+        assert_eq!(exit_code, 1);
+        // too early to say; an init container that has worked in the end; one that runs again at once
+        for (restarts, code, started) in [(1, 1, shortly), (2, 0, shortly), (2, 1, "2027-01-15T07:00:00Z")] {
+            let progress = told(restarts, code, started);
+            assert!(matches!(progress, Progress::Progressing(_)), "{progress:?}");
+        }
+    }
 
     /// What is told of a container that could not be made, where the Stack has a Secret `todo-mail`.
     fn told(message: &str) -> Progress {
