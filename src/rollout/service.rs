@@ -6,6 +6,7 @@ use crate::manifest::Object;
 use crate::plan::read::{self, Pod};
 use crate::plan::{Live, is_going, uid};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A Service is ready once its `EndpointSlice`s name a ready pod that it selects. Until then whoever asks it is refused or
 /// is answered by the pods of an older version: the controller that keeps them follows pods and selectors some time later.
@@ -16,11 +17,9 @@ pub(super) fn reached(who: &Who, object: &Object, current: &Value, live: &Live) 
     let selected = |pod: &Value| selector.iter().all(|(label, value)| pod["metadata"]["labels"][label] == *value);
     let counts = |pod: &Value| selected(pod) && !is_going(pod) && Pod(pod).is_ready();
     let mut ready = live.of(Kind::Pod).filter(|(_, pod)| counts(pod)).peekable();
-    if ready.peek().is_none() {
-        return Progress::Ready;
-    }
-    let slices = || live.owned_by(Kind::EndpointSlice, uid(current)).flat_map(|(_, slice)| read::endpoints(slice));
-    if ready.any(|(key, _)| slices().any(|pod| pod == key.name)) {
+    let slices = live.owned_by(Kind::EndpointSlice, uid(current));
+    let reached: BTreeSet<_> = slices.flat_map(|(_, slice)| read::endpoints(slice)).collect();
+    if ready.peek().is_none() || ready.any(|(key, _)| reached.contains(&*key.name)) {
         return Progress::Ready;
     }
     who.progressing(format!("{} does not lead to its ready pods yet", object.key))

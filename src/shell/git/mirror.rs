@@ -2,12 +2,12 @@
 //! ever becomes a path of this machine (Argo CD CVE-2022-24348, Flux CVE-2022-24877).
 
 use super::read::{self, Found, Reading};
-use super::{GitError, Remote, is_local, public_url};
+use super::{Follows, GitError, Remote, is_local, public_url};
 use crate::ident::Revision;
 use crate::machine::Commit;
 use git2::{
     AutotagOption, CertificateCheckStatus, Cred, CredentialType, Direction, ErrorClass, ErrorCode, FetchOptions, Oid,
-    RemoteCallbacks, RemoteRedirect, Repository,
+    RemoteCallbacks, RemoteHead, RemoteRedirect, Repository,
 };
 use globset::{Glob, GlobMatcher};
 use std::cell::Cell;
@@ -22,8 +22,8 @@ const MOST_PACKS: usize = 100;
 
 /// … and a tag that is gone back to.
 const OLDER: &str = "refs/hks/older";
-/// Commits of history that are looked through for an older one, all of it in the end; without a number, what is there.
-const DEPTHS: [Option<i32>; 4] = [None, Some(64), Some(4096), Some(i32::MAX)];
+/// Commits of history that are looked through for an older one, all of it in the end.
+const DEPTHS: [i32; 3] = [64, 4096, i32::MAX];
 
 /// What was refused while a server was spoken to.
 #[derive(Default)]
@@ -100,59 +100,52 @@ impl Mirror {
             self.fetch()?;
             repository = self.open().map_err(|error| self.error(&error))?;
         }
-        let id = self.search(&repository, short)?;
-        let read = || -> Result<Commit, git2::Error> {
-            let commit = repository.find_commit(id)?;
-            let content = read::file(&repository, &commit.tree()?, path, None)?;
-            let message = Some(read::message(&commit));
-            Ok(Commit { revision: Revision::new(id.to_string()), content, message })
-        };
-        read().map_err(|error| self.error(&error))
+        let commit = self.search(&repository, short)?;
+        let content = commit.tree().and_then(|tree| read::file(&repository, &tree, path, None));
+        let content = content.map_err(|error| self.error(&error))?;
+        let message = Some(read::message(&commit));
+        Ok(Commit { revision: Revision::new(commit.id().to_string()), content, message })
     }
 
     /// The commit that `short` names. A forge serves any id, also of forks and of changes that nobody has merged, so nothing is
     /// fetched by its id: the mirror holds only what is followed, what led to it, and what was followed before.
-    fn search(&self, repository: &Repository, short: &str) -> Result<Oid, GitError> {
-        for depth in DEPTHS {
-            if let Some(depth) = depth {
-                if !repository.is_shallow() {
-                    break;
-                }
-                let (wanted, _) = self.followed(repository)?;
+    fn search<'r>(&self, repository: &'r Repository, short: &str) -> Result<git2::Commit<'r>, GitError> {
+        let find = || repository.revparse_single(short).and_then(|object| object.peel_to_commit()).ok();
+        if let Some(commit) = find() {
+            return Ok(commit);
+        }
+        if repository.is_shallow() {
+            let (wanted, _) = self.followed(repository)?;
+            for depth in DEPTHS.into_iter().take_while(|_| repository.is_shallow()) {
                 self.bring(repository, &format!("+{wanted}:{HEAD}"), depth)?;
-            }
-            let found = repository.revparse_single(short).and_then(|object| object.peel_to_commit());
-            if let Ok(commit) = found {
-                return Ok(commit.id());
+                if let Some(commit) = find() {
+                    return Ok(commit);
+                }
             }
         }
         // a tag of before need not be in the history of the newest one
-        let heads = self.heads(repository)?;
-        let named =
-            |(name, id): &&(String, Oid)| self.remote.follows.may_follow(name) && id.to_string().starts_with(short);
-        if let Some((name, id)) = heads.iter().find(named) {
-            let tag = name.trim_end_matches("^{}");
+        if matches!(self.remote.follows, Follows::Tag(_))
+            && let Some((tag, id)) = self.listed(repository, |heads| self.remote.follows.older(short, named(heads)))?
+        {
             self.bring(repository, &format!("+{tag}:{OLDER}"), 1)?;
-            let commit = repository.find_object(*id, None).and_then(|object| object.peel_to_commit());
-            return commit.map(|commit| commit.id()).map_err(|error| self.torn(&error));
+            let commit = repository.find_object(id, None).and_then(|object| object.peel_to_commit());
+            return commit.map_err(|error| self.torn(&error));
         }
         Err(GitError::NoCommit { follows: self.remote.follows.to_string(), id: short.to_owned() })
     }
 
     /// What is followed, and what it points at now.
     fn followed(&self, repository: &Repository) -> Result<(String, Oid), GitError> {
-        let heads = self.heads(repository)?;
-        self.remote.follows.among(heads.iter().map(|(name, id)| (name.as_str(), *id)))
+        self.listed(repository, |heads| self.remote.follows.among(named(heads)))?
     }
 
-    /// What the server has.
-    fn heads(&self, repository: &Repository) -> Result<Vec<(String, Oid)>, GitError> {
+    /// What is made of the references that the server lists: there may be a million of them.
+    fn listed<T>(&self, repository: &Repository, of: impl FnOnce(&[RemoteHead<'_>]) -> T) -> Result<T, GitError> {
         let mut remote = repository.remote_anonymous(&self.remote.url).map_err(|error| self.error(&error))?;
         let talk = Talk::default();
         let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks(&talk)), None);
         let connection = connection.map_err(|error| self.explain(&error, &talk))?;
-        let heads = connection.list().map_err(|error| self.error(&error))?;
-        Ok(heads.iter().map(|head| (head.name().to_owned(), head.oid())).collect())
+        connection.list().map(of).map_err(|error| self.error(&error))
     }
 
     /// Fetches what `spec` says, with so many commits of its history.
@@ -265,6 +258,10 @@ impl Mirror {
             GitError::Torn { url, message }
         }
     }
+}
+
+fn named<'h>(heads: &'h [RemoteHead<'h>]) -> impl Iterator<Item = (&'h str, Oid)> {
+    heads.iter().map(|head| (head.name(), head.oid()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the mirror is a folder of this adapter")]

@@ -2,7 +2,7 @@
 
 use super::{Follows, GitError};
 use git2::Oid;
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 use semver::{BuildMetadata, Prerelease, Version};
 
 impl Follows {
@@ -18,9 +18,8 @@ impl Follows {
                 let none = || GitError::NoTag(pattern.clone());
                 let glob = Glob::new(pattern).map_err(|_| none())?.compile_matcher();
                 let fits = |(name, id): (&'h str, Oid)| {
-                    // `^{}` is what an annotated tag points at
-                    let tag = name.strip_prefix("refs/tags/").filter(|tag| !tag.ends_with("^{}"))?;
-                    glob.is_match(tag).then(|| (rank(tag, pattern), name.to_owned(), id))
+                    let tag = tag(&glob, name).filter(|_| !name.ends_with(PEELED))?;
+                    Some((rank(tag, pattern), name.to_owned(), id))
                 };
                 let found = heads.filter_map(fits).max_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
                 found.map(|(_, name, id)| (name, id)).ok_or_else(none)
@@ -28,12 +27,31 @@ impl Follows {
         }
     }
 
-    /// Whether a tag is among those of which the highest is followed; also as `^{}`, what an annotated one points at.
-    pub(super) fn may_follow(&self, name: &str) -> bool {
-        let Follows::Tag(pattern) = self else { return false };
-        let tag = name.strip_prefix("refs/tags/").map(|tag| tag.trim_end_matches("^{}"));
-        tag.is_some_and(|tag| Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(tag)))
+    /// The tag, among those of which the highest is followed, that `short` names by its own id or by that of what it points at;
+    /// and that id.
+    pub(super) fn older<'h>(
+        &self,
+        short: &str,
+        mut heads: impl Iterator<Item = (&'h str, Oid)>,
+    ) -> Option<(String, Oid)> {
+        let Follows::Tag(pattern) = self else { return None };
+        let glob = Glob::new(pattern).ok()?.compile_matcher();
+        heads.find_map(|(name, id)| {
+            let tag = tag(&glob, name).filter(|_| id.to_string().starts_with(short))?;
+            Some((format!("{TAGS}{tag}"), id))
+        })
     }
+}
+
+const TAGS: &str = "refs/tags/";
+/// What an annotated tag points at is listed by its name and this.
+const PEELED: &str = "^{}";
+
+/// The tag that a reference is, if it fits.
+fn tag<'h>(glob: &GlobMatcher, name: &'h str) -> Option<&'h str> {
+    let tag = name.strip_prefix(TAGS)?;
+    let tag = tag.strip_suffix(PEELED).unwrap_or(tag);
+    glob.is_match(tag).then_some(tag)
 }
 
 /// The order of tags: a tag without a version is the lowest, and a version that is not released yet comes after those that
