@@ -63,17 +63,22 @@ pub enum Excess {
 impl Excess {
     /// Whether that is what went wrong.
     pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut error = Some(error);
-        while let Some(at) = error {
-            if let Some(found) = at.downcast_ref() {
-                return Some(*found);
-            }
-            // what such an error is made of is not its source
-            let within = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            error = within.map(|within| within as &(dyn Error + 'static)).or_else(|| at.source());
-        }
-        None
+        cause(error)
     }
+}
+
+/// The error of one of our own layers that a request has failed with, however it is wrapped by now.
+pub fn cause<E: Error + Copy + 'static>(error: &(dyn Error + 'static)) -> Option<E> {
+    let mut error = Some(error);
+    while let Some(at) = error {
+        if let Some(found) = at.downcast_ref() {
+            return Some(*found);
+        }
+        // what such an error is made of is not its source
+        let within = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        error = within.map(|within| within as &(dyn Error + 'static)).or_else(|| at.source());
+    }
+    None
 }
 
 /// What an answer may have.

@@ -2,7 +2,7 @@
 
 use crate::ident::Component;
 use crate::machine::Fault;
-use crate::shell::cluster::bounds::Excess;
+use crate::shell::cluster::bounds::{Excess, cause};
 use crate::shell::cluster::proof::Slept;
 use kube::Error;
 use std::fmt;
@@ -132,7 +132,7 @@ pub fn describe(error: &Error, object: String, component: Component) -> Fault {
     let (transient, message) = match error {
         Error::Api(status) => (passes(status.code, &status.reason, &status.message), status.message.clone()),
         error if let Some(excess) = Excess::of(error) => (true, excess.to_string()),
-        error if Slept::is_cause_of(error) => (true, Slept.to_string()),
+        error if let Some(slept) = cause::<Slept>(error) => (true, slept.to_string()),
         Error::HyperError(_) | Error::Service(_) | Error::ReadEvents(_) | Error::HttpError(_) => {
             (true, format!("the cluster does not answer: {}", root(error)))
         }

@@ -228,7 +228,7 @@ pub async fn release(project: &Project, stack: &StackName, me: &str) {
 
 /// Makes the Lease; whether it was not there.
 async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, me: &str) -> Result<bool, Error> {
-    let name = record::name(stack);
+    let (name, now) = (record::name(stack), micro_time(clock::now()));
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -238,7 +238,7 @@ async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, 
             "labels": { MANAGED_BY.0: MANAGED_BY.1, STACK_LABEL: stack.as_str() },
             "annotations": { SOURCE: source_of(me) },
         },
-        "spec": { "holderIdentity": me, "acquireTime": micro_time(clock::now()), "renewTime": micro_time(clock::now()), "leaseTransitions": 0 },
+        "spec": { "holderIdentity": me, "acquireTime": now, "renewTime": now, "leaseTransitions": 0 },
     });
     let lease: DynamicObject = serde_json::from_value(lease).map_err(Error::SerdeError)?;
     match api.create(&making(), &lease).await {
@@ -253,14 +253,14 @@ async fn create(api: &Api<DynamicObject>, project: &Project, stack: &StackName, 
 
 /// Takes the Lease over, unless somebody was faster.
 async fn take(project: &Project, api: &Api<DynamicObject>, found: &DynamicObject, me: &str) -> Result<Lead, Error> {
-    let holder = holder(&found.data);
+    let (holder, now) = (holder(&found.data), micro_time(clock::now()));
     let transitions = found.data["spec"]["leaseTransitions"].as_i64().unwrap_or(0) + i64::from(holder != me);
     let patch = json!({
         "metadata": {
             "resourceVersion": found.resource_version(),
             "annotations": { CHALLENGE: null, SOURCE: source_of(me) },
         },
-        "spec": { "holderIdentity": me, "acquireTime": micro_time(clock::now()), "renewTime": micro_time(clock::now()), "leaseTransitions": transitions },
+        "spec": { "holderIdentity": me, "acquireTime": now, "renewTime": now, "leaseTransitions": transitions },
     });
     match api.patch(&found.name_any(), &merging(), &Patch::Merge(&patch)).await {
         Ok(taken) => {

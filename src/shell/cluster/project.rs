@@ -55,8 +55,7 @@ pub struct Project {
     synced: watch::Sender<BTreeSet<Topic>>,
     /// Last error of a watch that has not recovered.
     broken: Mutex<BTreeMap<Topic, Broken>>,
-    /// When it was last seen that this daemon holds the Lease of each Stack, by both clocks: the one goes on while a machine
-    /// is set to another time, the other while it sleeps.
+    /// When it was last seen that this daemon holds the Lease of each Stack.
     proofs: Mutex<BTreeMap<StackName, Proof>>,
     /// What was last answered to whether the namespace exists, and when.
     presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,

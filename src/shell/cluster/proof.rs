@@ -3,7 +3,6 @@
 
 use crate::shell::clock;
 use jiff::Timestamp;
-use std::error::Error;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -57,13 +56,6 @@ impl Proof {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this daemon may have slept, so it is looked again whether it still acts for the Stack")]
 pub struct Slept;
-
-impl Slept {
-    /// Whether that is what went wrong.
-    pub fn is_cause_of(error: &(dyn Error + 'static)) -> bool {
-        error.is::<Self>() || error.source().is_some_and(Self::is_cause_of)
-    }
-}
 
 /// Whether a request that is about to be sent may be.
 ///
