@@ -123,11 +123,11 @@ fn another_autoscaler_is_left_alone() {
     let first = world.push_stack(&worker("one", "1", "sleep 3601", "    replicas: 2\n"));
     world.start();
     world.settled("one", &first);
-    world.kubectl(&["autoscale", "deployment", "one-job", "--min=3", "--max=4", "--cpu=90%"]);
+    world.kubectl(&["autoscale", "deployment", "one-job", "--min=3", "--max=3", "--cpu=90%"]);
     let view = world.wait("one", "left alone", 270, |view| view["leftAlone"].to_string().contains("spec.replicas"));
     assert!(view["leftAlone"].to_string().contains("again and again"), "{view:#}");
     let replicas = || world.kubectl(&["get", "deployment", "one-job", "-o", "jsonpath={.spec.replicas}"]);
-    assert!(until(60, || replicas() == "3"));
+    assert!(until(120, || replicas() == "3"), "{}", replicas());
     let corrected = world.view("one")["driftCorrected"].clone();
     world.kubectl(&["delete", "pod", "-l", "hks.hexabase.ai/app=job", "--wait=false"]);
     world.kubectl(&["rollout", "status", "deployment/one-job", "--timeout=90s"]);

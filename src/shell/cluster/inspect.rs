@@ -115,14 +115,25 @@ async fn lines(project: &Project, pod: &str, previous: bool) -> String {
         limit_bytes: Some(LOG_BYTES),
         ..LogParams::default()
     };
-    // of a container that the kubelet has cleared away meanwhile it says so in place of the log, with status 200
-    let log = |text: &String| !text.starts_with("unable to retrieve container logs for");
-    for previous in if previous { &[true, false][..] } else { &[false] } {
-        if let Some(text) = pods.logs(pod, &params(*previous)).await.ok().filter(log) {
+    // it may start, and the run before the last be cleared away, while it is asked for
+    for previous in if previous { &[true, false, true][..] } else { &[false, false] } {
+        let text = pods.logs(pod, &params(*previous)).await.map(|text| own_words(&text)).unwrap_or_default();
+        if !text.is_empty() {
             return text;
         }
     }
     String::new()
+}
+
+/// A log without what the kubelet says in its place, with status 200, of a container that it has cleared away meanwhile.
+/// Source: `pkg/kubelet/kuberuntime/logs/logs.go` of Kubernetes.
+fn own_words(log: &str) -> String {
+    const NO_LOG: [&str; 3] = [
+        "unable to retrieve container logs for ",
+        "failed to try resolving symlinks in path \"/var/log/pods/",
+        "failed to open log file \"/var/log/pods/",
+    ];
+    log.split_inclusive('\n').filter(|line| !NO_LOG.iter().any(|words| line.starts_with(words))).collect()
 }
 
 /// The field manager that last set a field of an object, such as `kube-controller-manager`; `None` if nobody owns it or it
@@ -212,5 +223,18 @@ mod tests {
         assert_eq!(available(answer), Some(485_760 * 1024));
         assert_eq!(available("df: no such file"), None);
         assert_eq!(available("Filesystem\nnothing"), None);
+    }
+
+    #[test]
+    fn a_kubelet_without_a_log_is_not_the_program() {
+        let gone =
+            "failed to try resolving symlinks in path \"/var/log/pods/team_one-7x_0/job/2.log\": lstat: no such file";
+        assert_eq!(own_words(gone), "");
+        assert_eq!(own_words("unable to retrieve container logs for containerd://0a1b"), "");
+        assert_eq!(own_words(&format!("the cellar is flooded\n{gone}")), "the cellar is flooded\n");
+        assert_eq!(
+            own_words("failed to open log file \"/data/app.log\"\n"),
+            "failed to open log file \"/data/app.log\"\n"
+        );
     }
 }
