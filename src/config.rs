@@ -28,9 +28,14 @@ pub struct Config {
     /// Where people reach the HTTP endpoint; commit statuses link to it. Without it they carry no link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
-    /// Folder for mirrors of the repositories. It may be lost.
+    /// Folder for mirrors of the repositories and the key that seals records. It may be lost.
     #[serde(default = "defaults::data_dir")]
     pub data_dir: PathBuf,
+    /// File with the key that seals the records of Stacks, 16 bytes or more: whoever may write ConfigMaps in a project can't tell hks
+    /// what became of a commit. Unless given, `seal.key` in the data folder, made when there is none. Daemons that stand in for each
+    /// other need the same. Read at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal_key: Option<PathBuf>,
     /// How many Stacks another setting of the platform, or another hks, touches at the same time. Read at the start.
     #[serde(default = "defaults::platform_changes_at_once")]
     pub platform_changes_at_once: std::num::NonZeroU16,

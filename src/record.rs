@@ -2,9 +2,11 @@
 
 mod packed;
 mod stored;
+mod seal;
 mod wish;
 
 pub use packed::Packed;
+pub use seal::{SealKey, Sealer};
 pub use stored::{FORMAT, Stored};
 pub use wish::{ANNOTATION as WISH_ANNOTATION, Want, Wish};
 
@@ -52,6 +54,9 @@ pub struct Record {
     /// The last wishes that were acted on or refused, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answered: Vec<Answered>,
+    /// It was found without the seal of this hks, and what is settled has not proven itself since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub doubted: bool,
 }
 
 /// A commit of which nothing can be begun.
@@ -221,6 +226,9 @@ pub struct Deployment {
     /// What the commit says of itself, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
+    /// It stood in a record without the seal of this hks: it is shown, and never told again as what became of the commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hearsay: bool,
 }
 
 /// How a deployment ended.
@@ -259,7 +267,8 @@ impl Deployment {
         description: String,
     ) -> Self {
         let (back_to, ending, jobs, message) = (None, Ending::Open, BTreeMap::new(), None);
-        Self { revision, started, ended, outcome, cause, back_to, ending, jobs, description, message }
+        let hearsay = false;
+        Self { revision, started, ended, outcome, cause, back_to, ending, jobs, description, message, hearsay }
     }
 
     /// How it ended, for people and metrics: a rollback that was not restored, or not well, is told as that.
@@ -370,6 +379,19 @@ impl Record {
     /// The last end of a deployment of `revision`.
     pub fn last_of(&self, revision: &Revision) -> Option<&Deployment> {
         self.history.iter().rev().map(|deployment| &**deployment).find(|deployment| deployment.revision == *revision)
+    }
+
+    /// The last end of a deployment of `revision` that this hks has seen itself: what may be told of it again.
+    pub fn told_of(&self, revision: &Revision) -> Option<&Deployment> {
+        self.last_of(revision).filter(|deployment| !deployment.hearsay)
+    }
+
+    /// It has no seal, so anybody may have written it. What it says is shown, but counts only as far as what runs proves it.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+        for deployment in &mut self.history {
+            Arc::make_mut(deployment).hearsay = true;
+        }
     }
 
     /// Writes down that a wish was answered.

@@ -174,3 +174,38 @@ fn a_commit_that_a_person_has_left_does_not_come_again() {
     let fourth = world.push_stack(&worker("one", "1", "sleep 3604", ""));
     world.settled("one", &fourth);
 }
+
+/// S12: who may write ConfigMaps says that a commit was deployed, and hks tells what became of it.
+#[test]
+fn what_somebody_writes_of_a_commit_is_not_told() {
+    let mut world = World::new("forged");
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    world.start();
+    world.settled("one", &first);
+    world.kill();
+    let second = world.push_stack(&worker("one", "missing", "sleep 3602", ""));
+    let record = world.kubectl(&["get", "configmap", "hks-one", "-o", "jsonpath={.data.record\\.json}"]);
+    let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let mut told = record["history"][0].clone();
+    assert_eq!(told["outcome"], "succeeded");
+    (told["revision"], told["description"]) = (second.as_str().into(), "everything is fine".into());
+    record["history"].as_array_mut().unwrap().push(told);
+    record["settled"]["revision"] = second.as_str().into();
+    let patch = serde_json::json!({ "data": { "record.json": record.to_string() } }).to_string();
+    world.kubectl(&["patch", "configmap", "hks-one", "-p", &patch]);
+    world.start();
+    world.held("one", &second);
+    assert!(!world.log().contains("everything is fine"), "{}", world.log());
+    let shown = world.view("one")["history"].clone();
+    let hearsay: Vec<_> = shown.as_array().unwrap().iter().map(|row| row["hearsay"] == true).collect();
+    assert_eq!(hearsay, [false, true, true], "{shown:#}");
+    assert!(world.kubectl(&["get", "deployment", "one-job", "-o", "yaml"]).contains("3601"));
+
+    // what this hks has sealed itself it tells again
+    let words = world.view("one")["history"][0]["description"].clone();
+    world.kill();
+    world.start();
+    let view = world.held("one", &second);
+    assert_eq!(view["history"][0]["description"], words);
+    assert!(view["history"][0]["hearsay"].is_null() && view["history"][1]["hearsay"] == true, "{view:#}");
+}

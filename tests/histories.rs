@@ -78,12 +78,13 @@ fn event(numbers: &mut Numbers, index: u64, sim: &Sim) -> String {
         77..=78 => format!("ask {}", numbers.one(&["silent", "well"])),
         79..=81 if sim.cluster.database.is_empty() && !is_doomed(sim) => "rows".into(),
         82 => "touch".into(),
-        83 => match numbers.below(6) {
+        83 => match numbers.below(7) {
             0 => "backup".into(),
             1 if sim.has_backup() => "restore".into(),
             2 => "clock back".into(),
             3 => format!("set todo-mail password {}", sim.now),
             4 if sim.saved.settled.is_some() => "old record".into(),
+            5 => "unsealed".into(),
             _ => format!("stranger Service/todo-{}", numbers.one(&["other", "extra"])),
         },
         84..=86 => match numbers.one(&OBJECTS) {

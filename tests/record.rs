@@ -103,6 +103,7 @@ fn a_record_can_be_read_by_the_hks_before() {
         jobs: [].into(),
         description: "x".into(),
         message: Some(Message::new("ada", "say what a rollback did")),
+        hearsay: false,
     });
     let written: Value = serde_json::from_str(&record.encode().unwrap().json).unwrap();
     let before: Value = serde_json::from_str(BEFORE).unwrap();
@@ -173,6 +174,7 @@ fn no_record_outgrows_its_object() {
             jobs: [].into(),
             description: "web crashes".into(),
             message: Some(Message::new(&"\"".repeat(1000), &"\\".repeat(1000))),
+            hearsay: false,
         });
     }
     let stored = record.encode().unwrap();

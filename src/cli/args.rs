@@ -394,7 +394,7 @@ pub(super) struct RunArgs {
     /// Address of the HTTP endpoint.
     #[arg(long, env = "HKS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Folder for mirrors; it may be lost.
+    /// Folder for mirrors and the key that seals records; it may be lost.
     #[arg(long, env = "HKS_DATA_DIR", default_value = "/var/lib/hks")]
     pub data_dir: PathBuf,
     #[command(flatten)]

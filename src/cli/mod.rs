@@ -180,6 +180,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         probes: None,
         public_url: None,
         data_dir: args.data_dir,
+        seal_key: None,
         platform_changes_at_once: config::AT_ONCE,
         project_budget: config::ProjectBudget::default(),
         platform: args.platform.over(Platform::default())?,

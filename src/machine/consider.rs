@@ -1,6 +1,7 @@
 //! What a commit means for a Stack. Only one that can be deployed, and differs from what is under way or at rest, changes
 //! anything; of the others only the revision moves, or their mistake is told.
 
+use super::health::unwell;
 use super::pass::{Origin, Pass, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
 use crate::ident::Revision;
@@ -127,7 +128,8 @@ impl Turn<'_> {
     fn is_as_it_was(&self, commit: &Commit) -> bool {
         let Content::File(document) = &commit.content else { return false };
         let settled = self.machine.record.settled.as_ref().is_some_and(|release| release.is_of(document));
-        settled && self.is_undisturbed() && self.machine.fits && !names_the_commit(&document.source)
+        let believed = self.machine.fits && !self.machine.record.doubted;
+        settled && self.is_undisturbed() && believed && !names_the_commit(&document.source)
     }
 
     fn is_undisturbed(&self) -> bool {
@@ -219,7 +221,7 @@ impl Turn<'_> {
         let known = self
             .machine
             .record
-            .last_of(revision)
+            .told_of(revision)
             .filter(|last| last.outcome == Outcome::Rejected && last.cause.as_ref() == Some(cause));
         if let Some(known) = known.cloned() {
             return self.tell(News::ended(known));
@@ -334,7 +336,7 @@ impl Turn<'_> {
 
     fn stays_held(&mut self, revision: &Revision, held: &Held) -> bool {
         self.machine.verdict = Verdict::Usable;
-        let ended = self.machine.record.last_of(revision).cloned().map(News::ended);
+        let ended = self.machine.record.told_of(revision).cloned().map(News::ended);
         let still =
             || News::StillHeld { revision: revision.clone(), since: held.revision.clone(), cause: held.cause.clone() };
         self.tell(ended.unwrap_or_else(still));
@@ -354,17 +356,35 @@ impl Turn<'_> {
                 *release = Arc::new(Release::new(&usable.document, &release.revision, release.at, &usable.manifest));
             }
             self.machine.unproven = false;
-            self.save_aside();
+            if !self.machine.record.doubted {
+                self.save_aside();
+            }
         }
         self.machine.fits = self.machine.record.settled.as_ref().is_some_and(|release| release.is_of(&usable.document));
-        self.unchanged(&commit.revision);
+        if self.machine.record.doubted {
+            self.believe(&commit.revision);
+        } else {
+            self.unchanged(&commit.revision);
+        }
         true
+    }
+
+    /// What a record without a seal says of a commit is what is live; it is told as deployed once it is also well.
+    pub(super) fn believe(&mut self, revision: &Revision) {
+        if let Some(cause) = self.machine.baseline().and_then(|baseline| unwell(baseline, self.live)) {
+            self.machine.verdict = Verdict::Usable;
+            self.tell(News::Unproven { revision: revision.clone(), cause });
+            return self.rest_again();
+        }
+        self.machine.record.doubted = false;
+        self.save_aside();
+        self.unchanged(revision);
     }
 
     /// The commit changes nothing for this Stack: only the revision moves, and no write is worth that.
     fn unchanged(&mut self, revision: &Revision) {
         self.machine.verdict = Verdict::Usable;
-        let told = self.machine.record.last_of(revision).cloned().map(News::ended);
+        let told = self.machine.record.told_of(revision).cloned().map(News::ended);
         self.tell(told.unwrap_or_else(|| News::Unchanged { revision: revision.clone() }));
         if let Some(release) = &mut self.machine.record.settled {
             Arc::make_mut(release).revision = revision.clone();

@@ -201,8 +201,21 @@ impl Turn<'_> {
         for news in news {
             self.tell(news);
         }
+        self.look_again_at_what_is_doubted(&baseline);
         self.look_at_addresses();
         self.look_at_volumes();
+    }
+
+    /// A commit that waits for what runs to be well is told once it is.
+    fn look_again_at_what_is_doubted(&mut self, baseline: &Manifest) {
+        let machine = &self.machine;
+        let waits = machine.record.doubted && !machine.unproven && machine.head_content == baseline.digest();
+        if waits
+            && machine.health.unwell.is_empty()
+            && let Some(revision) = machine.head.as_ref().map(|head| head.revision.clone())
+        {
+            self.believe(&revision);
+        }
     }
 
     /// The public addresses of what is settled are looked at now and then: a route may go without any object of the Stack.
@@ -336,6 +349,11 @@ fn ends_soon(certificate: &Certificate, now: Timestamp) -> Option<Cause> {
 }
 
 /// By component, what of the objects is not as it should be, and whether it may be on its way.
+/// What is wrong with something of what should run, if anything is.
+pub(super) fn unwell(manifest: &Manifest, live: &Live) -> Option<Cause> {
+    health(manifest, live).into_values().next().map(|(cause, _)| cause)
+}
+
 fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
     // a Secret may be replaced by way of deletion
     let lacking = rollout::lacking(manifest, live).into_iter();

@@ -143,7 +143,8 @@ pub struct Machine {
     packing: Packing,
     /// The settled file becomes just what ran, with today's hks and settings.
     fits: bool,
-    /// The baseline is what today's hks makes of the settled file: a record of the format before does not say what ran.
+    /// The baseline is what today's hks makes of the settled file: a record of the format before does not say what ran, and one
+    /// without a seal is not believed.
     unproven: bool,
     next_pass: PassId,
     /// Drift is not corrected before this: somebody fights over it.
@@ -219,7 +220,7 @@ impl Machine {
     /// At rest: gives up what can be had again from the record, and returns whether it did. Thousands of Stacks rest most of the
     /// time, and the objects of a release take more room than all else. [`Machine::wake_at`] says what it says after a step.
     pub fn doze(&mut self) -> bool {
-        if matches!(self.state, State::Resting(_)) {
+        if matches!(self.state, State::Resting(_)) && !self.record.doubted {
             if let (Packing::Unseen, Baseline::Kept(kept), Some(release)) =
                 (self.packing, &self.baseline, &self.record.settled)
                 && matches!(release.manifest(), Ok(Some(again)) if **kept == again)
@@ -243,11 +244,12 @@ impl Machine {
     fn remember_baseline(&mut self) {
         let Some(release) = &self.record.settled else { return };
         self.baseline = match release.manifest() {
-            Ok(Some(manifest)) => {
+            Ok(Some(manifest)) if !self.record.doubted => {
                 self.packing = Packing::Same;
                 Baseline::Kept(Arc::new(manifest))
             }
-            Ok(None) => {
+            // nobody who may only write the record has anything put back that no hks.yaml could ask for
+            Ok(_) => {
                 self.unproven = true;
                 match self.rendered(&release.document(), &release.revision) {
                     Ok(Some(manifest)) => Baseline::Kept(Arc::new(manifest)),

@@ -17,7 +17,7 @@ impl Turn<'_> {
         let State::Passing(pass) = &self.machine.state else { return };
         if pass.origin == Origin::Platform && pass.toward == Toward::Forward {
             // the commit itself is in effect all the time
-            let known = self.machine.record.last_of(&pass.revision).cloned();
+            let known = self.machine.record.told_of(&pass.revision).cloned();
             if let Some(known) = known.filter(|_| pass.station != Station::Queued) {
                 self.tell(News::ended(known));
             }

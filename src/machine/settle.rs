@@ -151,6 +151,7 @@ impl Turn<'_> {
                 let settled =
                     pass.document.as_ref().map(|document| Release::new(document, &pass.revision, now, &pass.manifest));
                 record.settled = settled.map(Arc::new);
+                record.doubted = false;
                 record.held = match origin {
                     Origin::Person(_) if is_newest => None,
                     // the newest commit is what was rolled back
@@ -171,6 +172,7 @@ impl Turn<'_> {
             }
             (Toward::Nothing { wish }, _) => {
                 record.settled = None;
+                record.doubted = false;
                 (machine.baseline, machine.packing) = (Baseline::Nothing, Packing::Unseen);
                 let revision = head.unwrap_or_else(|| pass.revision.clone());
                 let mut held = requested(wish.by.clone(), revision, content, pass.started, now);
@@ -241,13 +243,13 @@ impl Turn<'_> {
             _ => None,
         };
         revisions.push(newest);
-        let ends: Vec<_> = revisions.iter().filter_map(|revision| record.last_of(revision)).cloned().collect();
+        let ends: Vec<_> = revisions.iter().filter_map(|revision| record.told_of(revision)).cloned().collect();
         if let Some(Wish { what, by, .. }) = self.machine.failed_wish.take() {
             // nobody has pushed what a wish wanted: that it failed is no status of a commit
             let refused = ends.last().map(|end| end.description.clone());
             self.tell(News::Answered { want: what, by, refused });
             // the newest commit was told that something else is on its way
-            let head = self.machine.head.as_ref().and_then(|head| self.machine.record.last_of(&head.revision));
+            let head = self.machine.head.as_ref().and_then(|head| self.machine.record.told_of(&head.revision));
             if let Some(known) = head.cloned() {
                 self.tell(News::ended(known));
             }

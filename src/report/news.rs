@@ -53,6 +53,13 @@ pub enum News {
         /// The commit.
         revision: Revision,
     },
+    /// A record that anybody may have written says that the commit runs, and it does, but it is not well.
+    Unproven {
+        /// The commit.
+        revision: Revision,
+        /// What is wrong.
+        cause: Cause,
+    },
     /// The commit changes nothing here, and what was there before it is not in effect either.
     StillHeld {
         /// The commit.
@@ -148,6 +155,7 @@ pub fn status(news: &News) -> Option<Status> {
             pending(revision, format!("{to}: {cause}"))
         }
         News::Unchanged { revision } => Some(Status::new(revision, StatusState::Success, "no changes")),
+        News::Unproven { revision, cause } => pending(revision, format!("it runs, and is not ready: {cause}")),
         // what stands in this commit is not in effect: that is no success, whoever is at fault
         News::StillHeld { revision, since, cause } => {
             let state = if cause.is_fault_of_commit() { StatusState::Failure } else { StatusState::Error };

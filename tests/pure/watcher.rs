@@ -105,7 +105,7 @@ impl Watcher {
             }
             ["push", ..] => (self.failed, self.chance) = (None, false),
             ["clock", ..] => self.skewed = true,
-            ["old", "record"] => (self.outdated, self.chance) = (true, true),
+            ["old", "record"] | ["unsealed"] => (self.outdated, self.chance) = (true, true),
             ["wish" | "rollback" | "again" | "platform" | "going" | "pause", ..] => self.chance = true,
             // a secret that is made anew is another one
             ["delete", name] if name.starts_with("Secret/") => self.chance = true,

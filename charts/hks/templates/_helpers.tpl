@@ -21,7 +21,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- /* The configuration as the daemon reads it: what a pod's own file system and network decide is set here. */ -}}
 {{- define "hks.config" -}}
-{{- $fixed := dict "listen" "0.0.0.0:8080" "probes" "0.0.0.0:8081" "dataDir" "/var/lib/hks" -}}
+{{- $fixed := dict "listen" "0.0.0.0:8080" "probes" "0.0.0.0:8081" "dataDir" "/var/lib/hks" "sealKey" "/etc/hks-seal/key" -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) }}
 {{- end }}
 

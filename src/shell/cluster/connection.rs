@@ -3,6 +3,7 @@
 
 use crate::config::{self, ProjectBudget};
 use crate::ident::Kind;
+use crate::record::SealKey;
 use crate::shell::cluster::claims::{Claims, Registry};
 use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::feed::{Audience, Feeds};
@@ -75,6 +76,13 @@ impl Cluster {
         self.vcluster.as_ref().map_or_else(|| host.into(), |vcluster| format!("vCluster {}", vcluster.name))
     }
 
+    /// One of its projects, by a name that no other project of the same daemon has.
+    fn place(&self, namespace: &str) -> String {
+        let host = self.host.context.as_deref().unwrap_or_default();
+        let vcluster = self.vcluster.as_ref().map(|of| format!("{}/{}", of.namespace, of.name));
+        format!("{host}/{}/{namespace}", vcluster.unwrap_or_default())
+    }
+
     /// A client of the host, and how the cluster is reached.
     ///
     /// # Errors
@@ -90,6 +98,17 @@ impl Cluster {
     }
 }
 
+/// How a daemon works in all projects of a cluster.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The namespace of the host cluster where hosts are claimed; unless given, that of its client.
+    pub claims: Option<String>,
+    /// How much of each project is followed.
+    pub budget: ProjectBudget,
+    /// Seals the records.
+    pub seal: SealKey,
+}
+
 /// A project while it is connected, and the newest one after the connection was made anew.
 pub type Connected = watch::Receiver<Option<Arc<Project>>>;
 type Wanted = BTreeMap<String, Arc<watch::Sender<Option<Arc<Project>>>>>;
@@ -98,11 +117,10 @@ type Wanted = BTreeMap<String, Arc<watch::Sender<Option<Arc<Project>>>>>;
 pub struct Connection(watch::Sender<Wanted>);
 
 impl Connection {
-    /// Begins to connect. Hosts are claimed in a namespace of the host cluster; unless given, in that of its client. Of each project so much is
-    /// followed.
-    pub fn open(cluster: Cluster, claims: Option<String>, budget: ProjectBudget) -> Self {
+    /// Begins to connect.
+    pub fn open(cluster: Cluster, terms: Terms) -> Self {
         let (sender, wanted) = watch::channel(Wanted::new());
-        tokio::spawn(keep(cluster, claims, budget, wanted));
+        tokio::spawn(keep(cluster, terms, wanted));
         Self(sender)
     }
 
@@ -117,11 +135,11 @@ impl Connection {
     }
 }
 
-async fn keep(cluster: Cluster, claims: Option<String>, budget: ProjectBudget, mut wanted: watch::Receiver<Wanted>) {
+async fn keep(cluster: Cluster, terms: Terms, mut wanted: watch::Receiver<Wanted>) {
     let mut wait = BACKOFF.0;
     let name = cluster.name();
     loop {
-        match hold(&cluster, claims.as_deref(), budget, &mut wanted).await {
+        match hold(&cluster, &terms, &mut wanted).await {
             Ok(true) => {
                 tracing::info!(cluster = name, "the access data changed; connecting anew");
                 wait = BACKOFF.0;
@@ -140,15 +158,10 @@ async fn keep(cluster: Cluster, claims: Option<String>, budget: ProjectBudget, m
 }
 
 /// Connects, and returns whether to do so again: when the access data has changed, but not when nobody wants it any more.
-async fn hold(
-    cluster: &Cluster,
-    claims: Option<&str>,
-    budget: ProjectBudget,
-    wanted: &mut watch::Receiver<Wanted>,
-) -> Result<bool> {
+async fn hold(cluster: &Cluster, terms: &Terms, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
     let (host, config) = cluster.find().await?;
     let known = access(cluster, &host).await;
-    let registry = Registry::new(host.clone(), claims);
+    let registry = Registry::new(host.clone(), terms.claims.as_deref());
     let suspicion = Arc::new(Notify::new());
     let feeds = Feeds::open(&target::client(config.clone())?);
     let changed = async {
@@ -168,9 +181,10 @@ async fn hold(
                 } else if !projects.contains_key(namespace) {
                     // requests and watches of its own go by a connection of its own
                     let client = target::client(config.clone())?;
-                    let project = Project::within(budget, client, namespace, Arc::clone(&suspicion));
+                    let project = Project::within(terms.budget, client, namespace, Arc::clone(&suspicion));
                     let own = Claims::of(Arc::clone(&registry), cluster.vcluster.as_ref(), namespace);
                     project.claim_by(own);
+                    project.seal_by(terms.seal.of(cluster.place(namespace)));
                     projects.insert(namespace.clone(), Arc::clone(&project));
                     sender.send_replace(Some(project));
                 }

@@ -27,6 +27,7 @@ use crate::config::ProjectBudget;
 use crate::ident::{Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::plan::Live;
+use crate::record::Sealer;
 use crate::shell::cluster::claims::Claims;
 use crate::shell::cluster::proof::Proof;
 use crate::spec;
@@ -64,6 +65,7 @@ pub struct Project {
     /// Stacks take other Secrets of others than before.
     taken: Notify,
     claims: OnceLock<Claims>,
+    sealer: OnceLock<Sealer>,
 }
 
 /// Somebody acts for a Stack.
@@ -127,12 +129,23 @@ impl Project {
             suspicion,
             taken: Notify::new(),
             claims: OnceLock::new(),
+            sealer: OnceLock::new(),
         })
     }
 
     /// From now on, hosts that its files name are claimed.
     pub fn claim_by(&self, claims: Claims) {
         let _ = self.claims.set(claims);
+    }
+
+    /// From now on, records are sealed, and those without a seal are doubted.
+    pub fn seal_by(&self, sealer: Sealer) {
+        let _ = self.sealer.set(sealer);
+    }
+
+    /// By what records are sealed; nothing where a person deploys by hand.
+    pub fn sealer(&self) -> Option<&Sealer> {
+        self.sealer.get()
     }
 
     /// By what it claims hosts; nothing where a person deploys by hand.

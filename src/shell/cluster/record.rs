@@ -25,12 +25,14 @@ use std::sync::Arc;
 pub const KEY: &str = "record.json";
 /// Key of the compressed release beside it.
 pub const RELEASE_KEY: &str = "release.json.zst";
+/// Key of the seal of both.
+pub const SEAL_KEY: &str = "seal";
 
 /// When it was kept, by the clock of who did: it tells a record of before from the one that was kept last.
 const KEPT_ANNOTATION: &str = "hks.hexabase.ai/kept-at";
 
 /// What hks keeps in the ConfigMap; somebody else may keep more there.
-const OWN: [&str; 2] = [KEY, RELEASE_KEY];
+const OWN: [&str; 3] = [KEY, RELEASE_KEY, SEAL_KEY];
 
 /// Name of the objects in which hks keeps its own state of a Stack.
 pub fn name(stack: &StackName) -> String {
@@ -51,6 +53,10 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
     // who may write in the project may have written there
     if let Ok(record) = &mut record {
         record.map_history(|text| project.clean(stack, text));
+        if !is_sealed(project, stack, &map.data) {
+            tracing::info!(%stack, "its record has no seal of this hks; it counts as far as what runs proves it");
+            record.doubt();
+        }
     }
     project.learn(Kind::ConfigMap, Seen::new(json!({ "metadata": map.metadata })));
     Ok(record)
@@ -62,8 +68,18 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
 /// It can't be read, in words.
 pub fn read(map: &Value) -> Result<Record, String> {
     let Some(text) = map["data"][KEY].as_str() else { return Ok(Record::default()) };
-    let release = map["binaryData"][RELEASE_KEY].as_str().and_then(|text| STANDARD.decode(text).ok());
-    Record::decode(text, release.as_deref())
+    Record::decode(text, release(map).as_deref())
+}
+
+fn release(map: &Value) -> Option<Vec<u8>> {
+    map["binaryData"][RELEASE_KEY].as_str().and_then(|text| STANDARD.decode(text).ok())
+}
+
+/// Whether a record is as this hks wrote it. Where nothing is sealed, and where there is none yet, it is.
+fn is_sealed(project: &Project, stack: &StackName, map: &Value) -> bool {
+    let (Some(sealer), Some(json)) = (project.sealer(), map["data"][KEY].as_str()) else { return true };
+    let seal = map["data"][SEAL_KEY].as_str().unwrap_or_default();
+    sealer.holds(stack.as_str(), json, release(map).as_deref(), seal)
 }
 
 /// The ConfigMap with the record of a Stack, as last seen: without what is in it.
@@ -89,7 +105,9 @@ pub fn is_of_another_hand(map: &Value) -> bool {
 pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Result<(), Fault> {
     let name = name(stack);
     let described = |error: Error| describe_own(&error, format!("ConfigMap/{name}"));
-    let Stored { json: text, release } = record.encode().map_err(|message| failed(stack, message))?;
+    let stored = record.encode().map_err(|message| failed(stack, message))?;
+    let seal = project.sealer().map(|sealer| sealer.seal(stack.as_str(), &stored));
+    let Stored { json: text, release } = stored;
     let mut body = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -101,6 +119,9 @@ pub async fn save(project: &Project, stack: &StackName, record: &Record) -> Resu
         },
         "data": { KEY: text },
     });
+    if let Some(seal) = seal {
+        body["data"][SEAL_KEY] = seal.into();
+    }
     if let Some(version) =
         seen(project, stack).and_then(|map| map["metadata"]["resourceVersion"].as_str().map(str::to_owned))
     {

@@ -2,7 +2,8 @@
 //! changes.
 
 use crate::config::{Config, Source, Webhook};
-use crate::shell::cluster::connection::{Cluster, Connected, Connection, Place};
+use crate::record::SealKey;
+use crate::shell::cluster::connection::{Cluster, Connected, Connection, Place, Terms};
 use crate::shell::credential;
 use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
@@ -18,6 +19,8 @@ use notify::{RecursiveMode, Watcher};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -64,6 +67,7 @@ impl Origin {
 pub async fn run(origin: &Origin) -> Result<()> {
     let config = origin.read()?;
     let (me, _lock) = identity(&config.data_dir)?;
+    let seal = seal_key(&config)?;
     let listener = TcpListener::bind(config.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on {}; is another hks running?", config.listen))?;
@@ -103,6 +107,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         places: BTreeMap::new(),
         introductions: JoinSet::new(),
         config: None,
+        seal,
     };
     daemon.adopt(config);
     let changed = Arc::new(Notify::new());
@@ -162,6 +167,31 @@ fn identity(folder: &Path) -> Result<(String, File)> {
     Ok((me, lock))
 }
 
+/// The key that seals records; without one in the configuration, it is kept with the daemon's data.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the data folder is this adapter's, and the key is named by the configuration"
+)]
+fn seal_key(config: &Config) -> Result<SealKey> {
+    let path = config.seal_key.clone().unwrap_or_else(|| config.data_dir.join("seal.key"));
+    let failed = || format!("failed to use the key that seals records, {}", path.display());
+    if config.seal_key.is_none() && !path.exists() {
+        let mut bytes = [0_u8; SealKey::LEN];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).with_context(failed)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).with_context(failed)?;
+    }
+    let bytes = std::fs::read(&path).with_context(failed)?;
+    SealKey::new(&bytes).with_context(failed).with_context(|| {
+        format!(
+            "{} bytes are not enough for a key, {} are; make another one: openssl rand -out {} 32",
+            bytes.len(),
+            SealKey::LEAST,
+            path.display()
+        )
+    })
+}
+
 /// Follows the folder of the configuration: a mounted ConfigMap is replaced by swapping a symbolic link beside the file.
 fn watch_file(origin: &Origin, changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
     let Origin::File(path) = origin else { return None };
@@ -193,6 +223,7 @@ struct Daemon {
     /// One for each place: they end with the configuration that they tell of.
     introductions: JoinSet<()>,
     config: Option<Config>,
+    seal: SealKey,
 }
 
 impl Daemon {
@@ -234,7 +265,12 @@ impl Daemon {
             let place = Place::new(&source.target, &source.namespace, config.kubeconfig.as_deref());
             let cluster = self.clusters.entry(place.cluster.clone());
             let connection = cluster.or_insert_with(|| {
-                Connection::open(place.cluster.clone(), config.claims_namespace.clone(), config.project_budget)
+                let terms = Terms {
+                    claims: config.claims_namespace.clone(),
+                    budget: config.project_budget,
+                    seal: self.seal.clone(),
+                };
+                Connection::open(place.cluster.clone(), terms)
             });
             let project =
                 self.places.entry(place.clone()).or_insert_with(|| connection.project(&place.namespace)).clone();
