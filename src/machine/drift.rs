@@ -104,14 +104,14 @@ impl Turn<'_> {
         let changed = plan.steps.iter().any(|step| step.action != Action::Keep && step.object.stage.lasts());
         if !changed {
             self.machine.drift_pause = None;
-            return if !self.in_the_way().is_empty() {
-                self.heal(plan);
-            };
+            return self.clear_the_way(plan);
         }
         self.machine.drift_pause = self.machine.drift_pause.filter(|until| *until > self.now);
         let reports = baseline.deploy.drift == Drift::Report;
         if self.machine.drift_pause.is_some() || (reports && !renewed) {
-            return;
+            // what is only told stays as it is; what has to go does not wait for it, or it would wake the Stack again and again
+            plan.steps.retain(|step| step.action == Action::Keep);
+            return self.clear_the_way(plan);
         }
         if reports {
             // that somebody has set a secret is no drift
@@ -141,6 +141,12 @@ impl Turn<'_> {
             .map(|baseline| rollout::stuck(baseline.objects.iter().map(AsRef::as_ref), self.live));
         let later = |key: &ObjectKey| self.machine.dismissed.get(key).is_some_and(|until| *until > now);
         old.chain(stuck.into_iter().flatten()).filter(|key| !later(key)).collect()
+    }
+
+    fn clear_the_way(&mut self, plan: Plan) {
+        if !self.in_the_way().is_empty() {
+            self.heal(plan);
+        }
     }
 
     fn heal(&mut self, plan: Plan) {
