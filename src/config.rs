@@ -25,6 +25,9 @@ pub struct Config {
     /// at the endpoint only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probes: Option<SocketAddr>,
+    /// Who may read pages, API and metrics.
+    #[serde(default, skip_serializing_if = "Access::is_unset")]
+    pub access: Access,
     /// Where people reach the HTTP endpoint; commit statuses link to it. Without it they carry no link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
@@ -58,6 +61,50 @@ pub struct Config {
     pub claims_namespace: Option<String>,
     /// The repositories, by name.
     pub sources: BTreeMap<String, Source>,
+}
+
+/// Who may read pages, API and metrics. Where nothing is set, everybody on a loopback address, and nobody on any other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Access {
+    /// Whoever reaches the endpoint may read everything: it has a login of its own before it, or only those get there who may.
+    pub anonymous: bool,
+    /// Who may read with a token, by name.
+    pub tokens: BTreeMap<String, Reader>,
+}
+
+/// Who may read with a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reader {
+    /// The token, 16 bytes or more: `Authorization: Bearer …`, or the password that a browser asks for.
+    pub token: Credential,
+    /// The token before it. Two are accepted while one is being replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_token: Option<Credential>,
+    /// The sources that may be read, as globs; `*` for all, and for the metrics.
+    pub sources: Vec<String>,
+}
+
+impl Access {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.anonymous && !self.tokens.is_empty() {
+            bail!("access: anonymous lets everybody read, so no tokens are needed; leave out one of both");
+        }
+        for (name, reader) in &self.tokens {
+            if !crate::ident::is_label(name) {
+                bail!("access.tokens: {name:?} must consist of a-z, 0-9 and -");
+            }
+            if let Some(wrong) = reader.sources.iter().find(|pattern| globset::Glob::new(pattern).is_err()) {
+                bail!("access.tokens.{name}: {wrong:?} is not a pattern of names of sources");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How much of one project is followed.
@@ -294,6 +341,7 @@ impl Config {
             gateway_name(&gateway.name).map_err(anyhow::Error::msg)?;
         }
         self.platform.policy.check().context("policy")?;
+        self.access.check()?;
         if let Some(workspace) = self.platform.workspace.as_ref().filter(|name| !crate::ident::is_label(name)) {
             bail!("workspace {workspace:?} must consist of a-z, 0-9 and -");
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 use hks::shell::credential::Hidden;
+use hks::shell::web::access::Access;
 use hks::shell::web::endpoint::{Endpoint, Hooks};
 use hks::shell::web::http::{serve, serve_probes};
 use reqwest::Client;
@@ -41,7 +42,7 @@ async fn idle_connections_give_way() {
         ready: readiness.clone(),
         cluster: "prod".into(),
     };
-    let _server = tokio::spawn(serve(listener, endpoint, std::future::pending()));
+    let _server = tokio::spawn(serve(listener, endpoint, Arc::new(Access::new(true)), std::future::pending()));
     let mut idle = vec![];
     for round in 0..2 {
         for index in 0..300 {

@@ -57,6 +57,10 @@ async fn sources(path: &Path, patience: Duration) -> Result<Findings, Failure> {
         found.extend(doctor::of_source(&config, name, source).await);
         all.insert(format!("source {name} → {}", source.namespace), found);
     }
+    let access = doctor::of_access(&config).await;
+    if !access.is_empty() {
+        all.insert("the endpoint".into(), access);
+    }
     Ok(all)
 }
 

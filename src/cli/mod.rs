@@ -178,6 +178,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         cluster: "default".into(),
         listen: args.listen,
         probes: None,
+        access: config::Access::default(),
         public_url: None,
         data_dir: args.data_dir,
         seal_key: None,

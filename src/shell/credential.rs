@@ -43,6 +43,15 @@ pub async fn read(credential: &Credential, kubeconfig: Option<&Path>) -> Result<
     Ok(Hidden::new(text))
 }
 
+/// Whether a credential only can't be read now, because of the cluster that keeps it: another try may have it.
+pub fn is_weather(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => status.code == 429 || status.code >= 500,
+        Some(_) => true,
+        None => false,
+    }
+}
+
 async fn secret(place: &str, kubeconfig: Option<&Path>) -> Result<String> {
     let parts: Vec<_> = place.split('/').collect();
     let [namespace, name, key] = parts.as_slice() else {

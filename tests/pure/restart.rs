@@ -3,6 +3,8 @@
 use super::sim::Sim;
 use hks::ident::Revision;
 use hks::machine::Event;
+use hks::record::{Deployment, Outcome};
+use std::sync::Arc;
 
 impl Sim {
     /// The newest commit is seen again.
@@ -21,5 +23,16 @@ impl Sim {
         if let Some(commit) = commit {
             self.take(Event::Commit(commit));
         }
+    }
+
+    /// Who may write ConfigMaps says, while no daemon runs, that a commit was deployed, and how well.
+    pub fn forge(&mut self, revision: &Revision) {
+        let times = (self.now, self.now);
+        let words = "everything is fine".into();
+        self.saved.remember(Deployment::new(revision.clone(), times, Outcome::Succeeded, None, words));
+        if let Some(release) = &mut self.saved.settled {
+            Arc::make_mut(release).revision = revision.clone();
+        }
+        self.command("unsealed");
     }
 }

@@ -13,7 +13,7 @@ use hks::ident::{Component, Kind, Message, ObjectKey, Revision, StackName};
 use hks::machine::{Certificate, Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
 use hks::manifest::Context;
 use hks::plan::Live;
-use hks::record::{Deployment, Outcome, Record, Want, Wish};
+use hks::record::{Record, Want, Wish};
 use hks::report::News;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -398,17 +398,6 @@ impl Sim {
             }
             other => self.happens(other),
         }
-    }
-
-    /// Who may write ConfigMaps says, while no daemon runs, that a commit was deployed, and how well.
-    fn forge(&mut self, revision: &Revision) {
-        let times = (self.now, self.now);
-        let words = "everything is fine".into();
-        self.saved.remember(Deployment::new(revision.clone(), times, Outcome::Succeeded, None, words));
-        if let Some(release) = &mut self.saved.settled {
-            Arc::make_mut(release).revision = revision.clone();
-        }
-        self.command("unsealed");
     }
 
     /// Something happens in the cluster or to the platform.

@@ -6,7 +6,7 @@ mod outside;
 mod rights;
 mod vcluster;
 
-pub use outside::of_source;
+pub use outside::{of_access, of_source};
 
 use crate::platform::Platform;
 use crate::shell::cluster::connection::Place;

@@ -74,6 +74,28 @@ pub async fn of_source(config: &Config, name: &str, source: &Source) -> Vec<Find
     found
 }
 
+/// Whether who has a token can be let in to the endpoint, and whether anybody else would be.
+pub async fn of_access(config: &Config) -> Vec<Finding> {
+    const ABOUT: &str = "access";
+    let access = &config.access;
+    if access.tokens.is_empty() && !access.anonymous && !config.listen.ip().is_loopback() {
+        return vec![Finding::warning(
+            ABOUT,
+            format!("the endpoint at {} shows nothing to anybody", config.listen),
+            "access.tokens in the configuration; or access.anonymous, where only those get there who may see all Stacks",
+        )];
+    }
+    let mut found = vec![];
+    for (name, reader) in &access.tokens {
+        for (what, credential) in [("token", Some(&reader.token)), ("previous token", reader.previous_token.as_ref())] {
+            if let Some(credential) = credential {
+                found.push(readable(&format!("reader {name}"), what, credential, config.kubeconfig.as_deref()).await);
+            }
+        }
+    }
+    found
+}
+
 async fn readable(source: &str, what: &str, credential: &Credential, kubeconfig: Option<&Path>) -> Finding {
     match credential::read(credential, kubeconfig).await {
         Ok(_) => Finding::ok("credentials", format!("{source}: the {what} can be read")),

@@ -1,7 +1,7 @@
 //! The daemon: all sources of a configuration, followed until it is told to stop; the configuration is read again when it
 //! changes.
 
-use crate::config::{Config, Source, Webhook};
+use crate::config::{self, Config, Source, Webhook};
 use crate::record::SealKey;
 use crate::shell::cluster::connection::{Cluster, Connected, Connection, Place, Terms};
 use crate::shell::credential;
@@ -11,6 +11,7 @@ use crate::shell::probe::{Prober, Reach};
 use crate::shell::run::introduction;
 use crate::shell::run::pace::Pace;
 use crate::shell::run::source::{self, Running, Shared};
+use crate::shell::web::access::Access;
 use crate::shell::web::board::Board;
 use crate::shell::web::endpoint::{Endpoint, Hooks};
 use crate::shell::web::http;
@@ -86,6 +87,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         tokio::spawn(http::serve_probes(probes, readiness.clone()));
     }
     let hooks = Arc::new(Routes::default());
+    let access = Arc::new(Access::new(config.listen.ip().is_loopback()));
     let endpoint = Endpoint {
         board: Arc::clone(&shared.board),
         metrics: Arc::clone(&shared.metrics),
@@ -95,9 +97,10 @@ pub async fn run(origin: &Origin) -> Result<()> {
     };
     let (stop, stopped) = watch::channel(false);
     let mut until = stopped.clone();
-    let server = tokio::spawn(http::serve(listener, endpoint, async move {
+    let stopped = async move {
         let _ = until.wait_for(|stop| *stop).await;
-    }));
+    };
+    let server = tokio::spawn(http::serve(listener, endpoint, Arc::clone(&access), stopped));
     let mut daemon = Daemon {
         shared,
         hooks,
@@ -108,6 +111,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         introductions: JoinSet::new(),
         config: None,
         seal,
+        access,
     };
     daemon.adopt(config);
     let changed = Arc::new(Notify::new());
@@ -224,6 +228,7 @@ struct Daemon {
     introductions: JoinSet<()>,
     config: Option<Config>,
     seal: SealKey,
+    access: Arc<Access>,
 }
 
 impl Daemon {
@@ -244,9 +249,13 @@ impl Daemon {
     /// Stops what left the configuration or changed in it, and starts what is new. Nobody waits for a source that takes long
     /// to end but the one that comes in its place.
     fn adopt(&mut self, config: Config) {
-        let settings_changed = self.config.as_ref().is_some_and(|old| {
-            Config { sources: BTreeMap::new(), ..old.clone() } != Config { sources: BTreeMap::new(), ..config.clone() }
-        });
+        self.access.set(&config.access, config.kubeconfig.as_deref());
+        // what no source has to do with
+        let settings = |config: &Config| {
+            let (sources, access) = (BTreeMap::new(), config::Access::default());
+            Config { access, sources, ..config.clone() }
+        };
+        let settings_changed = self.config.as_ref().is_some_and(|old| settings(old) != settings(&config));
         let keep = |name: &String, source: &Source| !settings_changed && config.sources.get(name) == Some(source);
         let gone: Vec<_> = self
             .running

@@ -3,6 +3,7 @@
 use crate::ident::Revision;
 use crate::report::{StackState, View};
 use crate::shell::clock;
+use crate::shell::web::access::{Access, Sight, require};
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::web::endpoint::{Endpoint, error};
 use crate::shell::web::gate::Gate;
@@ -15,10 +16,10 @@ use axum::http::header::{
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub async fn serve(
     listener: TcpListener,
     endpoint: Endpoint,
+    access: Arc<Access>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let gate = Gate::new(listener, MAX_CONNECTIONS);
@@ -54,7 +56,7 @@ pub async fn serve(
         stop.await;
         let _ = stopping.send(());
     };
-    let serving = axum::serve(gate, router(endpoint)).with_graceful_shutdown(stop);
+    let serving = axum::serve(gate, router(endpoint, access)).with_graceful_shutdown(stop);
     let patience = async move {
         match stopped.await {
             Ok(()) => sleep(GRACE).await,
@@ -76,17 +78,18 @@ pub async fn serve_probes(listener: TcpListener, ready: watch::Receiver<bool>) -
     axum::serve(Gate::new(listener, MAX_PROBES), probes).await
 }
 
-fn router(endpoint: Endpoint) -> Router {
+fn router(endpoint: Endpoint, access: Arc<Access>) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/stacks/{name}", get(stack_page))
-        .route("/style.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)))
         .route("/api/v1/status", get(status))
         .route("/api/v1/stacks/{name}", get(stack))
+        .route("/metrics", get(metrics))
+        .route_layer(from_fn_with_state(access, require))
+        .route("/style.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readiness))
         .route("/version", get(async || Json(json!({"name": "hks", "version": env!("CARGO_PKG_VERSION")}))))
-        .route("/metrics", get(metrics))
         .route("/webhooks/github", post(webhook::receive).layer(DefaultBodyLimit::disable()))
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here; see / and /api/v1/status"))
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "not with this method"))
@@ -130,7 +133,10 @@ fn is_ready(ready: &watch::Receiver<bool>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "not every source was looked at yet\n").into_response()
 }
 
-async fn metrics(State(endpoint): Shared) -> Response {
+async fn metrics(State(endpoint): Shared, Extension(sight): Extension<Sight>) -> Response {
+    if !sight.sees_all() {
+        return error(StatusCode::FORBIDDEN, "metrics tell of all sources: they need a token with sources: [\"*\"]");
+    }
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &endpoint.metrics.registry) {
         Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
@@ -182,16 +188,25 @@ impl<'a> Short<'a> {
     }
 }
 
-async fn status(State(endpoint): Shared) -> Response {
-    let (sources, stacks) = (endpoint.board.sources(), endpoint.board.stacks());
+async fn status(State(endpoint): Shared, Extension(sight): Extension<Sight>) -> Response {
+    let (sources, stacks) = seen(&endpoint.board, &sight);
     let stacks = stacks.iter().map(Short::of).collect();
     Json(Overview { api_version: API_VERSION, cluster: &endpoint.cluster, sources: &sources, stacks }).into_response()
+}
+
+/// The sources that may be seen, and their Stacks.
+fn seen(board: &Board, sight: &Sight) -> (Vec<SourceView>, Vec<(String, Arc<View>)>) {
+    let (mut sources, mut stacks) = (board.sources(), board.stacks());
+    sources.retain(|source| sight.sees(&source.name));
+    stacks.retain(|(source, _)| sight.sees(source));
+    (sources, stacks)
 }
 
 /// The Stack that is asked for: `{name}` and, if several sources have one of this name, `?source=`.
 struct Asked {
     name: String,
     source: Option<String>,
+    sight: Sight,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
@@ -203,7 +218,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         let Ok(Query(pairs)) = query else { return Err(wrong()) };
         let source = pairs.into_iter().find(|(key, _)| key == "source").map(|(_, value)| value);
-        Ok(Self { name, source })
+        let Ok(Extension(sight)) = Extension::<Sight>::from_request_parts(parts, state).await else {
+            return Err(error(StatusCode::UNAUTHORIZED, "nobody may see this"));
+        };
+        Ok(Self { name, source, sight })
     }
 }
 
@@ -211,7 +229,7 @@ impl Asked {
     /// What is known by this name; a single one with what its pods use.
     async fn find(&self, board: &Board) -> Vec<(String, Arc<View>)> {
         let mut found = board.named(&self.name);
-        found.retain(|(source, _)| self.source.as_ref().is_none_or(|asked| asked == source));
+        found.retain(|(source, _)| self.source.as_ref().is_none_or(|asked| asked == source) && self.sight.sees(source));
         if let [(source, view)] = found.as_mut_slice() {
             *view = Arc::new(board.measured(source, view).await);
         }
@@ -222,7 +240,8 @@ impl Asked {
 async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
     match asked.find(&endpoint.board).await.as_slice() {
         [] => {
-            let mut known: Vec<_> = endpoint.board.stacks().iter().map(|(_, view)| view.name.clone()).collect();
+            let mut known: Vec<_> =
+                seen(&endpoint.board, &asked.sight).1.iter().map(|(_, view)| view.name.clone()).collect();
             known.sort();
             known.dedup();
             let message = format!("there is no stack {:?}", asked.name);
@@ -246,15 +265,15 @@ async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
     }
 }
 
-async fn overview(State(endpoint): Shared) -> Html<String> {
-    let (sources, stacks) = (endpoint.board.sources(), endpoint.board.stacks());
+async fn overview(State(endpoint): Shared, Extension(sight): Extension<Sight>) -> Html<String> {
+    let (sources, stacks) = seen(&endpoint.board, &sight);
     Html(page::overview(&endpoint.cluster, &sources, &stacks, clock::now()).into_string())
 }
 
 async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {
     let cluster = &endpoint.cluster;
     let (code, html) = match asked.find(&endpoint.board).await.as_slice() {
-        [] => (StatusCode::NOT_FOUND, page::unknown(cluster, &asked.name, &endpoint.board.stacks())),
+        [] => (StatusCode::NOT_FOUND, page::unknown(cluster, &asked.name, &seen(&endpoint.board, &asked.sight).1)),
         [(source, view)] => (StatusCode::OK, page::stack(cluster, source, view, clock::now())),
         several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, &asked.name, several, clock::now())),
     };

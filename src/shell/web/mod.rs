@@ -3,6 +3,7 @@
 pub mod board;
 pub mod page;
 pub mod endpoint;
+pub mod access;
 mod gate;
 pub mod webhook;
 pub mod http;
