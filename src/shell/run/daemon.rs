@@ -182,18 +182,22 @@ fn seal_key(config: &Config) -> Result<SealKey> {
     if config.seal_key.is_none() && !path.exists() {
         let mut bytes = [0_u8; SealKey::LEN];
         SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).with_context(failed)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).with_context(failed)?;
+        // a daemon that is killed meanwhile leaves no half of a key
+        let new = path.with_extension("new");
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);
+        let written = file.and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
+        written.and_then(|()| std::fs::rename(&new, &path)).with_context(failed)?;
     }
     let bytes = std::fs::read(&path).with_context(failed)?;
-    SealKey::new(&bytes).with_context(failed).with_context(|| {
+    let short = || {
         format!(
-            "{} bytes are not enough for a key, {} are; make another one: openssl rand -out {} 32",
+            "{} bytes are not enough, {} are; make another one: openssl rand -out {} 32",
             bytes.len(),
             SealKey::LEAST,
             path.display()
         )
-    })
+    };
+    SealKey::new(&bytes).with_context(short).with_context(failed)
 }
 
 /// Follows the folder of the configuration: a mounted ConfigMap is replaced by swapping a symbolic link beside the file.

@@ -1,7 +1,7 @@
 //! Who may read what of the endpoint: nobody without a token, unless the configuration lets everybody, or nobody else gets there.
 //!
 //! Tokens are read when somebody comes with one, and again when that was a while ago or one is not known: a new one counts at
-//! once, and one that was taken away for [`FRESH`] at most.
+//! once, and one that was taken away for a minute at most.
 
 use crate::config;
 use crate::shell::credential;
