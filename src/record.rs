@@ -271,6 +271,11 @@ impl Deployment {
         Self { revision, started, ended, outcome, cause, back_to, ending, jobs, description, message, hearsay }
     }
 
+    /// How it ended, in a history that people read: what somebody else may have written is not told as if it were so.
+    pub fn shown(&self) -> &'static str {
+        if self.hearsay { "not proven" } else { self.outcome.label() }
+    }
+
     /// How it ended, for people and metrics: a rollback that was not restored, or not well, is told as that.
     pub fn label(&self) -> &'static str {
         match (self.outcome, &self.ending) {

@@ -199,6 +199,8 @@ fn what_somebody_writes_of_a_commit_is_not_told() {
     let shown = world.view("one")["history"].clone();
     let hearsay: Vec<_> = shown.as_array().unwrap().iter().map(|row| row["hearsay"] == true).collect();
     assert_eq!(hearsay, [false, true, true], "{shown:#}");
+    let history = world.hks_works(&["history", "one"]);
+    assert!(history.matches("not proven").count() == 2 && history.contains("rolled back to"), "{history}");
     assert!(world.kubectl(&["get", "deployment", "one-job", "-o", "yaml"]).contains("3601"));
 
     // what this hks has sealed itself it tells again

@@ -130,7 +130,8 @@ async fn see(project: &Arc<Project>, stack: &StackName, has_record: bool, source
     if !has_record {
         return Err(cluster::has_no_record(stack));
     }
-    let record = recorded(project, stack).await?;
+    let mut record = recorded(project, stack).await?;
+    record.map_history(|text| project.clean(stack, text));
     let holder = lease::seen(project, stack);
     let published = published::chosen(sources, holder.as_deref());
     let context = published.map_or_else(
@@ -357,7 +358,7 @@ fn deployments(view: &View, most: usize, now: Timestamp) -> String {
         vec![
             strong(deployment.revision.short()),
             plain(format!("{} ago", span(now.duration_since(deployment.ended)))),
-            (deployment.outcome.label().to_owned(), colour),
+            if deployment.hearsay { plain(deployment.shown()) } else { (deployment.shown().into(), colour) },
             plain(harmless(&deployment.description)),
             plain(harmless(&message.map(ToString::to_string).unwrap_or_default())),
         ]
@@ -374,7 +375,11 @@ pub(super) async fn history(name: &str, cluster: &ClusterArgs, out: Out) -> Ende
     let client = cluster.connect().await?;
     let stack = cluster::stack(name, &client, cluster.namespace()).await?;
     let project = cluster::unwatched(client, cluster.namespace());
-    let record = recorded(&project, &stack).await?;
+    let mut record = recorded(&project, &stack).await?;
+    if !record.history.is_empty() {
+        let redactor = Redactor::of(&project.client, cluster.namespace()).await.ok();
+        record.map_history(|text| unsecret(redactor.as_ref(), text));
+    }
     let now = clock::now();
     let history = record.history.into_iter().rev().collect();
     let view = View { history, ..View::bare(&stack, cluster.namespace(), StackState::Fresh, now) };

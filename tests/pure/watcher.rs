@@ -2,7 +2,7 @@
 
 use super::sim::{Deletion, Sim};
 use hks::ident::{Kind, ObjectKey, Revision};
-use hks::machine::{Rest, State};
+use hks::machine::{Rest, State, Toward};
 use hks::manifest::holds_data;
 use hks::plan::{self, Action};
 use hks::record::{Ending, Outcome};
@@ -103,7 +103,12 @@ impl Watcher {
                 self.volumes.clear();
                 self.chance = true;
             }
-            ["push", ..] => (self.failed, self.chance) = (None, false),
+            ["push", ..] => {
+                // one that only joins what is being put back is no new beginning: what came since the failure still counts
+                let joins =
+                    matches!(&sim.machine.state, State::Passing(pass) if matches!(pass.toward, Toward::Back { .. }));
+                (self.failed, self.chance) = (None, self.chance && joins);
+            }
             ["clock", ..] => self.skewed = true,
             ["old", "record"] | ["unsealed"] => (self.outdated, self.chance) = (true, true),
             ["wish" | "rollback" | "again" | "platform" | "going" | "pause", ..] => self.chance = true,

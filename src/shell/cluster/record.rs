@@ -50,13 +50,11 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
     let found = found.map_err(|error| describe_own(&error, format!("ConfigMap/{name}")))?;
     let Some(map) = found else { return Ok(Ok(Record::default())) };
     let mut record = read(&map.data);
-    // who may write in the project may have written there
-    if let Ok(record) = &mut record {
-        record.map_history(|text| project.clean(stack, text));
-        if !is_sealed(project, stack, &map.data) {
-            tracing::info!(%stack, "its record has no seal of this hks; it counts as far as what runs proves it");
-            record.doubt();
-        }
+    if let Ok(record) = &mut record
+        && !is_sealed(project, stack, &map.data)
+    {
+        tracing::info!(%stack, "its record has no seal of this hks; it counts as far as what runs proves it");
+        record.doubt();
     }
     project.learn(Kind::ConfigMap, Seen::new(json!({ "metadata": map.metadata })));
     Ok(record)

@@ -254,7 +254,7 @@ fn history(history: &[Arc<Deployment>], now: Timestamp) -> Markup {
                                 td.whole { (sha(&one.revision)) }
                                 td.whole { (when(one.ended, now)) }
                                 td.whole { (one.ended.duration_since(one.started).as_secs().max(0)) " s" }
-                                td.whole { (one.outcome.label()) }
+                                td.whole { (one.shown()) }
                                 td {
                                     (one.description)
                                     @if let Some(message) = &one.message { br; span.dim { (message) } }

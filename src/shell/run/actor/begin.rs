@@ -141,6 +141,8 @@ impl Running {
             Ok(record) => record,
             Err(why) => return Ok(Prepared::Unreadable(why)),
         };
+        // who may write in the project may have written there
+        record.map_history(|text| project.clean(&self.stack, text));
         if self.setting.retry {
             record.held = None;
         }
