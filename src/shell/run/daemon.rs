@@ -95,12 +95,6 @@ pub async fn run(origin: &Origin) -> Result<()> {
         ready: readiness,
         cluster: config.cluster.clone(),
     };
-    let (stop, stopped) = watch::channel(false);
-    let mut until = stopped.clone();
-    let stopped = async move {
-        let _ = until.wait_for(|stop| *stop).await;
-    };
-    let server = tokio::spawn(http::serve(listener, endpoint, Arc::clone(&access), stopped));
     let mut daemon = Daemon {
         shared,
         hooks,
@@ -111,9 +105,15 @@ pub async fn run(origin: &Origin) -> Result<()> {
         introductions: JoinSet::new(),
         config: None,
         seal,
-        access,
+        access: Arc::clone(&access),
     };
     daemon.adopt(config);
+    // nobody is let in before it is known who may come in
+    let (stop, mut until) = watch::channel(false);
+    let stopped = async move {
+        let _ = until.wait_for(|stop| *stop).await;
+    };
+    let server = tokio::spawn(http::serve(listener, endpoint, access, stopped));
     let changed = Arc::new(Notify::new());
     let _watch = watch_file(origin, &changed);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -163,12 +163,17 @@ fn identity(folder: &Path) -> Result<(String, File)> {
     {
         return Ok((known.trim().to_owned(), lock));
     }
-    let mut bytes = [0_u8; 4];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+    let bytes: [u8; 4] = random()?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = format!("{}-{}", if host.trim().is_empty() { "hks" } else { host.trim() }, hex::encode(bytes));
     std::fs::write(&path, &me).with_context(failed)?;
     Ok((me, lock))
+}
+
+fn random<const LEN: usize>() -> Result<[u8; LEN]> {
+    let mut bytes = [0_u8; LEN];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+    Ok(bytes)
 }
 
 /// The key that seals records; without one in the configuration, it is kept with the daemon's data.
@@ -180,8 +185,7 @@ fn seal_key(config: &Config) -> Result<SealKey> {
     let path = config.seal_key.clone().unwrap_or_else(|| config.data_dir.join("seal.key"));
     let failed = || format!("failed to use the key that seals records, {}", path.display());
     if config.seal_key.is_none() && !path.exists() {
-        let mut bytes = [0_u8; SealKey::LEN];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
+        let bytes: [u8; SealKey::LEN] = random()?;
         // a daemon that is killed meanwhile leaves no half of a key
         let new = path.with_extension("new");
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);
@@ -253,7 +257,11 @@ impl Daemon {
     /// Stops what left the configuration or changed in it, and starts what is new. Nobody waits for a source that takes long
     /// to end but the one that comes in its place.
     fn adopt(&mut self, config: Config) {
-        self.access.set(&config.access, config.kubeconfig.as_deref());
+        let who = |config: &Config| (config.access.clone(), config.kubeconfig.clone());
+        // what was read of tokens counts on while they can't be read again
+        if self.config.as_ref().is_none_or(|old| who(old) != who(&config)) {
+            self.access.set(&config.access, config.kubeconfig.as_deref());
+        }
         // what no source has to do with
         let settings = |config: &Config| {
             let (sources, access) = (BTreeMap::new(), config::Access::default());

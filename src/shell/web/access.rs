@@ -58,15 +58,17 @@ struct Known {
 
 type Digest = [u8; 32];
 
-/// Of which sources somebody may read.
-#[derive(Clone, Default)]
+/// Of which sources somebody may read: of all, or of those that match.
+#[derive(Clone)]
 pub struct Sight(Option<Arc<GlobSet>>);
 
 impl Sight {
+    const ALL: Self = Self(None);
+
     /// Those that match one of some patterns.
     fn of(patterns: &[String]) -> Self {
         if patterns.iter().any(|pattern| pattern == "*") {
-            return Self(None);
+            return Self::ALL;
         }
         let mut set = GlobSet::builder();
         for glob in patterns.iter().filter_map(|pattern| globset::Glob::new(pattern).ok()) {
@@ -114,7 +116,7 @@ impl Access {
         let setting = Arc::clone(&self.setting.read().unwrap_or_else(PoisonError::into_inner));
         if setting.readers.is_empty() {
             if setting.anonymous || self.is_loopback {
-                return Ok(Sight::default());
+                return Ok(Sight::ALL);
             }
             let message = "nothing is shown here without a login: set access.tokens, or access.anonymous where only those get here \
                            who may see all Stacks";
