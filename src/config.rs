@@ -26,7 +26,7 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probes: Option<SocketAddr>,
     /// Who may read pages, API and metrics.
-    #[serde(default, skip_serializing_if = "Access::is_unset")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub access: Access,
     /// Where people reach the HTTP endpoint; commit statuses link to it. Without it they carry no link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,10 +87,6 @@ pub struct Reader {
 }
 
 impl Access {
-    fn is_unset(&self) -> bool {
-        *self == Self::default()
-    }
-
     fn check(&self) -> Result<()> {
         if self.anonymous && !self.tokens.is_empty() {
             bail!("access: anonymous lets everybody read, so no tokens are needed; leave out one of both");
@@ -131,8 +127,8 @@ impl ProjectBudget {
     }
 }
 
-fn is_default(budget: &ProjectBudget) -> bool {
-    *budget == ProjectBudget::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Five: a platform's mistake is seen before it has reached many.

@@ -19,6 +19,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "hks.name" . }}{{ else }}{{ fail "serviceAccount.name must be set when serviceAccount.create is false" }}{{ end }}
 {{- end }}
 
+{{- /* The Secret with the key that seals records. */ -}}
+{{- define "hks.seal" -}}
+{{ .Values.sealKeySecret | default (printf "%s-seal" (include "hks.name" .)) }}
+{{- end }}
+
 {{- /* The configuration as the daemon reads it: what a pod's own file system and network decide is set here. */ -}}
 {{- define "hks.config" -}}
 {{- $fixed := dict "listen" "0.0.0.0:8080" "probes" "0.0.0.0:8081" "dataDir" "/var/lib/hks" "sealKey" "/etc/hks-seal/key" -}}
