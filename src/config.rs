@@ -4,6 +4,7 @@
 use crate::platform::{Gateway, Platform, Policy, gateway_name};
 use anyhow::{Context as _, Result, bail};
 use core::net::SocketAddr;
+use core::num::{NonZeroU16, NonZeroU32};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,10 +42,13 @@ pub struct Config {
     pub seal_key: Option<PathBuf>,
     /// How many Stacks another setting of the platform, or another hks, touches at the same time. Read at the start.
     #[serde(default = "defaults::platform_changes_at_once")]
-    pub platform_changes_at_once: std::num::NonZeroU16,
+    pub platform_changes_at_once: NonZeroU16,
     /// How much of one project hks follows. With more it says so, and touches nothing there. Read at the start.
     #[serde(default, skip_serializing_if = "is_default")]
     pub project_budget: ProjectBudget,
+    /// How much hks does for one cluster at most. Read at the start.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cluster_budget: ClusterBudget,
     /// What the platform has set up.
     #[serde(flatten)]
     pub platform: Platform,
@@ -127,12 +131,39 @@ impl ProjectBudget {
     }
 }
 
+/// How much hks does for one cluster at most, in the long run; for some seconds it may be more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClusterBudget {
+    /// Requests to its API server.
+    pub requests_per_second: NonZeroU32,
+    /// Thousandths of a processor that following its changes takes.
+    pub millicores: NonZeroU32,
+}
+
+impl Default for ClusterBudget {
+    /// Twice what rolling out a thousand Stacks takes where the cluster's controllers keep up.
+    fn default() -> Self {
+        Self {
+            requests_per_second: NonZeroU32::MIN.saturating_add(199),
+            millicores: NonZeroU32::MIN.saturating_add(499),
+        }
+    }
+}
+
+impl ClusterBudget {
+    /// The time in which so much of a processor may be spent.
+    pub fn time_for(self, cpu: Duration) -> Duration {
+        cpu.saturating_mul(1000) / self.millicores.get()
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
 /// Five: a platform's mistake is seen before it has reached many.
-pub const AT_ONCE: std::num::NonZeroU16 = std::num::NonZeroU16::MIN.saturating_add(4);
+pub const AT_ONCE: NonZeroU16 = NonZeroU16::MIN.saturating_add(4);
 
 /// Annotations that only say where metrics are.
 const HARMLESS: &str = "prometheus.io/*";

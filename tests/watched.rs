@@ -60,7 +60,7 @@ fn each_project_sees_its_own_whenever_it_comes() {
         let apis: [_; 3] = std::array::from_fn(|index| services(&client, &worlds[index].namespace));
         let [a, b, c] = &projects;
         make(&apis[0], "one").await;
-        let feeds = Feeds::open(&client);
+        let feeds = Feeds::open(&client, &Arc::default());
         feeds.serve(audience([a, b]));
         a.ready().await;
         b.ready().await;

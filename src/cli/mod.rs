@@ -184,6 +184,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         seal_key: None,
         platform_changes_at_once: config::AT_ONCE,
         project_budget: config::ProjectBudget::default(),
+        cluster_budget: config::ClusterBudget::default(),
         platform: args.platform.over(Platform::default())?,
         kubeconfig: None,
         probe_networks: vec![],

@@ -18,6 +18,12 @@ pub fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now())).unwrap_or(Duration::ZERO)
 }
 
+/// Processor time that this thread has used.
+pub fn cpu() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(used).unwrap_or_default()
+}
+
 /// A clock that goes on evenly, whatever the machine's is set to: what is under way has deadlines, and none of them comes since
 /// somebody has corrected a clock.
 pub struct Steady {

@@ -1,7 +1,7 @@
 //! A connection to a cluster, shared by all of its projects and by all sources that deploy there, and renewed when the vCluster's
 //! Secret changes.
 
-use crate::config::{self, ProjectBudget};
+use crate::config::{self, ClusterBudget, ProjectBudget};
 use crate::ident::Kind;
 use crate::record::SealKey;
 use crate::shell::cluster::claims::{Claims, Registry};
@@ -10,6 +10,7 @@ use crate::shell::cluster::feed::{Audience, Feeds};
 use crate::shell::cluster::project::{Project, Topic};
 use crate::shell::cluster::target::{self, Host, VCluster};
 use crate::shell::cluster::watch::lasting;
+use crate::shell::pace::Share;
 use anyhow::Result;
 use futures::StreamExt;
 use futures::future::select_all;
@@ -105,6 +106,8 @@ pub struct Terms {
     pub claims: Option<String>,
     /// How much of each project is followed.
     pub budget: ProjectBudget,
+    /// How much is done for the cluster.
+    pub share: ClusterBudget,
     /// Seals the records.
     pub seal: SealKey,
 }
@@ -138,8 +141,9 @@ impl Connection {
 async fn keep(cluster: Cluster, terms: Terms, mut wanted: watch::Receiver<Wanted>) {
     let mut wait = BACKOFF.0;
     let name = cluster.name();
+    let share = Arc::new(Share::of(terms.share));
     loop {
-        match hold(&cluster, &terms, &mut wanted).await {
+        match hold(&cluster, &terms, &share, &mut wanted).await {
             Ok(true) => {
                 tracing::info!(cluster = name, "the access data changed; connecting anew");
                 wait = BACKOFF.0;
@@ -158,12 +162,17 @@ async fn keep(cluster: Cluster, terms: Terms, mut wanted: watch::Receiver<Wanted
 }
 
 /// Connects, and returns whether to do so again: when the access data has changed, but not when nobody wants it any more.
-async fn hold(cluster: &Cluster, terms: &Terms, wanted: &mut watch::Receiver<Wanted>) -> Result<bool> {
+async fn hold(
+    cluster: &Cluster,
+    terms: &Terms,
+    share: &Arc<Share>,
+    wanted: &mut watch::Receiver<Wanted>,
+) -> Result<bool> {
     let (host, config) = cluster.find().await?;
     let known = access(cluster, &host).await;
     let registry = Registry::new(host.clone(), terms.claims.as_deref());
     let suspicion = Arc::new(Notify::new());
-    let feeds = Feeds::open(&target::client(config.clone())?);
+    let feeds = Feeds::open(&target::paced(config.clone(), share)?, share);
     let changed = async {
         tokio::select! {
             () = renewed(&host, cluster.vcluster.as_ref()) => {}
@@ -180,8 +189,8 @@ async fn hold(cluster: &Cluster, terms: &Terms, wanted: &mut watch::Receiver<Wan
                     sender.send_replace(None);
                 } else if !projects.contains_key(namespace) {
                     // requests and watches of its own go by a connection of its own
-                    let client = target::client(config.clone())?;
-                    let project = Project::within(terms.budget, client, namespace, Arc::clone(&suspicion));
+                    let client = target::paced(config.clone(), share)?;
+                    let project = Project::within(terms.budget, share, client, namespace, Arc::clone(&suspicion));
                     let own = Claims::of(Arc::clone(&registry), cluster.vcluster.as_ref(), namespace);
                     project.claim_by(own);
                     project.seal_by(terms.seal.of(cluster.place(namespace)));

@@ -1,14 +1,16 @@
 //! The watches of a cluster: of each topic one over all of its projects where hks may see the whole cluster, else one for each
 //! project. Each is for itself: one that fails says why, goes on trying, and says when it is well again.
 
+use crate::shell::clock;
 use crate::shell::cluster::bounds::Excess;
 use crate::shell::cluster::failure::root;
 use crate::shell::cluster::project::{Project, Seen, Topic, read_unread, watch_taken};
 use crate::shell::cluster::watch::{QUIET, UNSERVED, Waits, begins_anew, is_denied};
+use crate::shell::pace::{Share, pause};
 use crate::shell::supervise;
-use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, poll_fn};
 use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
 use kube::Client;
 use kube::runtime::watcher::{self, Event};
 use std::collections::BTreeMap;
@@ -36,16 +38,16 @@ pub struct Feeds {
 
 impl Feeds {
     /// Starts watching as soon as there is somebody to watch for.
-    pub fn open(client: &Client) -> Self {
+    pub fn open(client: &Client, share: &Arc<Share>) -> Self {
         let (sender, audience) = watch::channel(Audience::new());
         let mut tasks = JoinSet::new();
         for topic in Topic::all() {
-            let (client, mut audience) = (client.clone(), audience.clone());
+            let (client, share, mut audience) = (client.clone(), Arc::clone(share), audience.clone());
             tasks.spawn(async move {
                 if audience.wait_for(|audience| !audience.is_empty()).await.is_err() {
                     return;
                 }
-                let wide = || Feed::new(topic, client.clone(), None, audience.clone()).run();
+                let wide = || Feed::new(topic, client.clone(), None, audience.clone()).run(&share);
                 lasting(topic, &audience, wide).await;
                 tracing::debug!(what = topic.plural(), "hks may not see all of the cluster: each project is watched");
                 for_each(audience, move |project| alone(topic, project)).await;
@@ -75,8 +77,9 @@ pub fn watch_one(project: &Arc<Project>) -> JoinSet<()> {
 
 async fn alone(topic: Topic, project: Arc<Project>) {
     let (client, namespace) = (project.client.clone(), project.namespace.clone());
+    let share = Arc::clone(&project.share);
     let (_sender, audience) = watch::channel([(namespace.clone(), project)].into());
-    let one = || Feed::new(topic, client.clone(), Some(namespace.clone()), audience.clone()).run();
+    let one = || Feed::new(topic, client.clone(), Some(namespace.clone()), audience.clone()).run(&share);
     lasting(topic, &audience, one).await;
 }
 
@@ -159,14 +162,15 @@ impl Feed {
         Self { topic, client, namespace, audience, hearers, lists, turns: 0, begun: false, is_broken: false }
     }
 
-    /// Watches until that is not allowed for all of the cluster.
-    async fn run(mut self) {
+    /// Watches until that is not allowed for all of the cluster. What comes waits where the cluster's share is spent.
+    async fn run(mut self, share: &Share) {
         if self.topic.is_extension() {
             self.served().await;
         }
         let mut stream = self.topic.follow(&self.client, self.namespace.as_deref());
-        let mut over = None;
+        let (mut over, mut spent) = (None, Duration::ZERO);
         loop {
+            pause(share.spent(std::mem::take(&mut spent))).await;
             let event = tokio::select! {
                 Ok(()) = self.audience.changed() => {
                     self.admit();
@@ -181,7 +185,7 @@ impl Feed {
                     over = None;
                     continue;
                 }
-                event = stream.next() => event,
+                event = metered(&mut stream, &mut spent) => event,
             };
             match event {
                 Some(Ok(event)) => {
@@ -190,7 +194,9 @@ impl Feed {
                         self.recovered();
                         over = None;
                     }
+                    let before = clock::cpu();
                     self.tell(event);
+                    spent += clock::cpu().saturating_sub(before);
                 }
                 Some(Err(error)) => {
                     if self.namespace.is_none() && is_forbidden(&error) {
@@ -349,6 +355,17 @@ impl Feed {
             }
         }
     }
+}
+
+/// The next of a stream, and what it takes to make it of what was read.
+async fn metered<S: Stream + Unpin>(stream: &mut S, spent: &mut Duration) -> Option<S::Item> {
+    poll_fn(|context| {
+        let before = clock::cpu();
+        let next = stream.poll_next_unpin(context);
+        *spent += clock::cpu().saturating_sub(before);
+        next
+    })
+    .await
 }
 
 fn namespace_of(object: &Seen) -> &str {

@@ -30,6 +30,7 @@ use crate::plan::Live;
 use crate::record::Sealer;
 use crate::shell::cluster::claims::Claims;
 use crate::shell::cluster::proof::Proof;
+use crate::shell::pace::Share;
 use crate::spec;
 use kube::api::{Api, DynamicObject};
 use kube::{Client, ResourceExt};
@@ -62,6 +63,8 @@ pub struct Project {
     presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
     /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
     suspicion: Arc<Notify>,
+    /// How much is done for its cluster.
+    pub share: Arc<Share>,
     /// Stacks take other Secrets of others than before.
     taken: Notify,
     claims: OnceLock<Claims>,
@@ -112,11 +115,17 @@ impl Project {
     /// A project that nobody watches yet. Whether the cluster is still where it was is wondered together with the others that
     /// are reached in the same way.
     pub fn new(client: Client, namespace: &str, suspicion: Arc<Notify>) -> Arc<Self> {
-        Self::within(ProjectBudget::default(), client, namespace, suspicion)
+        Self::within(ProjectBudget::default(), &Arc::default(), client, namespace, suspicion)
     }
 
-    /// The same, of which so much is followed.
-    pub fn within(budget: ProjectBudget, client: Client, namespace: &str, suspicion: Arc<Notify>) -> Arc<Self> {
+    /// The same, of which so much is followed, and for which so much is done together with others of its cluster.
+    pub fn within(
+        budget: ProjectBudget,
+        share: &Arc<Share>,
+        client: Client,
+        namespace: &str,
+        suspicion: Arc<Notify>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             client,
             namespace: namespace.into(),
@@ -127,6 +136,7 @@ impl Project {
             proofs: Mutex::default(),
             presence: tokio::sync::Mutex::default(),
             suspicion,
+            share: Arc::clone(share),
             taken: Notify::new(),
             claims: OnceLock::new(),
             sealer: OnceLock::new(),

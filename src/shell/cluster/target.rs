@@ -2,12 +2,14 @@
 
 use crate::shell::cluster::failure::{Failure, FailureKind};
 use crate::shell::cluster::transport;
+use crate::shell::pace::Share;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use kube::{Api, Client, Config};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Which host cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,7 +149,19 @@ pub async fn vcluster(host: &Client, of: &VCluster) -> Result<Config, Failure> {
 /// # Errors
 /// Unreachable when its certificates can't be used.
 pub fn client(config: Config) -> Result<Client, Failure> {
-    transport::client(config).map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))
+    made(transport::client(config, None))
+}
+
+/// The same, which sends its requests no faster than the cluster's share allows.
+///
+/// # Errors
+/// As [`client`].
+pub fn paced(config: Config, share: &Arc<Share>) -> Result<Client, Failure> {
+    made(transport::client(config, Some(share)))
+}
+
+fn made(client: Result<Client, kube::Error>) -> Result<Client, Failure> {
+    client.map_err(|error| Failure::unreachable(&error, "failed to set up TLS to the cluster"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use crate::shell::cluster::bounds::{Bounds, Brief, is_exec, is_watch};
 use crate::shell::cluster::proof;
+use crate::shell::pace::Share;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
@@ -11,6 +12,7 @@ use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config, Error};
+use std::sync::Arc;
 use std::time::Duration;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::steer::Steer;
@@ -30,11 +32,11 @@ const WRITE: Duration = Duration::from_secs(30);
 /// (`HTTP2_READ_IDLE_TIMEOUT_SECONDS`, `HTTP2_PING_TIMEOUT_SECONDS`).
 const SILENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
 
-/// A client of the cluster that a configuration describes.
+/// A client of the cluster that a configuration describes. With a share, requests wait for their turn.
 ///
 /// # Errors
 /// Its certificates or its login can't be used; or it asks for a proxy.
-pub fn client(config: Config) -> Result<Client, Error> {
+pub fn client(config: Config, share: Option<&Arc<Share>>) -> Result<Client, Error> {
     if config.proxy_url.is_some() {
         // kube's own words on what is missing for that
         return Ok(ClientBuilder::try_from(config)?.build());
@@ -51,6 +53,7 @@ pub fn client(config: Config) -> Result<Client, Error> {
         uri if is_exec(uri) => 2,
         _ => 0,
     };
+    let share = share.cloned();
     let service = ServiceBuilder::new()
         .layer(ConcurrencyLimitLayer::new(REQUESTS))
         .layer(config.base_uri_layer())
@@ -58,7 +61,15 @@ pub fn client(config: Config) -> Result<Client, Error> {
         .layer(DecompressionLayer::new())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .map_future(|answer| async { proof::look().map(|()| answer)?.await })
+        .map_future(move |answer| {
+            let share = share.clone();
+            async move {
+                if let Some(share) = share {
+                    share.request().await;
+                }
+                proof::look().map(|()| answer)?.await
+            }
+        })
         .map_err(tower::BoxError::from)
         .service(Steer::new(ways, choose));
     Ok(ClientBuilder::new(service, config.default_namespace).build())
@@ -112,7 +123,6 @@ mod tests {
     use serde_json::{Value, json};
     use std::convert::Infallible;
     use std::io::Write as _;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A client of a server that answers everything with `answer`.
@@ -126,7 +136,7 @@ mod tests {
         });
         let router = Router::new().fallback(handler);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        client(Config::new(format!("http://{address}").parse().unwrap())).unwrap()
+        client(Config::new(format!("http://{address}").parse().unwrap()), None).unwrap()
     }
 
     fn endless(piece: &'static [u8]) -> Response {

@@ -261,11 +261,11 @@ impl Running {
                 }
                 () = tokio::time::sleep(due) => Event::Due,
             };
-            let before = Instant::now();
+            let before = clock::cpu();
             self.step(&mut driver, event);
             if looks {
-                let now = Instant::now();
-                next = now + TOGETHER.max((now - before) * SHARE);
+                let spent = clock::cpu().saturating_sub(before);
+                next = Instant::now() + TOGETHER.max(spent * SHARE).max(project.share.spent(spent));
             }
         };
         Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;

@@ -289,6 +289,7 @@ impl Daemon {
                 let terms = Terms {
                     claims: config.claims_namespace.clone(),
                     budget: config.project_budget,
+                    share: config.cluster_budget,
                     seal: self.seal.clone(),
                 };
                 Connection::open(place.cluster.clone(), terms)

@@ -1,5 +1,6 @@
 //! How often others may make a source look: whoever knows the secret of a webhook can send any number of deliveries.
 
+use crate::shell::pace::Allowance;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -8,17 +9,16 @@ const AT_ONCE: u32 = 30;
 /// … and how often one more may.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// The looks of one source (the generic cell rate algorithm: one time stands for all of them).
+/// The looks of one source.
 pub(super) struct Pace {
-    /// When all that was asked for would be over, one after the other.
-    over: Instant,
+    looks: Allowance,
     /// When the last one that was granted is due.
     due: Instant,
 }
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { over: now, due: now }
+        Self { looks: Allowance::new(EVERY * AT_ONCE, now), due: now }
     }
 
     /// When to look, seen from `now`; `None` if a look is still to come that sees the same.
@@ -26,8 +26,7 @@ impl Pace {
         if self.due > now {
             return None;
         }
-        self.over = self.over.max(now) + EVERY;
-        let wait = self.over.saturating_duration_since(now + EVERY * AT_ONCE);
+        let wait = self.looks.take(EVERY, now);
         self.due = now + wait;
         Some(wait)
     }
