@@ -112,6 +112,32 @@ pub async fn pause(wait: Duration) {
     }
 }
 
+/// How soon it is looked again at what wants to be looked at at once, again and again. Nothing should: it is a mistake in hks, and
+/// must not take a core from all others.
+#[derive(Debug, Default)]
+pub struct Floor(u32);
+
+impl Floor {
+    /// First wait, and the longest.
+    const WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(30));
+    /// Rounds in a row that are no coincidence.
+    const ROUNDS: u32 = 8;
+
+    /// It was looked, and wants to be looked at again at once, or does not. Returns whether it is time to say so.
+    pub fn looked(&mut self, again: bool) -> bool {
+        self.0 = if again { self.0.saturating_add(1) } else { 0 };
+        self.0 == Self::ROUNDS
+    }
+
+    /// How long to wait at least.
+    pub fn least(&self) -> Duration {
+        match self.0 {
+            0 => Duration::ZERO,
+            rounds => (Self::WAIT.0 * 2_u32.saturating_pow(rounds - 1)).min(Self::WAIT.1),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +178,14 @@ mod tests {
             now += share.charge(work, now);
         }
         assert!((50..=56).contains(&spent.as_secs()), "{spent:?}");
+    }
+
+    #[test]
+    fn what_wants_to_be_looked_at_all_the_time_is_looked_at_ever_less() {
+        let mut floor = Floor::default();
+        assert_eq!(floor.least(), Duration::ZERO);
+        let said = (1..=20).filter(|_| floor.looked(true)).count();
+        assert_eq!((said, floor.least()), (1, Duration::from_secs(30)));
+        assert!(!floor.looked(false) && floor.least().is_zero());
     }
 }

@@ -210,7 +210,7 @@ impl Running {
             }
             let doze = driver.dozes_after();
             let mut looks = false;
-            let due = driver.wake_at().map_or(Duration::MAX, |at| driver.clock.until(at));
+            let due = driver.wakes_after();
             let event = tokio::select! {
                 commit = next_with_room(&mut self.commits, &project.room) => match commit {
                     Some((commit, permit)) => {
@@ -261,11 +261,14 @@ impl Running {
                 }
                 () = tokio::time::sleep(due) => Event::Due,
             };
-            let before = clock::cpu();
+            let (before, was_due) = (clock::cpu(), matches!(event, Event::Due));
             self.step(&mut driver, event);
             if looks {
                 let spent = clock::cpu().saturating_sub(before);
                 next = Instant::now() + TOGETHER.max(spent * SHARE).max(project.share.spent(spent));
+            }
+            if driver.woke(was_due) {
+                tracing::error!(stack = %self.stack, "hks has a mistake: this stack wants to be woken again and again; please report it");
             }
         };
         Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;

@@ -9,6 +9,7 @@ use crate::shell::cluster::apply::{self, Hand};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, lease, record};
 use crate::shell::metrics::OutcomeLabels;
+use crate::shell::pace::Floor;
 use crate::shell::probe;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -65,6 +66,8 @@ pub(super) struct Driver {
     kept: Option<String>,
     /// When it was last written again.
     rewritten: Option<Instant>,
+    /// Keeps a machine that wants to be woken at once from being woken all the time.
+    floor: Floor,
     /// What of the inventory was looked for and is not there.
     gone: BTreeSet<ObjectKey>,
     /// The machine has missed something, since not all of the Stack is seen.
@@ -104,6 +107,7 @@ impl Driver {
             due: None,
             kept,
             rewritten: None,
+            floor: Floor::default(),
             gone: BTreeSet::new(),
             is_blind: false,
             room: None,
@@ -126,9 +130,21 @@ impl Driver {
         self.room.as_ref().map(|(_, until)| *until)
     }
 
-    /// When the machine wants to be woken.
-    pub(super) fn wake_at(&self) -> Option<Timestamp> {
-        if self.dozes { self.due } else { self.machine.wake_at() }
+    /// How long until the machine is woken.
+    pub(super) fn wakes_after(&self) -> Duration {
+        self.wishes_for().max(self.floor.least())
+    }
+
+    /// How long until the machine wants to be woken.
+    fn wishes_for(&self) -> Duration {
+        let at = if self.dozes { self.due } else { self.machine.wake_at() };
+        at.map_or(Duration::MAX, |at| self.clock.until(at))
+    }
+
+    /// The machine was given an event, perhaps since its time had come; returns whether it is time to say that it wants to be woken
+    /// again and again.
+    pub(super) fn woke(&mut self, was_due: bool) -> bool {
+        self.floor.looked(was_due && self.queue.is_empty() && self.request.is_none() && self.wishes_for().is_zero())
     }
 
     /// Whether the machine is in no pass.
