@@ -40,6 +40,9 @@ pub struct Config {
     /// other need the same. Read at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal_key: Option<PathBuf>,
+    /// Daemons with the same one stand in for each other: one leads, the others stand by. Read at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_election: Option<LeaderElection>,
     /// How many Stacks another setting of the platform, or another hks, touches at the same time. Read at the start.
     #[serde(default = "defaults::platform_changes_at_once")]
     pub platform_changes_at_once: NonZeroU16,
@@ -65,6 +68,17 @@ pub struct Config {
     pub claims_namespace: Option<String>,
     /// The repositories, by name.
     pub sources: BTreeMap<String, Source>,
+}
+
+/// By which Lease of the host cluster daemons agree on who leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaderElection {
+    /// Its name.
+    pub lease: String,
+    /// Its namespace; unless given, that of the pod, or of the kubeconfig's context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }
 
 /// Who may read pages, API and metrics. Where nothing is set, everybody on a loopback address, and nobody on any other.
@@ -369,6 +383,14 @@ impl Config {
         }
         self.platform.policy.check().context("policy")?;
         self.access.check()?;
+        if let Some(election) = &self.leader_election {
+            if !crate::ident::is_label(&election.lease) {
+                bail!("leaderElection.lease: {:?} must consist of a-z, 0-9 and -", election.lease);
+            }
+            if self.seal_key.is_none() {
+                bail!("leaderElection: daemons that stand in for each other need the same key; set sealKey");
+            }
+        }
         if let Some(workspace) = self.platform.workspace.as_ref().filter(|name| !crate::ident::is_label(name)) {
             bail!("workspace {workspace:?} must consist of a-z, 0-9 and -");
         }

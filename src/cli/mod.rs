@@ -182,6 +182,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         public_url: None,
         data_dir: args.data_dir,
         seal_key: None,
+        leader_election: None,
         platform_changes_at_once: config::AT_ONCE,
         project_budget: config::ProjectBudget::default(),
         cluster_budget: config::ClusterBudget::default(),

@@ -287,12 +287,34 @@ impl Drop for World {
 /// Starts a daemon and waits until it listens; tells its address.
 pub fn spawn(config: &Path, log: &Path, environment: &[(&str, String)]) -> (Child, String) {
     let before = std::fs::read_to_string(log).unwrap_or_default().len();
+    let child = launch(config, log, environment);
+    let mut address = None;
+    let met = until(20, || {
+        address = listening(log, before);
+        address.is_some()
+    });
+    assert!(met, "the daemon did not start:\n{}", tail(&std::fs::read_to_string(log).unwrap_or_default()));
+    (child, address.expect("an address"))
+}
+
+/// The address of a daemon, once its log says after so many bytes that it listens.
+pub fn listening(log: &Path, before: usize) -> Option<String> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines = text.get(before..).unwrap_or_default().lines();
+    lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|line| {
+        let up = line["message"] == "hks is up";
+        up.then(|| line["address"].as_str().map(str::to_owned)).flatten()
+    })
+}
+
+/// Starts a daemon.
+pub fn launch(config: &Path, log: &Path, environment: &[(&str, String)]) -> Child {
     let file = File::options().create(true).append(true).open(log).expect("a log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_hks"));
     if let Some((_, authority)) = &kit().tls {
         command.env("SSL_CERT_FILE", authority);
     }
-    let child = command
+    command
         .args(["run", "--config"])
         .arg(config)
         .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -301,19 +323,7 @@ pub fn spawn(config: &Path, log: &Path, environment: &[(&str, String)]) -> (Chil
         .stdout(Stdio::null())
         .stderr(file)
         .spawn()
-        .expect("hks starts");
-    let mut address = None;
-    let met = until(20, || {
-        let text = std::fs::read_to_string(log).unwrap_or_default();
-        let lines = text.get(before..).unwrap_or_default().lines();
-        address = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|line| {
-            let up = line["message"] == "hks is up";
-            up.then(|| line["address"].as_str().map(str::to_owned)).flatten()
-        });
-        address.is_some()
-    });
-    assert!(met, "the daemon did not start:\n{}", tail(&std::fs::read_to_string(log).unwrap_or_default()));
-    (child, address.expect("an address"))
+        .expect("hks starts")
 }
 
 /// Looks every 50 ms until something is so, for at most `seconds`.

@@ -15,6 +15,7 @@ use crate::shell::cluster::failure::{Explain, Failure};
 use crate::shell::cluster::project::{Project, resource};
 use crate::shell::cluster::proof::Proof;
 use crate::shell::cluster::record;
+use crate::shell::cluster::standby::is_successor;
 use kube::api::{Api, DynamicObject, Patch};
 use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
@@ -115,7 +116,8 @@ async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result
         project.learn_of(Kind::Lease, &found);
         return Ok(Lead::Ours);
     }
-    if holder == me || holder.is_empty() {
+    // who leads an installation takes over from who led it before
+    if holder == me || holder.is_empty() || is_successor(me, &holder) {
         return take(project, &api, &found, me).await.map_err(failed);
     }
     let asked = json!({ "metadata": {

@@ -3,6 +3,7 @@
 
 use crate::shell::clock;
 use jiff::Timestamp;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -11,6 +12,21 @@ const FRESH: Duration = Duration::from_secs(5);
 /// For how long nobody else can have begun to act. A challenger waits for 15 seconds after its challenge, which was not there when it
 /// was proven.
 const SURE: Duration = Duration::from_secs(12);
+
+/// For how long it is sure that nobody else leads: two seconds less than a leader must have been silent until another one does.
+const LEADS: Duration = Duration::from_secs(6);
+
+/// What is known of who leads. A process leads as a whole.
+static LED: Mutex<Led> = Mutex::new(Led::Alone);
+
+enum Led {
+    /// No other daemon stands in for this one.
+    Alone,
+    /// When it was last seen that this one does.
+    Here(Proof),
+    /// Another one does.
+    There,
+}
 
 tokio::task_local! {
     static PROOF: Proof;
@@ -38,7 +54,7 @@ impl Proof {
 
     /// Whether it need not be asked again.
     pub fn is_fresh(&self) -> bool {
-        self.is_younger_than(FRESH)
+        self.is_younger_than(FRESH) && leads()
     }
 
     fn is_younger_than(&self, most: Duration) -> bool {
@@ -52,6 +68,25 @@ impl Proof {
     }
 }
 
+/// It was seen that this daemon leads: from now on it writes nothing unless that was seen a moment ago.
+pub(super) fn led(proof: Proof) {
+    *LED.lock().unwrap_or_else(PoisonError::into_inner) = Led::Here(proof);
+}
+
+/// Another daemon leads: nothing is written any more.
+pub(super) fn overtaken() {
+    *LED.lock().unwrap_or_else(PoisonError::into_inner) = Led::There;
+}
+
+/// Whether no other daemon can have begun to lead.
+pub(super) fn leads() -> bool {
+    match &*LED.lock().unwrap_or_else(PoisonError::into_inner) {
+        Led::Alone => true,
+        Led::Here(proof) => proof.is_younger_than(LEADS),
+        Led::There => false,
+    }
+}
+
 /// Why a request was not sent.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this daemon may have slept, so it is looked again whether it still acts for the Stack")]
@@ -62,6 +97,6 @@ pub struct Slept;
 /// # Errors
 /// It belongs to a proof that is too old.
 pub(super) fn look() -> Result<(), Slept> {
-    let sure = PROOF.try_with(|proof| proof.is_younger_than(SURE)).unwrap_or(true);
+    let sure = PROOF.try_with(|proof| proof.is_younger_than(SURE) && leads()).unwrap_or(true);
     if sure { Ok(()) } else { Err(Slept) }
 }

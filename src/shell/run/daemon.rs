@@ -4,6 +4,8 @@
 use crate::config::{self, Config, Source, Webhook};
 use crate::record::SealKey;
 use crate::shell::cluster::connection::{Cluster, Connected, Connection, Place, Terms};
+use crate::shell::cluster::standby::{self, Standby};
+use crate::shell::cluster::target::{self, Host};
 use crate::shell::credential;
 use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
@@ -26,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -64,11 +66,71 @@ impl Origin {
     }
 }
 
-/// Runs until SIGTERM or SIGINT; then what is in flight is finished.
+/// Runs until SIGTERM or SIGINT; then what is in flight is finished. One of several daemons that stand in for each other begins once
+/// it leads, and ends when that can't be proven any more.
 pub async fn run(origin: &Origin) -> Result<()> {
     let config = origin.read()?;
-    let (me, _lock) = identity(&config.data_dir)?;
+    let (mut me, _lock) = identity(&config.data_dir)?;
     let seal = seal_key(&config)?;
+    let (ready, readiness) = watch::channel(false);
+    if let Some(address) = config.probes {
+        let probes = TcpListener::bind(address).await;
+        let probes = probes.with_context(|| format!("failed to listen on {address} for probes"))?;
+        tokio::spawn(http::serve_probes(probes, readiness.clone()));
+    }
+    let mut stop = Stop::new()?;
+    let Some(election) = config.leader_election.clone() else {
+        return act(origin, config, me, seal, (ready, readiness), &mut stop, None).await;
+    };
+    me = standby::named(&election, &me);
+    let host = Host { kubeconfig: config.kubeconfig.clone(), context: None, programs: false };
+    let client = target::client(target::host(&host).await?)?;
+    let mut standby = Standby::new(&client, &election, &me);
+    // whoever stands by does what it has to
+    ready.send_replace(true);
+    tokio::select! {
+        () = standby.lead() => {}
+        () = stop.asked() => return Ok(()),
+    }
+    ready.send_replace(false);
+    // it may have changed meanwhile
+    let config = origin.read().unwrap_or_else(|error| {
+        tracing::error!(error = %format!("{error:#}"), "failed to read the configuration; going on with the old one");
+        config
+    });
+    let ended = act(origin, config, me, seal, (ready, readiness), &mut stop, Some(&mut standby)).await;
+    standby.give_up().await;
+    ended
+}
+
+/// What tells the daemon to end.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn act(
+    origin: &Origin,
+    config: Config,
+    me: String,
+    seal: SealKey,
+    (ready, readiness): (watch::Sender<bool>, watch::Receiver<bool>),
+    stop: &mut Stop,
+    standby: Option<&mut Standby>,
+) -> Result<()> {
     let listener = TcpListener::bind(config.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on {}; is another hks running?", config.listen))?;
@@ -80,12 +142,6 @@ pub async fn run(origin: &Origin) -> Result<()> {
         turns: Arc::new(Semaphore::new(config.platform_changes_at_once.get().into())),
     };
     tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
-    let (ready, readiness) = watch::channel(false);
-    if let Some(address) = config.probes {
-        let probes = TcpListener::bind(address).await;
-        let probes = probes.with_context(|| format!("failed to listen on {address} for probes"))?;
-        tokio::spawn(http::serve_probes(probes, readiness.clone()));
-    }
     let hooks = Arc::new(Routes::default());
     let access = Arc::new(Access::new(config.listen.ip().is_loopback()));
     let endpoint = Endpoint {
@@ -109,19 +165,25 @@ pub async fn run(origin: &Origin) -> Result<()> {
     };
     daemon.adopt(config);
     // nobody is let in before it is known who may come in
-    let (stop, mut until) = watch::channel(false);
+    let (end, mut until) = watch::channel(false);
     let stopped = async move {
-        let _ = until.wait_for(|stop| *stop).await;
+        let _ = until.wait_for(|end| *end).await;
     };
     let server = tokio::spawn(http::serve(listener, endpoint, access, stopped));
     let changed = Arc::new(Notify::new());
     let _watch = watch_file(origin, &changed);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let lost = async {
+        match standby {
+            Some(standby) => standby.hold().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(lost);
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = stop.asked() => break,
+            // nothing is finished: another daemon may act already
+            why = &mut lost => bail!("failed to go on leading: {why}; this daemon ends, and another one leads"),
             () = settled(&changed) => daemon.reload(origin),
             () = daemon.all_tried(), if !*ready.borrow() => {
                 ready.send_replace(true);
@@ -129,10 +191,15 @@ pub async fn run(origin: &Origin) -> Result<()> {
         }
     }
     tracing::info!("stopping: finishing what is in flight");
-    if tokio::time::timeout(FAREWELL, daemon.end()).await.is_err() {
-        tracing::warn!("what is in flight takes too long; it is found again at the next start");
+    let ended = tokio::time::timeout(FAREWELL, daemon.end());
+    tokio::select! {
+        // nobody else may begin meanwhile
+        why = &mut lost => bail!("failed to finish what is in flight: {why}"),
+        ended = ended => if ended.is_err() {
+            tracing::warn!("what is in flight takes too long; it is found again at the next start");
+        },
     }
-    stop.send_replace(true);
+    end.send_replace(true);
     server.await??;
     Ok(())
 }
