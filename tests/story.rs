@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::Value;
+use support::forge::Repository;
 use support::{Client, World, kit, request, sample, until, worker};
 
 fn note(url: &str, text: &str) {
@@ -204,28 +205,22 @@ fn a_rollback_can_be_asked_for() {
 fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
     let Some(forge) = &kit().forge else { return };
     let mut world = World::new("forge");
-    let token = std::fs::read_to_string(&forge.token).unwrap();
-    let bearer = format!("token {}", token.trim());
-    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
-    let name = world.namespace.clone();
-    let api = format!("{}/api/v1", forge.url);
-    let (status, text) = request("POST", &format!("{api}/user/repos"), &headers, &format!("{{\"name\":\"{name}\"}}"));
-    assert_eq!(status, 201, "{text}");
-    let url = format!("{}/{}/{name}.git", forge.url, forge.user);
-    let password = std::fs::read_to_string(&forge.password).unwrap();
-    let signed = url.replacen("://", &format!("://{}:{}@", forge.user, password.trim()), 1);
-    world.git(&world.work(), &["remote", "set-url", "origin", &signed]);
+    let repository = Repository::new(forge, &world.namespace);
+    world.git(&world.work(), &["remote", "set-url", "origin", &repository.remote()]);
     let secret = world.folder.path().join("hook-secret");
     std::fs::write(&secret, "a hook's secret").unwrap();
     world.extra = format!(
-        "    forge: {{kind: gitea, apiUrl: {api}, repository: {}/{name}, token: {{file: {}}}}}\n    webhook: {{secret: {{file: {}}}}}\n",
-        forge.user,
+        "    forge: {{kind: gitea, apiUrl: {}, repository: {}, token: {{file: {}}}}}\n    webhook: {{secret: {{file: {}}}}}\n",
+        repository.api,
+        repository.path,
         forge.token.display(),
         secret.display(),
     );
     let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
     let git = format!(
-        "      url: {url}\n      username: {}\n      password: {{file: {}}}\n      poll: 1h\n",
+        "      url: {}/{}.git\n      username: {}\n      password: {{file: {}}}\n      poll: 1h\n",
+        forge.url,
+        repository.path,
         forge.user,
         forge.password.display()
     );
@@ -243,7 +238,7 @@ fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
          \"content_type\":\"json\",\"secret\":\"a hook's secret\"}}}}",
         world.address
     );
-    let (status, text) = request("POST", &format!("{api}/repos/{}/{name}/hooks", forge.user), &headers, &hook);
+    let (status, text) = repository.ask("POST", &format!("repos/{}/hooks", repository.path), &hook);
     assert_eq!(status, 201, "{text}");
     let after = doctor();
     assert!(after.contains("a webhook tells of pushes"), "{after}");
@@ -251,38 +246,21 @@ fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
     // the poll is an hour away: only the webhook can bring this
     let second = world.push_stack(&worker("one", "missing", "sleep 3602", ""));
     world.held("one", &second);
-    let states = |sha: &str| {
-        let list = format!("{api}/repos/{}/{name}/commits/{sha}/statuses", forge.user);
-        let list = support::get_json(&list).unwrap_or_default();
-        let mut rows: Vec<_> = list.as_array().cloned().unwrap_or_default();
-        rows.sort_by_key(|row| row["id"].as_i64());
-        rows.into_iter()
-            .map(|row| {
-                (
-                    row["status"].as_str().unwrap_or_default().to_owned(),
-                    row["description"].as_str().unwrap_or_default().to_owned(),
-                )
-            })
-            .collect::<Vec<_>>()
-    };
-    let _ = until(15, || states(&second).last().is_some_and(|(state, _)| state == "failure"));
-    let rows = states(&second);
+    let _ = until(15, || repository.statuses(&second).last().is_some_and(|(state, _)| state == "failure"));
+    let rows = repository.statuses(&second);
     assert_eq!(rows.iter().filter(|(state, _)| state != "pending").count(), 1, "one final status: {rows:?}");
     let (state, description) = rows.last().unwrap();
     assert_eq!(state, "failure");
     assert!(description.contains("rolled back to") && description.contains("busybox:missing"), "{description}");
     assert!(description.chars().count() <= 140);
-    assert_eq!(states(&first).last().map(|(state, _)| state.clone()).as_deref(), Some("success"));
+    assert_eq!(repository.statuses(&first).last().map(|(state, _)| state.clone()).as_deref(), Some("success"));
 
     // a restarted daemon does not repeat it
     world.kill();
     world.start_with(&config);
     world.held("one", &second);
     world.stop();
-    assert_eq!(states(&second), rows);
-
-    let (status, _) = request("DELETE", &format!("{api}/repos/{}/{name}", forge.user), &headers, "");
-    assert_eq!(status, 204);
+    assert_eq!(repository.statuses(&second), rows);
 }
 
 #[test]

@@ -8,6 +8,8 @@
 #![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unused_self, reason = "tests")]
 
 mod ask;
+pub mod forge;
+pub mod helm;
 mod kit;
 pub mod own;
 mod run;

@@ -1,5 +1,6 @@
 //! A vCluster of a test's own: installed with the kit's chart and images, and thrown away with its test.
 
+use super::helm::{helm, variable};
 use super::kit::{kit, on_host};
 use super::until;
 use hks::shell::cluster::connection::Cluster;
@@ -24,14 +25,6 @@ pub struct Own {
     /// The namespace of the host that it is in.
     pub namespace: String,
     folder: tempfile::TempDir,
-}
-
-/// Something that the kit tells of itself.
-fn variable(name: &str) -> String {
-    let env = Command::new("bash").args(["tests/cluster/cluster", "env"]).output().unwrap().stdout;
-    let env = String::from_utf8(env).unwrap();
-    let line = env.lines().find_map(|line| line.strip_prefix(&format!("export {name}="))).unwrap();
-    line.trim_matches(['"', '\'']).to_owned()
 }
 
 /// What a command has printed.
@@ -69,12 +62,9 @@ impl Own {
         let pods = &settings["sync"]["toHost"]["pods"];
         let images = json!({ "controlPlane": settings["controlPlane"], "sync": { "toHost": { "pods": pods } }, "telemetry": { "enabled": false } });
         let (images, values) = (self.file("images.yaml", &images.to_string()), self.file("values.yaml", values));
-        let home = self.folder.path().join("helm");
         let chart = variable("HKS_KIT_VCLUSTER_CHART");
-        let output = Command::new(variable("HKS_KIT_HELM"))
-            .env("HELM_CACHE_HOME", &home)
-            .env("HELM_CONFIG_HOME", &home)
-            .env("HELM_DATA_HOME", &home)
+        let output = helm(self.folder.path())
+            .expect("the kit's cluster")
             .args(["upgrade", "--install", &self.name, &chart, "--namespace", &self.namespace])
             .arg("--kubeconfig")
             .arg(&kit().kubeconfig)
