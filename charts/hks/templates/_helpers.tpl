@@ -19,6 +19,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "hks.name" . }}{{ else }}{{ fail "serviceAccount.name must be set when serviceAccount.create is false" }}{{ end }}
 {{- end }}
 
+{{- define "hks.image" -}}
+{{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
 {{- /* The Secret with the key that seals records. */ -}}
 {{- define "hks.seal" -}}
 {{ .Values.sealKeySecret | default (printf "%s-seal" (include "hks.name" .)) }}
