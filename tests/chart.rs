@@ -157,14 +157,17 @@ fn a_project_and_hosts_get_what_the_documentation_lists_and_the_rest_is_read_by_
     let Some(cases) = cases() else { return };
     let project = documented("## Rights in a project");
     let hosts = documented("whose a host is has to be kept and seen");
-    assert!(project.len() > 60 && hosts.len() == 7, "{project:?} {hosts:?}");
+    let leaders = documented("stand in for each other");
+    assert!(project.len() > 60 && hosts.len() == 7 && leaders.len() == 6, "{project:?} {hosts:?} {leaders:?}");
     for (case, (_, rendered)) in cases {
-        let mut of_hosts = BTreeSet::new();
+        let (mut of_hosts, mut of_leaders) = (BTreeSet::new(), BTreeSet::new());
         for (_, name, rules) in rendered.roles() {
             if name == "hks-hks-project" {
                 assert_eq!(granted(rules), project, "{case}");
             } else if name.ends_with("-hosts") {
                 of_hosts.extend(granted(rules));
+            } else if name.ends_with("-leader") {
+                of_leaders.extend(granted(rules));
             } else {
                 for rule in rules {
                     assert!(!words(&rule["resourceNames"]).is_empty(), "{case}: {name}: {rule}");
@@ -175,6 +178,8 @@ fn a_project_and_hosts_get_what_the_documentation_lists_and_the_rest_is_read_by_
         }
         assert!(of_hosts.is_empty() || of_hosts == hosts, "{case}: {of_hosts:?}");
         assert_eq!(!of_hosts.is_empty(), case == "hosts", "{case}");
+        assert!(of_leaders.is_empty() || of_leaders == leaders, "{case}: {of_leaders:?}");
+        assert_eq!(!of_leaders.is_empty(), case == "standby", "{case}");
         for object in rendered.objects.iter().filter(|object| word(&object["apiVersion"]).starts_with("rbac.")) {
             // two releases of one name do not meet
             assert!(name(object).starts_with("hks-hks-"), "{case}: {}", name(object));
@@ -326,6 +331,26 @@ fn only_who_is_meant_reaches_the_pod_and_no_pod_of_it_a_clouds_metadata() {
                 assert_eq!(left_out, ["169.254.0.0/16", "fd00:ec2::/32"], "{case}");
             }
         }
+    }
+}
+
+#[test]
+fn whoever_stands_by_is_there_and_is_asked_nothing() {
+    let Some(cases) = cases() else { return };
+    for (case, (values, rendered)) in cases {
+        let stands_by = case == "standby";
+        let election = Config::parse(rendered.config(), values).unwrap().leader_election;
+        assert_eq!(
+            election.map(|election| (election.lease, election.namespace)),
+            stands_by.then(|| ("hks".into(), Some("hks".into()))),
+            "{case}"
+        );
+        let spec = &rendered.deployment()["spec"];
+        assert_eq!(spec["strategy"]["type"], if stands_by { "RollingUpdate" } else { "Recreate" }, "{case}");
+        let selector = &rendered.of("Service").next().unwrap()["spec"]["selector"];
+        assert_eq!(selector["hks.hexabase.ai/leads"].as_str(), stands_by.then_some("hks"), "{case}");
+        // one that can't be evicted would keep its node from being drained
+        assert_eq!(rendered.of("PodDisruptionBudget").count(), usize::from(stands_by), "{case}");
     }
 }
 

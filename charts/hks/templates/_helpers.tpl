@@ -19,6 +19,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "hks.name" . }}{{ else }}{{ fail "serviceAccount.name must be set when serviceAccount.create is false" }}{{ end }}
 {{- end }}
 
+{{- /* Not empty if another pod stands by. */ -}}
+{{- define "hks.stands-by" -}}
+{{- if gt (int .Values.replicas) 1 }}true{{ end }}
+{{- end }}
+
 {{- define "hks.image" -}}
 {{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
@@ -31,6 +36,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- /* The configuration as the daemon reads it: what a pod's own file system and network decide is set here. */ -}}
 {{- define "hks.config" -}}
 {{- $fixed := dict "listen" "0.0.0.0:8080" "probes" "0.0.0.0:8081" "dataDir" "/var/lib/hks" "sealKey" "/etc/hks-seal/key" -}}
+{{- if include "hks.stands-by" . }}{{ $_ := set $fixed "leaderElection" (dict "lease" (include "hks.name" .) "namespace" .Release.Namespace) }}{{ end }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) }}
 {{- end }}
 
