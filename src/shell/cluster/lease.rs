@@ -188,6 +188,11 @@ pub fn look(project: &Project, stack: &StackName, me: &str) -> Look {
     }
 }
 
+/// Whether somebody else holds the Lease, as the watch says, who has to be asked whether it acts.
+pub fn is_anothers(project: &Project, stack: &StackName, me: &str) -> bool {
+    seen(project, stack).is_some_and(|holder| holder != me && !is_successor(me, &holder))
+}
+
 /// Who holds the Lease of a Stack, as the watch says.
 pub fn seen(project: &Project, stack: &StackName) -> Option<String> {
     let lease = project.get(&ObjectKey::new(Kind::Lease, record::name(stack)))?;

@@ -122,10 +122,14 @@ impl Running {
         Waiting::Until((RETRY.0 * 2_u32.saturating_pow(*tries - 1)).min(RETRY.1))
     }
 
-    /// The Lease, then room to begin, then the record: only its holder may read what it will act on.
+    /// Room to begin, then the Lease, then the record: only its holder may read what it will act on, and whoever waits for room between
+    /// would have to prove anew that it is. A holder that has to answer first may take long, and others must not wait for room meanwhile.
     async fn prepare(&mut self, project: &Project) -> Result<Prepared, Fault> {
         project.presence(inspect::namespace_exists(project)).await?;
-        if let Lead::Theirs(holder) = lease::acquire(project, &self.stack, &self.setting.me).await? {
+        let me = &self.setting.me;
+        if lease::is_anothers(project, &self.stack, me)
+            && let Lead::Theirs(holder) = lease::acquire(project, &self.stack, me).await?
+        {
             return Ok(Prepared::Theirs(holder));
         }
         let room = loop {
@@ -137,6 +141,11 @@ impl Running {
                 },
             }
         };
+        if project.proof(&self.stack).is_none()
+            && let Lead::Theirs(holder) = lease::acquire(project, &self.stack, &self.setting.me).await?
+        {
+            return Ok(Prepared::Theirs(holder));
+        }
         let mut record = match record::load(project, &self.stack).await? {
             Ok(record) => record,
             Err(why) => return Ok(Prepared::Unreadable(why)),
