@@ -1,4 +1,4 @@
-//! The chart: what it renders, and what that may.
+//! The chart: what it renders, what that may, and an installation of it on the kit's host cluster.
 //!
 //! `tests/fixtures/chart/` holds values and what each set of them changes in `default.expected`; `UPDATE=1` writes that anew.
 
@@ -12,7 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use support::helm::helm;
+use support::installed::{Installed, SECOND};
 use support::own::text;
+use support::release::Release;
+use support::{kit, sample, try_on_host, until, worker};
 
 /// Where the cases are.
 const CASES: &str = "tests/fixtures/chart";
@@ -362,4 +365,106 @@ fn an_account_that_is_not_made_has_to_be_named() {
     let refused = helm.args(TEMPLATE).arg(default).args(["--set", "serviceAccount.create=false"]).output().unwrap();
     assert!(!refused.status.success());
     assert!(text(&refused).contains("serviceAccount.name must be set"), "{}", text(&refused));
+}
+
+/// What the API server says of the pod in a namespace that enforces `restricted`.
+fn admitted(release: &Release, pod: &Value) -> String {
+    let body = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "hks" }, "spec": pod });
+    let file = release.file("pod.json", &body.to_string());
+    text(&try_on_host(&["-n", &release.name, "create", "--dry-run=server", "-f", file.to_str().unwrap()]))
+}
+
+#[test]
+fn pod_security_restricted_admits_the_pod_and_not_one_with_less() {
+    if kit().vcluster.is_none() {
+        return;
+    }
+    let release = Release::new("restricted");
+    for account in ["hks", "gitops"] {
+        release.kubectl(&["create", "serviceaccount", account]);
+    }
+    for (case, (_, rendered)) in cases().unwrap() {
+        let pod = &rendered.deployment()["spec"]["template"]["spec"];
+        let answer = admitted(&release, pod);
+        assert!(answer.contains("pod/hks created (server dry run)"), "{case}: {answer}");
+        for lost in [
+            "/securityContext/runAsNonRoot",
+            "/securityContext/seccompProfile",
+            "/containers/0/securityContext/allowPrivilegeEscalation",
+            "/containers/0/securityContext/capabilities",
+        ] {
+            let mut less = pod.clone();
+            *less.pointer_mut(lost).unwrap() = Value::Null;
+            let answer = admitted(&release, &less);
+            assert!(answer.contains("violates PodSecurity"), "{case}: {lost}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn installed_it_deploys_and_goes_on_through_upgrade_and_rollback_until_it_is_uninstalled() {
+    let Some(forge) = &kit().forge else { return };
+    let mut all = Installed::new(forge);
+    all.upgrade();
+    let (name, seal) = (all.release.name.clone(), all.release.seal());
+    let inner = worker("inner", "1", "sleep 3601", "");
+    let sha = all.push(&inner, &sample("outer", "1.0.0"));
+    all.wait("inner", "settled", &sha);
+    all.wait("outer", "settled", &sha);
+    assert!(until(30, || all.repository.statuses(&sha).last().is_some_and(|(state, _)| state == "success")));
+
+    // a database that a failed release has brought is asked for tables, and goes
+    let crashing = worker("outer", "1", "exit 1", "");
+    let (_, app) = crashing.split_once("apps:\n").unwrap();
+    let database = "databases:\n  extra: {engine: postgres, version: \"15\", storage: {size: 64Mi}, resources: {requests: {cpu: 20m, \
+                    memory: 64Mi}, limits: {memory: 128Mi}}}\n";
+    let bad = sample("outer", "1.0.0").replace("databases:\n", database).replace("apps:\n", &format!("apps:\n{app}"));
+    let held = all.push(&inner, &bad);
+    let view = all.wait("outer", "held", &held);
+    assert!(view["cause"].as_str().is_some_and(|cause| cause.contains("job crashes")), "{view:#}");
+    let databases = || all.in_project(&["get", "statefulset,pvc", "-o", "name"]);
+    assert!(until(60, || !databases().contains("extra")), "{}", databases());
+    assert!(databases().contains("main"), "{}", databases());
+    let sha = all.push(&inner, &sample("outer", "2.0.0"));
+    all.wait("outer", "settled", &sha);
+
+    // the account may what is needed, as the program itself says, and never wanted more
+    let doctor = ["-n", &name, "exec", &format!("deployment/{name}"), "--", "/hks", "doctor", "--config"];
+    let told = text(&try_on_host(&[&doctor[..], &["/etc/hks/hks-daemon.yaml"]].concat()));
+    let well = |project: &str| told.contains(&format!("all that is needed in {project} is allowed"));
+    assert!(well(&all.release.project) && well(&all.world.namespace), "{told}");
+    let log = all.release.log();
+    assert!(!log.contains("forbidden") && !log.contains("may not"), "{log}");
+
+    // another configuration is read by the pod that runs
+    let pod = all.release.pod();
+    assert_eq!(all.release.get("/api/v1/status", SECOND).0, 401);
+    let reader = json!({ "token": { "secret": format!("{name}/credentials/second") }, "sources": ["*"] });
+    all.values["config"]["access"]["tokens"]["second"] = reader;
+    all.upgrade();
+    assert!(until(180, || all.release.get("/api/v1/status", SECOND).0 == 200), "{}", all.release.log());
+    assert_eq!(all.release.pod(), pod, "nothing was restarted");
+
+    // another pod goes on where that one was
+    all.values["log"] = json!("debug");
+    all.upgrade();
+    assert_ne!(all.release.pod(), pod);
+    all.wait("outer", "settled", &sha);
+    let sha = all.push(&worker("inner", "1", "sleep 3602", ""), &sample("outer", "1.0.0"));
+    all.wait("inner", "settled", &sha);
+    all.release.helm(&["rollback", &name, "1", "--wait", "--timeout=4m"]);
+    all.wait("outer", "settled", &sha);
+    assert_eq!(all.release.get("/api/v1/status", SECOND).0, 401, "as it was installed");
+    assert_eq!(all.release.seal(), seal);
+
+    all.release.helm(&["uninstall", &name, "--wait"]);
+    let kept = [format!("secret/{name}-seal")];
+    assert!(until(60, || all.left() == kept), "{:?}", all.left());
+    assert!(
+        all.in_project(&["get", "deployment", "outer-web", "-o", "name"]).contains("outer-web"),
+        "what it deployed stays"
+    );
+    all.upgrade();
+    assert_eq!(all.release.seal(), seal, "what it sealed before is still its own");
+    all.wait("outer", "settled", &sha);
 }

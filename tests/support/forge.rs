@@ -1,8 +1,17 @@
-//! A repository of a test's own at the kit's forge.
+//! A repository of a test's own at the kit's forge, and the forge by HTTPS where pods reach it.
 
 use super::ask::{get_json, request};
-use super::kit::Forge;
+use super::kit::{Forge, kit, on_host};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
 
 /// A repository, deleted with its test.
 pub struct Repository {
@@ -66,4 +75,56 @@ impl Drop for Repository {
     fn drop(&mut self) {
         self.ask("DELETE", &format!("repos/{}", self.path), "");
     }
+}
+
+/// The forge by HTTPS at the node's address, while it lives: on loopback no pod reaches it, and hks lets no credential travel in the
+/// clear. Its certificate is of the kit's authority.
+pub struct Encrypted {
+    /// Where it is.
+    pub url: String,
+    _runtime: Runtime,
+}
+
+impl Encrypted {
+    pub fn new(forge: &Forge, folder: &Path) -> Self {
+        let node = "jsonpath={.items[0].status.addresses[?(@.type==\"InternalIP\")].address}";
+        let address = on_host(&["get", "nodes", "-o", node]);
+        let config = Arc::new(server(&address, folder));
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(TcpListener::bind((address, 0))).unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let plain = forge.url.trim_start_matches("http://").to_owned();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, plain) = (TlsAcceptor::from(Arc::clone(&config)), plain.clone());
+                tokio::spawn(async move {
+                    let (mut outer, mut inner) = (acceptor.accept(stream).await?, TcpStream::connect(plain).await?);
+                    copy_bidirectional(&mut outer, &mut inner).await
+                });
+            }
+        });
+        Self { url, _runtime: runtime }
+    }
+}
+
+fn server(address: &str, folder: &Path) -> ServerConfig {
+    let (_, authority) = kit().tls.as_ref().expect("the kit's authority");
+    let (key, certificate) = (folder.join("forge.key"), folder.join("forge.crt"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=forge", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-addext", &format!("subjectAltName=IP:{address}"), "-CA"])
+        .arg(authority)
+        .arg("-CAkey")
+        .arg(authority.with_extension("key"))
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap()
 }

@@ -131,11 +131,15 @@ pub(super) fn kubectl_on(kit: &Kit, args: &[&str]) -> Output {
 
 /// Runs kubectl on the host cluster.
 pub fn on_host(args: &[&str]) -> String {
-    let kit = kit();
-    let output =
-        Command::new(&kit.kubectl).arg("--kubeconfig").arg(&kit.kubeconfig).args(args).output().expect("kubectl runs");
+    let output = try_on_host(args);
     assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Runs kubectl on the host cluster; it may fail.
+pub fn try_on_host(args: &[&str]) -> Output {
+    let kit = kit();
+    Command::new(&kit.kubectl).arg("--kubeconfig").arg(&kit.kubeconfig).args(args).output().expect("kubectl runs")
 }
 
 /// A client of the cluster that Stacks are deployed to, and what it runs on.

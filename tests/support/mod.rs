@@ -10,12 +10,14 @@
 mod ask;
 pub mod forge;
 pub mod helm;
+pub mod installed;
 mod kit;
 pub mod own;
+pub mod release;
 mod run;
 
 pub use ask::{Client, get_json, request};
-pub use kit::{Forge, Kit, client, kit, on_host};
+pub use kit::{Forge, Kit, client, kit, on_host, try_on_host};
 
 use kit::kubectl_on;
 use serde_json::Value;
