@@ -119,9 +119,10 @@ pub fn superseded(by: &Revision) -> String {
     format!("superseded by {} before it was done", by.short())
 }
 
-/// `text` in one line of at most `most` characters, the last one an ellipsis if it had to be cut.
+/// `text` in one line of at most `most` characters, the last one an ellipsis if it had to be cut, without what acts on a terminal.
 pub fn shorten(text: &str, most: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown: String = text.chars().filter(|c| !c.is_control() || c.is_whitespace()).collect();
+    let line = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= most {
         return line;
     }
