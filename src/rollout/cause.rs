@@ -283,7 +283,7 @@ impl fmt::Display for Cause {
         };
         let also = |hint: &str| if hint.is_empty() { String::new() } else { format!("; {hint}") };
         match self {
-            Cause::InvalidSpec { count: 1, first } => write!(f, "{first}"),
+            Cause::InvalidSpec { count: 0 | 1, first } => write!(f, "{first}"),
             Cause::InvalidSpec { count, first } => write!(f, "{first} (and {} more)", count - 1),
             Cause::ImagePull { image, reason, .. } => write!(f, "image pull failed ({reason}): {image}"),
             Cause::ImagePullTimeout { image, reason } => write!(f, "image pull timed out ({reason}): {image}"),
