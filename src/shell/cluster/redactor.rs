@@ -81,9 +81,12 @@ impl Forms {
     fn written(&mut self, text: &str) {
         let json = serde_json::to_string(text).unwrap_or_default();
         let json = json.trim_matches('"').to_owned();
+        // encoding/json of Go, in which Kubernetes and much around it is written
+        let in_go = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
         let in_url = utf8_percent_encode(text, RESERVED).to_string();
         let strictly = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        self.0.extend([text.to_owned(), json, in_url.to_lowercase(), in_url, strictly].map(String::into_boxed_str));
+        let forms = [visible(text), json, in_go, small(&in_url), small(&strictly), in_url, strictly];
+        self.0.extend(forms.into_iter().filter(|form| form.len() >= LEAST).map(String::into_boxed_str));
     }
 
     /// In base64, by itself or behind other bytes.
@@ -108,15 +111,30 @@ impl Forms {
     }
 }
 
+/// What is left of a text where nothing may act on a terminal.
+fn visible(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+/// A text that is escaped for a URL, with small hexadecimal digits.
+fn small(escaped: &str) -> String {
+    let mut parts = escaped.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (digits, rest) in parts.filter_map(|part| part.split_at_checked(2)) {
+        text.extend(["%", &digits.to_lowercase(), rest]);
+    }
+    text
+}
+
 /// `text` without them, without credentials that can be told by their form, and without what acts on a terminal.
 pub fn clean<'f>(text: &str, all: impl IntoIterator<Item = &'f Forms>) -> String {
-    let mut found: Vec<_> = all.into_iter().flat_map(|forms| forms.found(text)).collect();
+    // first what is not seen goes: it may stand in the middle of a value
+    let mut text = visible(text);
+    let mut found: Vec<_> = all.into_iter().flat_map(|forms| forms.found(&text)).collect();
     found.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    let mut text = text.to_owned();
     for form in found {
         text = text.replace(form, HIDDEN);
     }
-    text.retain(|c| !c.is_control() || matches!(c, '\n' | '\t'));
     spec::mask_urls(&text)
 }
 
