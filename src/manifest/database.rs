@@ -1,6 +1,7 @@
 //! A PostgreSQL database: credentials, volume, server, Service and NetworkPolicy.
 
 use super::confine::{policy, user};
+use super::env::unexpanded;
 use super::names::{Names, annotate, of_class, with_login};
 use super::pod::resources;
 use super::pooler;
@@ -134,8 +135,7 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
         "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
     });
     if !database.parameters.is_empty() {
-        // the kubelet would expand `$(…)`
-        let setting = |(name, value): (&String, &String)| format!("{name}={}", value.replace("$(", "$$("));
+        let setting = |(name, value): (&String, &String)| format!("{name}={}", unexpanded(value));
         let settings = database.parameters.iter().flat_map(|parameter| ["-c".to_owned(), setting(parameter)]);
         container["args"] = json!(std::iter::once("postgres".to_owned()).chain(settings).collect::<Vec<_>>());
     }

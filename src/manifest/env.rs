@@ -85,15 +85,14 @@ impl Names<'_> {
         parts.collect()
     }
 
-    /// A template as Kubernetes expands it: secrets as `$(VAR)`, collected into `helpers` by variable name. A literal
-    /// `$(` is doubled, since the kubelet would expand it.
+    /// A template as Kubernetes expands it: secrets as `$(VAR)`, collected into `helpers` by variable name.
     fn expansion(&self, template: &Template, helpers: &mut BTreeMap<String, (String, String)>) -> String {
         let mut text = String::new();
         for part in &template.0 {
             match part {
-                Part::Text(literal) => text.push_str(&literal.replace("$(", "$$(")),
+                Part::Text(literal) => text.push_str(&unexpanded(literal)),
                 Part::Ref(reference) => match self.meaning(reference) {
-                    Meaning::Public(public) => text.push_str(&public.replace("$(", "$$(")),
+                    Meaning::Public(public) => text.push_str(&unexpanded(&public)),
                     Meaning::Secret { secret, key } => {
                         let variable = variable(&secret, &key);
                         text.push_str(&format!("$({variable})"));
@@ -131,6 +130,18 @@ impl Names<'_> {
         all.extend(own);
         (all, command, args)
     }
+}
+
+/// Text as it must be written for the kubelet to leave it as it is: it expands `$(VAR)`, takes `$$` for `$`, and breaks what is not
+/// ASCII behind a `$`. Source: `third_party/forked/golang/expansion` of Kubernetes.
+pub(super) fn unexpanded(text: &str) -> String {
+    let mut parts = text.split('$');
+    let mut written = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let harmless = part.starts_with(|c: char| c.is_ascii() && c != '(');
+        written.extend([if harmless { "$" } else { "$$" }, part]);
+    }
+    written
 }
 
 fn from_secret(name: &str, secret: &str, key: &str) -> Value {
