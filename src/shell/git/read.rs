@@ -5,8 +5,10 @@ use crate::machine::Content;
 use crate::spec::{self, Document, Files, MAX_BYTES, MAX_FILE};
 use git2::{Delta, DiffOptions, ObjectType, Oid, Repository, Tree};
 use globset::GlobMatcher;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,11 +40,34 @@ pub struct Found {
     /// What it says of itself.
     pub message: Message,
     /// The Stacks in the order of their paths.
+    #[serde(deserialize_with = "few")]
     pub files: Vec<StackFile>,
     /// Stacks that were left out since there are too many.
     pub cut: usize,
     /// To be handed in at the next reading.
     pub reading: Reading,
+}
+
+/// No more Stacks than are read: each takes many times the room here that it takes on its way.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StackFile>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<StackFile>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_STACKS} Stacks")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut stacks: A) -> Result<Self::Value, A::Error> {
+            let mut all = vec![];
+            while let Some(stack) = stacks.next_element()? {
+                if all.len() == MAX_STACKS {
+                    return Err(A::Error::invalid_length(all.len() + 1, &self));
+                }
+                all.push(stack);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_seq(Few)
 }
 
 /// What is remembered of a reading.
