@@ -128,8 +128,6 @@ pub fn local_folder(url: &str) -> Option<PathBuf> {
 
 /// A URL without user and password.
 pub fn public_url(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-        _ => url.to_owned(),
-    }
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, place)| place))
 }
