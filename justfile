@@ -54,6 +54,10 @@ histories N="100000" SEED="1": _packages
 cost N="200" SEED="1" BY="bytes": _packages
     HKS_CLIMBS={{ N }} HKS_SEED={{ SEED }} HKS_BY={{ BY }} HKS_STEPS=300 cargo test -j{{ jobs }} --locked --no-default-features --profile campaign --test cost -- --nocapture by_chance
 
+# What others write, read in many spellings, optimised: one target or all, each for SECONDS; without a SEED another one each time
+fuzz NAME="" SECONDS="60" SEED="": _packages
+    HKS_FUZZ_SECONDS={{ SECONDS }} HKS_SEED={{ if SEED == "" { "$RANDOM" } else { SEED } }} cargo test -j{{ jobs }} --locked --profile campaign --test fuzz -- --nocapture {{ if NAME == "" { "" } else { "--exact " + NAME } }}
+
 # Puts faults back one at a time, and sees that the tests kill each; NAME chooses some
 mutants NAME="": _packages
     HKS_MUTANT="{{ NAME }}" cargo test -j{{ jobs }} --locked --test mutants -- --ignored --nocapture

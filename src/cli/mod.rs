@@ -8,7 +8,7 @@ mod args;
 mod cluster;
 mod deploy;
 mod doctor;
-mod init;
+pub mod init;
 mod job;
 mod local;
 mod output;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What came of a compose file.
-pub(super) struct Converted {
+pub struct Converted {
     /// A valid hks.yaml.
     pub file: String,
     /// What could not be carried over, and what to do: `SERVICE.KEY: …`.
@@ -55,7 +55,10 @@ const READ: [&str; 14] = [
 const SIZE: &str = "5Gi";
 
 /// Turns a compose file into an hks.yaml for Stack `name`.
-pub(super) fn convert(text: &str, name: &str) -> Result<Converted> {
+///
+/// # Errors
+/// It is none, or holds nothing that can be deployed.
+pub fn convert(text: &str, name: &str) -> Result<Converted> {
     let compose: Value =
         serde_saphyr::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.without_snippet()))?;
     let services = compose["services"].as_object().context("it has no `services`; it is no compose file")?;

@@ -1,6 +1,6 @@
 //! `hks init`: a first hks.yaml, from a few questions or from a compose file.
 
-mod compose;
+pub mod compose;
 
 use super::output::{BUSY, GOOD, Out};
 use crate::shell::files;

@@ -61,7 +61,7 @@ pub async fn free(project: &Project, volumes: &[Volume]) -> BTreeMap<ObjectKey, 
 }
 
 /// The available bytes in what `df -Pk` says of one file system.
-fn available(answer: &str) -> Option<u64> {
+pub fn available(answer: &str) -> Option<u64> {
     let fields: Vec<_> = answer.lines().nth(1)?.split_whitespace().collect();
     // the name of a device may have spaces: counted from the end, the last is where it is mounted
     fields.iter().rev().nth(2)?.parse::<u64>().ok()?.checked_mul(1024)
@@ -127,7 +127,7 @@ async fn lines(project: &Project, pod: &str, previous: bool) -> String {
 
 /// A log without what the kubelet says in its place, with status 200, of a container that it has cleared away meanwhile.
 /// Source: `pkg/kubelet/kuberuntime/logs/logs.go` of Kubernetes.
-fn own_words(log: &str) -> String {
+pub fn own_words(log: &str) -> String {
     const NO_LOG: [&str; 3] = [
         "unable to retrieve container logs for ",
         "failed to try resolving symlinks in path \"/var/log/pods/",

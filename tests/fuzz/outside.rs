@@ -1,0 +1,544 @@
+//! Targets that read what comes from outside: logs, answers of clusters and of the process that reads repositories, compose files.
+
+use super::engine::Target;
+use super::mutate::{CUT, parts};
+use crate::pure::numbers::Numbers;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hks::ident::Component;
+use hks::shell::cluster::failure::{Failure, FailureKind, describe};
+use hks::shell::cluster::redactor::{Values, clean};
+use hks::shell::cluster::{inspect, pages, record, target};
+use hks::shell::git::{Found, GitError};
+use hks::spec::{Code, Diagnostic};
+use k8s_openapi::ByteString;
+use kube::config::Kubeconfig;
+use kube::core::{ListMeta, ObjectList, Status, TypeMeta};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// One thread is enough for what waits for nothing.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    }
+    RUNTIME.with(|runtime| runtime.block_on(work))
+}
+
+/// Values of Secrets and a text: whatever form a value is written in, it is not in what is shown.
+pub const REDACTOR: Target = Target {
+    name: "redactor",
+    run: redactor,
+    words: &[
+        CUT,
+        "\n",
+        "\r\n",
+        "\t",
+        "\u{1b}[31m",
+        "\0",
+        "\"",
+        "\\",
+        "/",
+        "+",
+        "=",
+        "%",
+        "<&>",
+        "é",
+        "A",
+        "passw0rd",
+        "://u:",
+        "@h",
+        "***",
+    ],
+    grow: None,
+    most: 600,
+    tries: 150,
+};
+
+fn redactor(input: &[u8]) -> String {
+    let [value, other, noise] = parts::<3>(input);
+    let data: BTreeMap<_, _> = [("a", &value), ("b", &other)]
+        .map(|(key, value)| (key.to_owned(), ByteString(value.clone().into_bytes())))
+        .into();
+    let forms = Values::of(&data).forms();
+    let shown = |text: &str| {
+        let shown = clean(text, [&forms]);
+        assert!(shown.len() <= text.len(), "{} bytes of {}", shown.len(), text.len());
+        assert!(!shown.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t')), "{shown:?}");
+        shown
+    };
+    let around = |form: &str| format!("{noise} {form} {noise}");
+    let value = value.trim_ascii();
+    shown(&noise);
+    // what is written in its place would be a part of such a value
+    if value.len() < 6 || value.contains('*') {
+        return "short".into();
+    }
+    let json = serde_json::to_string(value).unwrap();
+    let json = &json[1..json.len() - 1];
+    // Go writes these so, and so do Kubernetes and most that runs in it
+    let go = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let escaped = |keep: fn(u8) -> bool, upper: bool| {
+        let one = |byte: u8| match (keep(byte), upper) {
+            (true, _) => char::from(byte).to_string(),
+            (false, true) => format!("%{byte:02X}"),
+            (false, false) => format!("%{byte:02x}"),
+        };
+        value.bytes().map(one).collect::<String>()
+    };
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let strict = |byte: u8| byte.is_ascii_alphanumeric();
+    // a terminal shows no control characters, and a log of Windows has others at the end of a line
+    let windows = value.replace('\n', "\r\n");
+    let coloured: String = value.chars().flat_map(|c| [c, '\u{7f}']).collect();
+    let mut all = vec![value.to_owned(), json.to_owned(), go, windows, coloured];
+    all.extend([true, false].map(|upper| escaped(unreserved, upper)));
+    all.extend([true, false].map(|upper| escaped(strict, upper)));
+    for form in &all {
+        let shown = shown(&around(form));
+        assert!(!shown.contains(form.as_str()), "{form:?} is in {shown:?}");
+        let seen: String = value.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+        assert!(seen.len() < 6 || !shown.contains(&seen), "{seen:?} is in {shown:?}");
+    }
+    if value.lines().count() > 1 {
+        for line in value.lines().map(str::trim).filter(|line| line.len() >= 8) {
+            assert!(!shown(&around(line)).contains(line), "the line {line:?} is shown");
+        }
+    }
+    for before in ["", "u", "us", "use"] {
+        let text = [before.as_bytes(), value.as_bytes()].concat();
+        for encoded in [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
+            // of a short one hardly a character is its own
+            if value.len() >= 8 {
+                assert!(!shown(&around(&encoded)).contains(&encoded), "{encoded:?} is shown");
+            }
+        }
+    }
+    format!("{} {} {}", value.contains('\n'), value == json, other.len() > 5)
+}
+
+/// Answers of the process that reads a repository: one that lies takes no more memory than its answer may be long, many times over.
+pub const GIT: Target =
+    Target { name: "git", run: git, words: &["\0", "\u{1}", "hks.yaml"], grow: Some(answer), most: 2 << 20, tries: 60 };
+
+/// Answers as they travel: the same fields in the same order as `Found` has them.
+fn answer(chance: &mut Numbers) -> Vec<u8> {
+    type File = (String, String, Option<(u32, String)>);
+    type Seen = (String, (Vec<u8>, i32, Vec<String>, usize, String));
+    let text = |chance: &mut Numbers| "a".repeat(chance.index(4));
+    let id = vec![7_u8; if chance.below(8) == 0 { 3 } else { 20 }];
+    let many = [0, 1, 3, 20, 100, 1000, 5000, 200_000][chance.index(12).saturating_sub(4)];
+    // the second of the contents: the file is not there
+    let files: Vec<File> =
+        (0..many).map(|_| (text(chance), text(chance), (chance.below(2) == 0).then(|| (2, text(chance))))).collect();
+    let seen: Vec<Seen> =
+        (0..many.min(900)).map(|n| (n.to_string(), (id.clone(), 0, vec![text(chance)], 0, text(chance)))).collect();
+    let reading = (id.clone(), chance.below(2) == 0, seen);
+    let reading = if reading.1 {
+        postcard::to_stdvec(&(reading.0, Some("v1"), reading.2))
+    } else {
+        postcard::to_stdvec(&(reading.0, None::<&str>, reading.2))
+    };
+    // Ok(Some(…))
+    let mut bytes = vec![0, 1];
+    bytes.extend(
+        postcard::to_stdvec(&("0123456789abcdef0123456789abcdef01234567", ("author", "subject"), files, 0_usize))
+            .unwrap(),
+    );
+    bytes.extend(reading.unwrap());
+    bytes
+}
+
+fn git(input: &[u8]) -> String {
+    let mut read = None;
+    let cost =
+        allocation_counter::measure(|| read = Some(postcard::from_bytes::<Result<Option<Found>, GitError>>(input)));
+    let most = (1 << 20) + 16 * input.len() as u64;
+    assert!(cost.bytes_max <= most, "{} bytes at once for an answer of {}", cost.bytes_max, input.len());
+    let Ok(read) = read.unwrap() else { return "unreadable".into() };
+    let written = postcard::to_stdvec(&read).unwrap();
+    let again = postcard::from_bytes::<Result<Option<Found>, GitError>>(&written).unwrap();
+    assert_eq!(postcard::to_stdvec(&again).unwrap(), written, "written again");
+    match again {
+        Ok(Some(found)) => {
+            format!("found {} {}", found.files.len().min(4), found.files.iter().any(|file| file.content.is_some()))
+        }
+        Ok(None) => "nothing new".into(),
+        Err(error) => error.to_string().split(' ').take(3).collect(),
+    }
+}
+
+/// URLs of repositories: what is told of one holds neither user nor password.
+pub const URL: Target = Target {
+    name: "url",
+    run: url,
+    words: &[
+        "https://",
+        "ssh://",
+        "git@",
+        "file://",
+        "user:passw0rd@",
+        "host",
+        "/",
+        ":",
+        "@",
+        "//",
+        "?",
+        "#",
+        "%40",
+        "[::1]",
+        "../",
+        " ",
+    ],
+    grow: None,
+    most: 200,
+    tries: 2000,
+};
+
+fn url(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let public = hks::shell::git::public_url(&text);
+    assert!(public.len() <= text.len(), "{public:?}");
+    hks::shell::git::local_folder(&text);
+    let Ok(parsed) = reqwest::Url::parse(&text) else { return "no URL".into() };
+    // only a browser takes one without slashes for a URL
+    if text.starts_with(&format!("{}://", parsed.scheme()))
+        && let Some(password) = parsed.password().filter(|password| password.len() > 3)
+    {
+        let elsewhere = text.replacen(password, "", 1).contains(password);
+        assert!(elsewhere || !public.contains(password), "{public:?} of {text:?}");
+    }
+    format!("{} {} {}", parsed.scheme().len(), parsed.password().is_some(), public == text)
+}
+
+/// Lists of an API server, page by page: every object comes once, in order, and no page is asked for that is larger than it may be.
+pub const PAGES: Target = Target {
+    name: "pages",
+    run: paged,
+    words: &[
+        "{\"items\":[",
+        "]}",
+        "1,2,3",
+        ",\"metadata\":{",
+        "\"continue\":\"a\"",
+        "\"continue\":\"\"",
+        "}",
+        "\n",
+        "null",
+        "410",
+        "-",
+    ],
+    grow: None,
+    most: 4 << 10,
+    tries: 800,
+};
+
+fn paged(input: &[u8]) -> String {
+    #[derive(Clone, serde::Deserialize)]
+    struct Page {
+        items: Vec<i64>,
+        #[serde(default)]
+        metadata: ListMeta,
+    }
+    let text = String::from_utf8_lossy(input);
+    let lines: Vec<Result<Page, _>> = text.lines().map(serde_json::from_str::<Page>).collect();
+    let pages = RefCell::new(lines.iter());
+    let asked = RefCell::new(vec![]);
+    let page = |params: kube::api::ListParams| {
+        assert!(params.limit.is_some_and(|limit| (1..=pages::PAGE).contains(&limit)), "{:?}", params.limit);
+        asked.borrow_mut().push(params.continue_token);
+        let answer = match pages.borrow_mut().next() {
+            Some(Ok(page)) => Ok(ObjectList {
+                types: TypeMeta::default(),
+                metadata: page.metadata.clone(),
+                items: page.items.clone(),
+            }),
+            Some(Err(_)) => Err(kube::Error::Service("it broke off".into())),
+            None => Ok(ObjectList { types: TypeMeta::default(), metadata: ListMeta::default(), items: vec![] }),
+        };
+        std::future::ready(answer)
+    };
+    let mut taken = vec![];
+    let take = |item: i64| {
+        taken.push(item);
+        if taken.len() < 100 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let done = block_on(pages::paged(kube::api::ListParams::default(), page, take));
+    let asked = asked.into_inner();
+    assert!(asked.len() <= lines.len() + 1);
+    let answered: Vec<_> = lines.iter().take(asked.len()).filter_map(|line| line.as_ref().ok()).collect();
+    let given: Vec<_> = answered.iter().flat_map(|page| page.items.iter().copied()).take(100).collect();
+    assert_eq!(taken, given, "objects");
+    for (page, token) in answered.iter().zip(asked.iter().skip(1)) {
+        assert_eq!(token, &page.metadata.continue_, "goes on where the page before ended");
+    }
+    format!("{} {} {}", done.is_ok(), asked.len().min(5), taken.len().min(100) / 10)
+}
+
+/// What an API server refuses with: whether it may pass hangs on no more than what is known to.
+pub const REFUSED: Target = Target {
+    name: "refused",
+    run: refused,
+    words: &[
+        "\"code\":",
+        "403",
+        "404",
+        "409",
+        "422",
+        "429",
+        "500",
+        "503",
+        "\"reason\":",
+        "\"Conflict\"",
+        "\"message\":",
+        "being deleted",
+        "the object has been modified",
+        "because it is being terminated",
+        "namespaces ",
+        "error looking up service account",
+        "\"Failure\"",
+        "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1",
+        "denied the request: ",
+        "\\u001b[2J",
+    ],
+    grow: None,
+    most: 2000,
+    tries: 800,
+};
+
+fn refused(input: &[u8]) -> String {
+    let Ok(status) = serde_json::from_slice::<Status>(input) else { return "unreadable".into() };
+    let (code, message) = (status.code, status.message.clone());
+    let error = kube::Error::Api(Box::new(status));
+    let fault = describe(&error, "Deployment/a-web".into(), Component::App("web".into()));
+    assert_eq!(fault.message, message);
+    if matches!(code, 429 | 500 | 503) {
+        assert!(fault.transient, "{code} passes");
+    }
+    if matches!(code, 400 | 405 | 413 | 415 | 422) && !message.contains("being terminated") {
+        assert!(!fault.transient, "{code} stays: {message}");
+    }
+    let failure = Failure::of(&error, "failed to list Stacks");
+    assert!(failure.message.starts_with("failed to list Stacks: ") && failure.message.ends_with(&message));
+    assert_eq!(failure.kind == FailureKind::Forbidden, matches!(code, 401 | 403));
+    let again = Failure::from(fault.clone());
+    assert_eq!(again.kind == FailureKind::Transient, fault.transient);
+    format!("{code} {}", fault.transient)
+}
+
+/// The `ConfigMap` of a Stack as anybody may have written it.
+pub const CONFIGMAP: Target = Target {
+    name: "configmap",
+    run: configmap,
+    words: &[
+        "\"data\":",
+        "\"binaryData\":",
+        "\"record\":",
+        "\"record.json\":",
+        "\"release\":",
+        "\"seal\":",
+        "\"metadata\":",
+        "\"managedFields\":",
+        "\"fieldsV1\":",
+        "\"f:data\":",
+        "\"manager\":",
+        "null",
+        "\"{}\"",
+        "[]",
+        "\"KLUv/Q==\"",
+        "\"annotations\":",
+        "\"hks.hexabase.ai/kept-at\":",
+    ],
+    grow: None,
+    most: 8 << 10,
+    tries: 600,
+};
+
+fn configmap(input: &[u8]) -> String {
+    let Ok(map) = serde_json::from_slice::<Value>(input) else { return "unreadable".into() };
+    let read = record::read(&map);
+    record::kept_at(&map);
+    let other = record::is_of_another_hand(&map);
+    if let Ok(read) = &read {
+        assert!(read.settled.as_ref().is_none_or(|release| release.ran.is_none() || map["binaryData"].is_object()));
+    }
+    format!("{} {other} {}", read.is_ok(), read.is_ok_and(|read| read.settled.is_some()))
+}
+
+/// Kubeconfigs: one whose chosen user runs a program is refused.
+pub const KUBECONFIG: Target = Target {
+    name: "kubeconfig",
+    run: kubeconfig,
+    words: &[
+        "exec:",
+        "command: sh",
+        "auth-provider:",
+        "name: gcp",
+        "users:",
+        "contexts:",
+        "current-context: a",
+        "user: u",
+        "- name: u",
+        "null",
+        "{}",
+        "\n  ",
+        "token: t",
+        "kind: Config",
+        "as: x",
+    ],
+    grow: None,
+    most: 4 << 10,
+    tries: 300,
+};
+
+fn kubeconfig(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let Ok(config) = Kubeconfig::from_yaml(&text) else { return "unreadable".into() };
+    let taken = target::refuse_programs(&config, None);
+    let chosen = config.current_context.as_deref();
+    let user = config
+        .contexts
+        .iter()
+        .filter(|context| Some(context.name.as_str()) == chosen)
+        .find_map(|context| context.context.as_ref()?.user.clone());
+    let named = config.auth_infos.iter().filter(|info| Some(&info.name) == user.as_ref());
+    let runs = named
+        .filter_map(|info| info.auth_info.as_ref())
+        .any(|info| info.exec.is_some() || info.auth_provider.is_some());
+    assert!(!runs || taken.is_err(), "a program would run: {text}");
+    if let Ok(made) =
+        block_on(kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()))
+    {
+        let runs = made.auth_info.exec.is_some() || made.auth_info.auth_provider.is_some();
+        assert!(!runs || taken.is_err(), "a program would run: {text}");
+    }
+    format!("{} {runs}", taken.is_ok())
+}
+
+/// What programs in containers print: `df`, and logs that the kubelet answers for.
+pub const PRINTED: Target = Target {
+    name: "printed",
+    run: printed,
+    words: &[
+        "Filesystem 1024-blocks Used Available Capacity Mounted on\n",
+        "/dev/sda1",
+        " ",
+        "100",
+        "5%",
+        "/data",
+        "\n",
+        "-1",
+        "unable to retrieve container logs for ",
+        "failed to open log file \"/var/log/pods/",
+    ],
+    grow: None,
+    most: 1000,
+    tries: 2000,
+};
+
+fn printed(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let free = inspect::available(&text);
+    if let Some(free) = free {
+        assert!(free.is_multiple_of(1024));
+        assert!(
+            text.contains(&(free / 1024).to_string()) || text.contains("+") || text.contains('0'),
+            "{free} is not in {text:?}"
+        );
+    }
+    let own = inspect::own_words(&text);
+    assert!(own.len() <= text.len() && inspect::own_words(&own) == own);
+    assert!(
+        !own.starts_with("unable to retrieve container logs for ")
+            && !own.contains("\nunable to retrieve container logs for ")
+    );
+    format!("{} {}", free.is_some(), own.len() == text.len())
+}
+
+/// What is wrong with the form of a file.
+const FORM: [Code; 9] = [
+    Code::Syntax,
+    Code::DuplicateKey,
+    Code::UnknownKey,
+    Code::MissingKey,
+    Code::WrongType,
+    Code::ExactlyOne,
+    Code::Contradiction,
+    Code::InvalidReference,
+    Code::UnresolvedReference,
+];
+
+/// Compose files: what can be read of one becomes an hks.yaml of the right form.
+pub const COMPOSE: Target = Target {
+    name: "compose",
+    run: compose,
+    words: &[
+        "services:",
+        "web:",
+        "image: a:1",
+        "build: .",
+        "ports:",
+        "- \"80:8080\"",
+        "environment:",
+        "PASSWORD: passw0rd",
+        "${VAR:-x}",
+        "${VAR}",
+        "depends_on:",
+        "healthcheck:",
+        "test: [CMD, curl, http://localhost:8080/x]",
+        "deploy:",
+        "replicas: 3",
+        "resources:",
+        "volumes:",
+        "- data:/data",
+        "tmpfs: /tmp",
+        "user: 1000:1000",
+        "command: sh -c 'a b'",
+        "entrypoint: []",
+        "image: postgres:16",
+        "image: redis",
+        "\n  ",
+        "\n    ",
+        "\n      ",
+        "limits: {cpus: '0.5', memory: 512M}",
+        "null",
+        "\"",
+        "'",
+        "$$",
+        "interval: 10s",
+        "secrets:",
+        "read_only: true",
+    ],
+    grow: None,
+    most: 3 << 10,
+    tries: 60,
+};
+
+fn compose(input: &[u8]) -> String {
+    let text = String::from_utf8_lossy(input);
+    let Ok(made) = hks::cli::init::compose::convert(&text, "shop") else { return "unreadable".into() };
+    assert!(made.file.len() <= 64 * input.len() + 4096, "{} bytes of {}", made.file.len(), input.len());
+    assert!(!made.notes.iter().any(|note| note.len() > input.len() + 500), "{:?}", made.notes);
+    let spec = match hks::spec::parse(made.file.as_bytes(), "hks.yaml") {
+        Ok(spec) => spec,
+        // a value may be as wrong here as it was there, but nothing is where it can't be
+        Err(found) => {
+            let of_form = |found: &&Diagnostic| FORM.contains(&found.code);
+            if let Some(found) = found.iter().find(of_form) {
+                panic!("{found}\n{}", made.file);
+            }
+            return found.iter().map(|found| found.code.as_str()).collect();
+        }
+    };
+    json!([
+        spec.apps.len().min(3),
+        spec.databases.len().min(2),
+        spec.caches.len().min(2),
+        spec.secrets.len(),
+        made.notes.len().min(4)
+    ])
+    .to_string()
+}
