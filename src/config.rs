@@ -409,7 +409,8 @@ impl Config {
                 bail!("source {name}: tag {:?} is not a pattern", source.git.tag.as_deref().unwrap_or_default());
             }
             let url = &source.git.url;
-            if url.starts_with("http://") && source.git.password.is_some() && !is_loopback(url) {
+            let clear = url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+            if clear && source.git.password.is_some() && !is_loopback(url) {
                 bail!("source {name}: a password would travel in the clear to {url}; use https");
             }
             if let Some(forge) = &source.forge {
