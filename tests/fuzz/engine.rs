@@ -5,6 +5,7 @@
 
 use super::mutate::{self, Dictionary};
 use crate::pure::numbers::Numbers;
+use allocation_counter::AllocationInfo;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,6 +45,13 @@ thread_local! {
 /// Where a corpus is kept.
 pub fn corpus(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fuzz").join(name)
+}
+
+/// What some work allocates. A panic ends the measurement before it goes on.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (AllocationInfo, T) {
+    let mut done = None;
+    let cost = allocation_counter::measure(|| done = Some(panic::catch_unwind(AssertUnwindSafe(work))));
+    (cost, done.unwrap().unwrap_or_else(|panic| panic::resume_unwind(panic)))
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! Targets that read an hks.yaml.
 
-use super::engine::Target;
+use super::engine::{Target, measured};
 use super::mutate::{Dictionary, parts};
 use crate::pure::generate::{Tape, stack};
 use crate::pure::numbers::Numbers;
@@ -185,15 +185,13 @@ fn costly(chance: &mut Numbers) -> Vec<u8> {
 
 fn cost(input: &[u8]) -> String {
     let files = hostile::files();
-    let mut kind = String::new();
-    let cost = allocation_counter::measure(|| {
-        if let Ok(Some(spec)) = spec::read(input, "hks.yaml", &files, Selection::Any) {
-            kind = rendered(&spec, "").objects.len().ilog2().to_string();
-        }
+    let (cost, objects) = measured(|| {
+        let read = spec::read(input, "hks.yaml", &files, Selection::Any);
+        read.ok().flatten().map(|spec| rendered(&spec, "").objects.len())
     });
     assert!(cost.bytes_max <= 10 << 20, "{} bytes at once", cost.bytes_max);
     assert!(cost.count_total <= 1_500_000, "{} allocations", cost.count_total);
-    format!("{kind} {} {}", cost.bytes_max.max(1).ilog2(), cost.count_total.max(1).ilog2())
+    format!("{objects:?} {} {}", cost.bytes_max.max(1).ilog2(), cost.count_total.max(1).ilog2())
 }
 
 const BASE: &str = include_str!("../fixtures/fuzz/patch.yaml");

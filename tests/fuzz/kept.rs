@@ -1,7 +1,7 @@
 //! Targets that read what is kept in the cluster: records, their seals, wishes, and what a machine makes of a record that anybody may
 //! have written.
 
-use super::engine::Target;
+use super::engine::{Target, measured};
 use super::mutate::{CUT, parts};
 use super::words::{is_fit, is_told, live};
 use crate::pure::numbers::Numbers;
@@ -133,11 +133,10 @@ fn packed(chance: &mut Numbers) -> Vec<u8> {
 
 fn release(input: &[u8]) -> String {
     let at = Timestamp::from_second(1_800_000_000).unwrap();
-    let mut read = None;
-    let cost = allocation_counter::measure(|| read = Some(Packed::from_bytes(input).unpack(at)));
+    let (cost, read) = measured(|| Packed::from_bytes(input).unpack(at));
     // 16 MiB as it is, and what that is read into
     assert!(cost.bytes_max <= 64 << 20, "{} bytes at once for {}", cost.bytes_max, input.len());
-    match read.unwrap() {
+    match read {
         Ok(Some((manifest, files))) => {
             let again = Packed::pack(at, &manifest, &files).unwrap();
             assert_eq!(again.unpack(at).unwrap(), Some((manifest, files.clone())), "packed again");

@@ -1,6 +1,6 @@
 //! Targets that read what comes from outside: logs, answers of clusters and of the process that reads repositories, compose files.
 
-use super::engine::Target;
+use super::engine::{Target, measured};
 use super::mutate::{CUT, parts};
 use crate::pure::numbers::Numbers;
 use base64::Engine as _;
@@ -153,12 +153,10 @@ fn answer(chance: &mut Numbers) -> Vec<u8> {
 }
 
 fn git(input: &[u8]) -> String {
-    let mut read = None;
-    let cost =
-        allocation_counter::measure(|| read = Some(postcard::from_bytes::<Result<Option<Found>, GitError>>(input)));
+    let (cost, read) = measured(|| postcard::from_bytes::<Result<Option<Found>, GitError>>(input));
     let most = (1 << 20) + 16 * input.len() as u64;
     assert!(cost.bytes_max <= most, "{} bytes at once for an answer of {}", cost.bytes_max, input.len());
-    let Ok(read) = read.unwrap() else { return "unreadable".into() };
+    let Ok(read) = read else { return "unreadable".into() };
     let written = postcard::to_stdvec(&read).unwrap();
     let again = postcard::from_bytes::<Result<Option<Found>, GitError>>(&written).unwrap();
     assert_eq!(postcard::to_stdvec(&again).unwrap(), written, "written again");

@@ -10,6 +10,7 @@ use hks::spec::{self, Part, Spec, Template, When};
 use ipnet::IpNet;
 use kube_quantity::ParsedQuantity;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
 /// A small Stack, changed.
 fn with(edit: impl FnOnce(&mut Value)) -> Result<Spec, String> {
@@ -259,8 +260,10 @@ fn network(input: &[u8]) -> String {
     let network = text.parse::<IpNet>();
     match read {
         Ok(read) => {
-            assert_eq!(read.ingress["public"].allow, [text.clone()]);
-            let network = network.unwrap_or_else(|_| panic!("{text:?} is no network"));
+            let taken: IpNet = read.ingress["public"].allow[0].parse().expect("a network");
+            let address = text.parse::<IpAddr>().map(IpNet::from);
+            let network = network.or(address).unwrap_or_else(|_| panic!("{text:?} is no network"));
+            assert_eq!(taken, network, "{text:?}");
             format!("{} {}", network.addr().is_ipv4(), network.prefix_len() / 8)
         }
         Err(code) => format!("{code} {}", network.is_ok()),

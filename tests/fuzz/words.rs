@@ -534,6 +534,7 @@ fn config(input: &[u8]) -> String {
     for source in config.sources.values() {
         config.platform_of(source);
         let clear = |url: &str| {
+            let url = url.to_lowercase();
             url.starts_with("http://") && !url.contains("localhost") && !url.contains("127.") && !url.contains("::1")
         };
         assert!(source.git.password.is_none() || !clear(&source.git.url), "{}", source.git.url);
