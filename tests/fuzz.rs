@@ -14,6 +14,8 @@
 
 mod pure;
 
+#[path = "fuzz/config.rs"]
+mod config;
 #[path = "fuzz/engine.rs"]
 mod engine;
 #[path = "fuzz/file.rs"]
@@ -25,6 +27,11 @@ mod mutate;
 #[cfg(feature = "shell")]
 #[path = "fuzz/outside.rs"]
 mod outside;
+#[cfg(feature = "shell")]
+#[path = "fuzz/redactor.rs"]
+mod redactor;
+#[path = "fuzz/template.rs"]
+mod template;
 #[path = "fuzz/values.rs"]
 mod values;
 #[cfg(feature = "shell")]
@@ -47,7 +54,7 @@ targets! { PURE:
     branch => file::BRANCH,
     cause => words::CAUSE,
     commit => words::COMMIT,
-    config => words::CONFIG,
+    config => config::CONFIG,
     cost => file::COST,
     cron => values::CRON,
     duration => values::DURATION,
@@ -59,7 +66,7 @@ targets! { PURE:
     network => values::NETWORK,
     patch => file::PATCH,
     peek => file::PEEK,
-    policy => values::POLICY,
+    policy => config::POLICY,
     pull => words::PULL,
     quantity => values::QUANTITY,
     quota => words::QUOTA,
@@ -70,7 +77,7 @@ targets! { PURE:
     seal => kept::SEAL,
     sql => values::SQL,
     status => words::STATUS,
-    template => values::TEMPLATE,
+    template => template::TEMPLATE,
     wish => kept::WISH,
 }
 
@@ -83,7 +90,7 @@ targets! { OUTSIDE:
     kubeconfig => outside::KUBECONFIG,
     pages => outside::PAGES,
     printed => outside::PRINTED,
-    redactor => outside::REDACTOR,
+    redactor => redactor::REDACTOR,
     refused => outside::REFUSED,
     url => outside::URL,
     webhook => web::WEBHOOK,

@@ -85,7 +85,7 @@ fn change(input: &mut Vec<u8>, pool: &[Vec<u8>], words: Dictionary, chance: &mut
         12 => input[part].iter_mut().for_each(|byte| *byte ^= if byte.is_ascii_alphabetic() { 0x20 } else { 0 }),
         _ => {
             let times = [2, 3, 50, 1000][chance.index(4)];
-            let copies = input[part].to_vec().into_iter().cycle();
+            let copies = input[part].iter().copied().cycle();
             let length = (times * chance.index(20)).min(1 << 16);
             let copies: Vec<_> = copies.take(length).collect();
             input.splice(place..place, copies);

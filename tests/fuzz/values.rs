@@ -5,15 +5,15 @@ use super::file::rendered;
 use super::mutate::parts;
 use hks::ident::Kind;
 use hks::manifest::Manifest;
-use hks::platform::{Policy, fits_host, fits_key};
-use hks::spec::{self, Part, Spec, Template, When};
+use hks::platform::Policy;
+use hks::spec::{self, Spec, When};
 use ipnet::IpNet;
 use kube_quantity::ParsedQuantity;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// A small Stack, changed.
-fn with(edit: impl FnOnce(&mut Value)) -> Result<Spec, String> {
+pub fn with(edit: impl FnOnce(&mut Value)) -> Result<Spec, String> {
     let mut file = json!({
         "apiVersion": "hks.hexabase.ai/v1", "kind": "Stack", "metadata": { "name": "a" }, "params": { "p": "7" },
         "apps": { "web": { "image": "a:1", "ports": { "http": 80 } } },
@@ -23,12 +23,12 @@ fn with(edit: impl FnOnce(&mut Value)) -> Result<Spec, String> {
     spec::parse(&source, "hks.yaml").map_err(|found| found[0].code.to_string())
 }
 
-fn object<'m>(manifest: &'m Manifest, kind: Kind, name: &str) -> &'m Value {
+pub fn object<'m>(manifest: &'m Manifest, kind: Kind, name: &str) -> &'m Value {
     &manifest.objects.iter().find(|object| object.key.kind == kind && object.key.name == name).unwrap().body
 }
 
 /// One text of the input.
-fn text(input: &[u8]) -> String {
+pub fn text(input: &[u8]) -> String {
     String::from_utf8_lossy(input).into_owned()
 }
 
@@ -56,7 +56,7 @@ fn quantity(input: &[u8]) -> String {
         assert!((ours - theirs).abs() <= 1.0 + theirs / 1e12, "{text:?} is {ours} for us and {theirs} for Kubernetes");
     }
     let read = with(|file| {
-        file["apps"]["web"]["resources"] = json!({ "requests": { "memory": text }, "limits": { "memory": text } })
+        file["apps"]["web"]["resources"] = json!({ "requests": { "memory": text }, "limits": { "memory": text } });
     });
     let Ok(read) = read else {
         return format!("{} {}", bytes.is_some(), cpu.is_some());
@@ -348,59 +348,6 @@ impl SameName for Result<Manifest, String> {
     }
 }
 
-/// What a platform allows: patterns of hosts and keys, and amounts.
-pub const POLICY: Target = Target {
-    name: "policy",
-    run: policy,
-    words: &[
-        "hosts: [",
-        "reservedHosts: [",
-        "*.example.com",
-        "*",
-        "shop.example.com",
-        "annotations: [",
-        "prometheus.io/*",
-        "labels: [",
-        "registries: [",
-        "ghcr.io/acme",
-        "requireDigest: true",
-        "maxReplicas: 3",
-        "maxCpu: 500m",
-        "maxMemory: 4Gi",
-        "]",
-        ",",
-        "maxStorage: 1Gi",
-        "issuers: []",
-        "requiredLabels: [team]",
-        "\n",
-        super::mutate::CUT,
-    ],
-    grow: None,
-    most: 1000,
-    tries: 500,
-};
-
-fn policy(input: &[u8]) -> String {
-    let [settings, asked] = parts::<2>(input);
-    let Ok(policy) = serde_saphyr::from_str::<Policy>(&settings) else { return "unreadable".into() };
-    let written = serde_saphyr::to_string(&policy).unwrap();
-    assert_eq!(serde_saphyr::from_str::<Policy>(&written).unwrap(), policy, "{written}");
-    if policy.check().is_err() {
-        return "unusable".into();
-    }
-    for pattern in policy.hosts.iter().flatten().filter(|pattern| fits_host(pattern, &asked)) {
-        let below = pattern.strip_prefix('*').is_some_and(|zone| asked.ends_with(zone) && asked.len() > zone.len());
-        assert!(asked == *pattern || pattern == "*" || below, "{asked:?} is not one of {pattern:?}");
-    }
-    for pattern in policy.annotations.iter().flatten().filter(|pattern| fits_key(pattern, &asked)) {
-        let below = pattern.strip_suffix('*').is_some_and(|prefix| prefix.ends_with('/') && asked.starts_with(prefix));
-        assert!(asked == *pattern || below, "{asked:?} is not one of {pattern:?}");
-    }
-    assert_eq!(Policy::default().with(&policy), policy.clone().with(&Policy::default()), "nothing to add");
-    assert_eq!(policy.clone().with(&Policy::default()), policy, "with one that says nothing");
-    format!("{} {}", policy.hosts.is_some(), policy.max_cpu.is_some())
-}
-
 /// Names and extensions of a database: none can leave its place in a statement.
 pub const SQL: Target = Target {
     name: "sql",
@@ -455,127 +402,4 @@ fn sql(input: &[u8]) -> String {
     let lines = if main.extensions.is_empty() { 0 } else { 2 + main.extensions.len() };
     assert_eq!(script.lines().count(), none.lines().count() + lines, "{script}");
     format!("{} {} {}", main.name.len().min(2), main.user.len().min(2), main.extensions.len())
-}
-
-/// Texts with references: outside of `${…}` every character stays as it is, and `$${` is `${`.
-pub const TEMPLATE: Target = Target {
-    name: "template",
-    run: template,
-    words: &[
-        "${params.p}",
-        "${git.sha}",
-        "${git.shortSha}",
-        "${project.namespace}",
-        "${apps.web.url}",
-        "${apps.web.port}",
-        "$${",
-        "$$",
-        "$",
-        "{",
-        "}",
-        "${",
-        "${}",
-        "$(A)",
-        "$$(A)",
-        "${params.q}",
-        "\\",
-        "\n",
-        "%",
-        "${apps.web.host}",
-        "'",
-        "\"",
-    ],
-    grow: None,
-    most: 400,
-    tries: 120,
-};
-
-/// What a text means, read by the plainest reader there is; `None` where a reference is none or never closed.
-fn expected(text: &str) -> Option<Template> {
-    use hks::spec::Reference as R;
-    let (mut parts, mut literal, mut rest) = (vec![], String::new(), text);
-    while let Some(c) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("$${") {
-            literal.push_str("${");
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix("${") {
-            let (name, after) = after.split_once('}')?;
-            rest = after;
-            let reference = match name {
-                "params.p" => {
-                    literal.push('7');
-                    continue;
-                }
-                "git.sha" => R::GitSha,
-                "git.shortSha" => R::GitShortSha,
-                "project.namespace" => R::Namespace,
-                "apps.web.url" => R::AppUrl("web".into()),
-                "apps.web.port" => R::AppPort("web".into()),
-                "apps.web.host" => R::AppHost("web".into()),
-                _ => return None,
-            };
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
-            }
-            parts.push(Part::Ref(reference));
-        } else {
-            literal.push(c);
-            rest = &rest[c.len_utf8()..];
-        }
-    }
-    if !literal.is_empty() {
-        parts.push(Part::Text(literal));
-    }
-    Some(Template(parts))
-}
-
-fn template(input: &[u8]) -> String {
-    let text = text(input);
-    let read = match with(|file| file["apps"]["web"]["env"] = json!({ "T": text })) {
-        Ok(read) => read,
-        Err(code) => return code,
-    };
-    let template = &read.apps["web"].program.env["T"];
-    let joined = |template: &Template| {
-        let mut parts: Vec<Part> = vec![];
-        for part in &template.0 {
-            match (parts.last_mut(), part) {
-                (Some(Part::Text(last)), Part::Text(text)) => last.push_str(text),
-                _ => parts.push(part.clone()),
-            }
-        }
-        Template(parts)
-    };
-    let expected = expected(&text).unwrap_or_else(|| panic!("{text:?} is taken as {template:?}"));
-    assert_eq!(joined(template), expected, "{text:?}");
-    // Kubernetes puts variables in place of `$(NAME)`: what stood in the file must not become one
-    let manifest = rendered(&read, "");
-    let container = &object(&manifest, Kind::Deployment, "a-web")["spec"]["template"]["spec"]["containers"][0];
-    let variable = container["env"].as_array().unwrap().iter().find(|variable| variable["name"] == "T").unwrap();
-    if let [] | [Part::Text(_)] = expected.0.as_slice() {
-        let literal = expected.0.first().map_or("", |part| if let Part::Text(text) = part { text } else { "" });
-        let said = variable["value"].as_str().unwrap_or_default();
-        assert_eq!(kubernetes(said), literal, "as the kubelet expands {said:?}");
-    }
-    expected.0.iter().map(|part| if let Part::Text(_) = part { 't' } else { 'r' }).take(6).collect()
-}
-
-/// What the kubelet makes of a value where no variable is known: `$$` is `$`, and `$(NAME)` stays. Source:
-/// `third_party/forked/golang/expansion` of Kubernetes.
-fn kubernetes(text: &str) -> String {
-    let (mut made, mut rest) = (String::new(), text);
-    while let Some((before, after)) = rest.split_once('$') {
-        made.push_str(before);
-        made.push('$');
-        rest = after;
-        // its next byte would be taken for a character
-        assert!(rest.starts_with(|c: char| c.is_ascii()) || rest.is_empty(), "a `$` before {rest:?}");
-        if let Some(after) = rest.strip_prefix('$') {
-            rest = after;
-        } else if let Some(end) = rest.find(')').filter(|_| rest.starts_with('(')) {
-            made.push_str(&rest[..=end]);
-            rest = &rest[end + 1..];
-        }
-    }
-    made + rest
 }

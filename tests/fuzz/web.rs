@@ -211,21 +211,23 @@ fn forge(input: &[u8]) -> String {
 async fn converse(answers: [String; 2], said: &str) -> Vec<(String, Vec<u8>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}/api", listener.local_addr().unwrap());
-    let asked = Arc::new(Mutex::new(vec![]));
+    let heard = Arc::new(Mutex::new(vec![]));
     let first = Arc::new(Notify::new());
     let server = tokio::task::spawn_local({
-        let (asked, first) = (Arc::clone(&asked), Arc::clone(&first));
+        let (asked, first) = (Arc::clone(&heard), Arc::clone(&first));
         async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let count = asked.lock().unwrap().len();
                 let heard = answer(stream, &answers[count.min(1)]).await;
+                if heard.is_some() {
+                    first.notify_one();
+                }
                 asked.lock().unwrap().extend(heard);
-                first.notify_one();
             }
         }
     });
     let mut config = ForgeConfig::new(ForgeKind::Gitea, api, "acme/shop", Hidden::new(TOKEN), "hks/test/deploy");
-    (config.retry, config.pause) = (Duration::from_secs(60), Duration::from_secs(60));
+    (config.retry, config.pause) = (Duration::from_mins(1), Duration::from_mins(1));
     let poster = Poster::start(config, Arc::new(Metrics::default()));
     let revision = Revision::new("0123456789abcdef0123456789abcdef01234567");
     poster.post(Status::new(&revision, StatusState::Failure, said), None);
@@ -233,8 +235,7 @@ async fn converse(answers: [String; 2], said: &str) -> Vec<(String, Vec<u8>)> {
     // one that is to be asked again later is left alone
     poster.flush(Duration::from_millis(25)).await;
     server.abort();
-    let asked = std::mem::take(&mut *asked.lock().unwrap());
-    asked
+    std::mem::take(&mut heard.lock().unwrap())
 }
 
 /// Reads one request, and answers it byte for byte.

@@ -11,7 +11,7 @@ use hks::rollout::text::{self, Pull};
 use hks::rollout::{Cause, Progress, hinted, progress};
 use hks::spec;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -458,88 +458,4 @@ fn mask(input: &[u8]) -> String {
         assert!(!spec::is_credential(&text), "{text:?} is refused, and told as it is");
     }
     format!("{} {} {}", masked == text, urls == text, spec::is_credential(&text))
-}
-
-/// The daemon's configuration: it is written as it was read, and nothing that is secret travels in the clear.
-pub const CONFIG: Target = Target {
-    name: "config",
-    run: config,
-    words: &[
-        "sources:",
-        "git:",
-        "url:",
-        "http://",
-        "https://",
-        "ssh://",
-        "file://",
-        "localhost",
-        "127.0.0.1",
-        "[::1]",
-        "@",
-        "password:",
-        "{file: /x}",
-        "{env: X}",
-        "{secret: a/b/c}",
-        "namespace: p",
-        "branch: main",
-        "tag: v*",
-        "poll: 30s",
-        "forge:",
-        "kind: gitea",
-        "apiUrl:",
-        "repository: a/b",
-        "token:",
-        "webhook:",
-        "secret:",
-        "access:",
-        "tokens:",
-        "anonymous: true",
-        "platform:",
-        "probeNetworks: [10.0.0.0/8]",
-        "gateway:",
-        "name: a/b",
-        "\n  ",
-        "\n    ",
-        "yes",
-        "0x10",
-        "~",
-        "hosts: ['*.example.com']",
-    ],
-    grow: None,
-    most: 4 << 10,
-    tries: 150,
-};
-
-fn config(input: &[u8]) -> String {
-    let text = String::from_utf8_lossy(input);
-    let read = hks::config::Config::parse(&text, std::path::Path::new("hks-daemon.yaml"));
-    let config = match read {
-        Ok(config) => config,
-        Err(error) => {
-            let said = format!("{error:#}");
-            assert!(said.contains("hks-daemon.yaml"), "{said}");
-            return said
-                .split(": ")
-                .nth(1)
-                .unwrap_or_default()
-                .split(['`', '"', '\n'])
-                .next()
-                .unwrap_or_default()
-                .into();
-        }
-    };
-    let written = serde_saphyr::to_string(&config).unwrap();
-    let again = hks::config::Config::parse(&written, std::path::Path::new("hks-daemon.yaml"));
-    assert_eq!(again.unwrap_or_else(|error| panic!("{error:#}\n{written}")), config, "{written}");
-    for source in config.sources.values() {
-        config.platform_of(source);
-        let clear = |url: &str| {
-            let url = url.to_lowercase();
-            url.starts_with("http://") && !url.contains("localhost") && !url.contains("127.") && !url.contains("::1")
-        };
-        assert!(source.git.password.is_none() || !clear(&source.git.url), "{}", source.git.url);
-        assert!(source.forge.as_ref().is_none_or(|forge| !clear(&forge.api_url)));
-    }
-    assert_eq!(config.networks().len(), config.probe_networks.len());
-    json!([config.sources.len(), config.access.tokens.len()]).to_string()
 }
