@@ -3,7 +3,7 @@
 use super::helm::helm;
 use super::kit::{kit, on_host, try_on_host};
 use super::own::text;
-use super::request;
+use super::{request, until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -74,6 +74,18 @@ impl Release {
     pub fn pod(&self) -> String {
         let one = "jsonpath={.items[*].metadata.uid} {.items[*].status.containerStatuses[0].restartCount}";
         self.kubectl(&["get", "pods", "-l", "app.kubernetes.io/name=hks", "-o", one])
+    }
+
+    /// The pod of the daemon that leads, which is one at most.
+    pub fn leader(&self) -> String {
+        let label = format!("hks.hexabase.ai/leads={}", self.name);
+        let mut pods = String::new();
+        let is_one = || {
+            pods = self.kubectl(&["get", "pods", "-l", &label, "-o", "jsonpath={.items[*].metadata.name}"]);
+            !pods.is_empty() && !pods.contains(' ')
+        };
+        assert!(until(60, is_one), "{pods:?}");
+        pods
     }
 
     /// What its daemon has logged.
