@@ -69,11 +69,7 @@ pub const PULL: Target = Target { name: "pull", run: pull, words: REGISTRY, grow
 fn pull(input: &[u8]) -> String {
     let message = String::from_utf8_lossy(input);
     let read = text::pull(&message);
-    assert_eq!(
-        text::pull(&message.to_uppercase().replace('İ', "i")),
-        text::pull(&message.to_uppercase()),
-        "{message:?}"
-    );
+    assert_eq!(text::pull(&message.to_ascii_uppercase()), read, "{message:?} in capitals");
     let around = text::pull(&format!("failed: {message}: unauthorized"));
     match &read {
         Pull::Transient(reason) => {
@@ -440,21 +436,16 @@ fn mask(input: &[u8]) -> String {
             "{text:?} and {shown:?}"
         );
     }
-    assert_eq!(spec::mask(&masked), masked, "masked again");
     assert_eq!(spec::mask_urls(&urls), urls, "masked again");
-    for shown in [&masked, &urls] {
-        for (_, rest) in shown.match_indices("://").map(|(at, _)| shown.split_at(at + 3)) {
-            let authority = rest.split(['/', '?', '#', ' ', '"', '\'', '\n', ',', ';']).next().unwrap();
-            let password =
-                authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
-            let refers = |text: &str| text.starts_with('$') || text.contains('\u{1}');
-            assert!(
-                password.is_none_or(|password| refers(password) || password.chars().all(|c| c == '*')),
-                "{shown:?}"
-            );
-        }
+    assert!(urls.chars().zip(masked.chars()).all(|(url, all)| url != '*' || all == '*'), "{masked:?}");
+    for (_, rest) in urls.match_indices("://").map(|(at, _)| urls.split_at(at + 3)) {
+        let authority = rest.split(['/', '?', '#', ' ', '"', '\'', '\n', ',', ';']).next().unwrap();
+        let password =
+            authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
+        let refers = |text: &str| text.starts_with('$') || text.contains('\u{1}');
+        assert!(password.is_none_or(|password| refers(password) || password.chars().all(|c| c == '*')), "{urls:?}");
     }
-    if masked == text {
+    if masked == text && !text.contains('*') {
         assert!(!spec::is_credential(&text), "{text:?} is refused, and told as it is");
     }
     format!("{} {} {}", masked == text, urls == text, spec::is_credential(&text))
