@@ -189,6 +189,19 @@ fn large_objects_of_one_project_harm_no_other() {
     assert!(all.command().contains("3602"));
 }
 
+/// What changes all the time is followed later, by the part of a core that was given for it, and others as before. Without that part it
+/// takes a sixth of a core.
+#[test]
+fn a_cluster_that_changes_all_the_time_takes_no_more_than_its_share() {
+    let mut all = Neighbours::new("share", "clusterBudget: {millicores: 20}\n");
+    all.fill("nobody", 1, 100_000);
+    let (changes, percent) = all.patched("large-nobody-0");
+    println!("{changes} changes of 100 KB: {percent} % of a core");
+    all.peace();
+    assert!(all.hostile.log().contains("clusterBudget.millicores"), "it is not told");
+    assert!(percent <= 10, "{percent} %");
+}
+
 #[test]
 fn who_changes_an_object_all_the_time_takes_a_part_of_a_core() {
     let mut all = Neighbours::new("busy", "");

@@ -11,6 +11,7 @@ use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
 use crate::shell::probe::{Prober, Reach};
 use crate::shell::run::introduction;
+use crate::shell::run::kept::{identity, seal_key};
 use crate::shell::run::pace::Pace;
 use crate::shell::run::source::{self, Running, Shared};
 use crate::shell::web::access::Access;
@@ -19,11 +20,7 @@ use crate::shell::web::endpoint::{Endpoint, Hooks};
 use crate::shell::web::http;
 use anyhow::{Context as _, Result, bail};
 use notify::{RecursiveMode, Watcher};
-use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -209,66 +206,6 @@ async fn settled(changed: &Notify) {
     changed.notified().await;
     let quiet = async { while tokio::time::timeout(SETTLES, changed.notified()).await.is_ok() {} };
     let _ = tokio::time::timeout(UNSETTLED, quiet).await;
-}
-
-/// The name of this daemon for the Leases, kept with its data: a daemon that was killed comes back as the same one and
-/// need not wait for itself. The lock sees that no second daemon on this machine is that one, too.
-#[expect(clippy::disallowed_methods, reason = "the data folder is this adapter's")]
-fn identity(folder: &Path) -> Result<(String, File)> {
-    let failed =
-        || format!("failed to use data folder {}; set --data-dir to one that can be written", folder.display());
-    std::fs::create_dir_all(folder).with_context(failed)?;
-    let lock = File::create(folder.join("lock")).with_context(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!("failed to start: another hks uses {}", folder.display()),
-        Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
-    }
-    let path = folder.join("identity");
-    if let Ok(known) = std::fs::read_to_string(&path)
-        && !known.trim().is_empty()
-    {
-        return Ok((known.trim().to_owned(), lock));
-    }
-    let bytes: [u8; 4] = random()?;
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let me = format!("{}-{}", if host.trim().is_empty() { "hks" } else { host.trim() }, hex::encode(bytes));
-    std::fs::write(&path, &me).with_context(failed)?;
-    Ok((me, lock))
-}
-
-fn random<const LEN: usize>() -> Result<[u8; LEN]> {
-    let mut bytes = [0_u8; LEN];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
-    Ok(bytes)
-}
-
-/// The key that seals records; without one in the configuration, it is kept with the daemon's data.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the data folder is this adapter's, and the key is named by the configuration"
-)]
-fn seal_key(config: &Config) -> Result<SealKey> {
-    let path = config.seal_key.clone().unwrap_or_else(|| config.data_dir.join("seal.key"));
-    let failed = || format!("failed to use the key that seals records, {}", path.display());
-    if config.seal_key.is_none() && !path.exists() {
-        let bytes: [u8; SealKey::LEN] = random()?;
-        // a daemon that is killed meanwhile leaves no half of a key
-        let new = path.with_extension("new");
-        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);
-        let written = file.and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
-        written.and_then(|()| std::fs::rename(&new, &path)).with_context(failed)?;
-    }
-    let bytes = std::fs::read(&path).with_context(failed)?;
-    let short = || {
-        format!(
-            "{} bytes are not enough, {} are; make another one: openssl rand -out {} 32",
-            bytes.len(),
-            SealKey::LEAST,
-            path.display()
-        )
-    };
-    SealKey::new(&bytes).with_context(short).with_context(failed)
 }
 
 /// Follows the folder of the configuration: a mounted ConfigMap is replaced by swapping a symbolic link beside the file.

@@ -4,4 +4,5 @@ pub mod actor;
 pub mod source;
 pub mod introduction;
 mod pace;
+mod kept;
 pub mod daemon;
