@@ -134,7 +134,10 @@ impl Run {
     /// as `sk-learn-model-2-service-production`.
     fn plausible(&self, prefix: &str, body: &str, from: usize) -> bool {
         match prefix {
-            "AKIA" | "ASIA" => body.len() == 16 && body.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()),
+            "AKIA" | "ASIA" => body
+                .split(['-', '_'])
+                .next()
+                .is_some_and(|id| id.len() == 16 && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())),
             _ => !body.contains(['-', '_']) || self.random.is_some_and(|random| random >= from),
         }
     }
@@ -256,5 +259,8 @@ mod tests {
     fn masks_every_one() {
         let text = "redis://:one@a redis://:two@b";
         assert_eq!(mask(text), "redis://:***@a redis://:***@b");
+        // also where a name goes on with it
+        let key = format!("AKIA{}", "IOSFODNN7EXAMPLE");
+        assert_eq!(mask(&format!("{key}-x {key}A")), format!("{} {key}A", "*".repeat(22)));
     }
 }
