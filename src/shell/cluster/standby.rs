@@ -104,8 +104,9 @@ impl Standby {
         }
     }
 
-    /// Lets another one lead at once.
+    /// Lets another one lead at once. What took too long to be finished writes nothing any more.
     pub async fn give_up(&mut self) {
+        proof::overtaken();
         let given = async {
             if let Ok(Some(lease)) = self.leases.get_opt(&self.name).await
                 && holder_of(&lease) == self.me
