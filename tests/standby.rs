@@ -8,9 +8,9 @@ mod support;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
-use support::{World, get_json, kit, launch, listening, request, until, worker};
+use support::{World, get_json, kit, launch, listening, request, signal, until, worker};
 
 /// One of the daemons.
 struct Daemon {
@@ -58,7 +58,7 @@ impl Daemon {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// Waits until it has ended; tells whether well.

@@ -6,9 +6,8 @@
 mod support;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
-use support::{World, kit, until, worker};
+use support::{World, kit, signal, until, worker};
 
 fn stack(word: &str) -> String {
     worker("one", "1", "sleep 3600", "")
@@ -21,11 +20,6 @@ fn running(name: &str) -> (World, String) {
     world.start();
     world.settled("one", &sha);
     (world, sha)
-}
-
-fn signal(pid: u32, signal: &str) {
-    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 fn word(world: &World) -> String {

@@ -80,9 +80,7 @@ pub(super) fn style(tone: Tone) -> Style {
 }
 
 /// Text of tenants without what a terminal would act on.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
-}
+pub(super) use crate::shell::cluster::redactor::visible as harmless;
 
 /// Logs to standard error: for people on a terminal, as JSON otherwise. Commands other than the daemon log only warnings.
 pub(super) fn log(filter: &str, daemon: bool) {

@@ -92,8 +92,11 @@ impl Share {
     }
 
     fn tell(&self, wait: Duration, now: Instant, text: &str) {
+        if wait < LONG {
+            return;
+        }
         let mut state = self.lock();
-        if wait >= LONG && state.told.is_none_or(|told| now.duration_since(told) >= TOLD) {
+        if state.told.is_none_or(|told| now.duration_since(told) >= TOLD) {
             state.told = Some(now);
             tracing::warn!(?wait, "{text}");
         }
@@ -102,6 +105,11 @@ impl Share {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long to wait after something has gone wrong so many times before: at first, doubled each time, and at most.
+pub fn doubled((first, longest): (Duration, Duration), times: u32) -> Duration {
+    (first * 2_u32.saturating_pow(times)).min(longest)
 }
 
 /// Waits, if that is to be.
@@ -133,7 +141,7 @@ impl Floor {
     pub fn least(&self) -> Duration {
         match self.0 {
             0 => Duration::ZERO,
-            rounds => (Self::WAIT.0 * 2_u32.saturating_pow(rounds - 1)).min(Self::WAIT.1),
+            rounds => doubled(Self::WAIT, rounds - 1),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A mistake in hks itself must not silence a Stack or a source for ever: a panic is caught, told, and the work begun anew
 //! after a wait that grows. The others go on meanwhile.
 
+use crate::shell::pace::doubled;
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
 
 /// How long to wait after so many panics in a row, beginning with 1.
 pub fn wait(panics: u32) -> Duration {
-    (BACKOFF.0 * 2_u32.saturating_pow(panics.saturating_sub(1).min(16))).min(BACKOFF.1)
+    doubled(BACKOFF, panics.saturating_sub(1))
 }
 
 #[cfg(test)]

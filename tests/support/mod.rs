@@ -330,6 +330,12 @@ pub fn launch(config: &Path, log: &Path, environment: &[(&str, String)]) -> Chil
         .expect("hks starts")
 }
 
+/// Sends a signal, such as `-STOP`, to a process.
+pub fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status().expect("kill runs");
+    assert!(sent.success(), "kill {signal} {pid}");
+}
+
 /// Looks every 50 ms until something is so, for at most `seconds`.
 pub fn until(seconds: u64, mut is: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + Duration::from_secs(seconds);

@@ -112,7 +112,7 @@ impl Forms {
 }
 
 /// What is left of a text where nothing may act on a terminal.
-fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 

@@ -48,8 +48,10 @@ pub fn named(election: &LeaderElection, me: &str) -> String {
 
 /// Whether whoever leads as `me` stands in for `other`.
 pub fn is_successor(me: &str, other: &str) -> bool {
-    let group = |name: &str| name.split_once(':').map(|(group, _)| group.to_owned());
-    group(me).is_some_and(|group_of_me| group(other) == Some(group_of_me))
+    match (me.split_once(':'), other.split_once(':')) {
+        (Some((mine, _)), Some((theirs, _))) => mine == theirs,
+        _ => false,
+    }
 }
 
 impl Standby {

@@ -3,6 +3,7 @@
 use crate::shell::clock;
 use crate::shell::cluster::bounds::Excess;
 use crate::shell::cluster::pages::{PAGE, smaller};
+use crate::shell::pace::doubled;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use kube::Api;
@@ -99,8 +100,8 @@ impl Iterator for Waits {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let wait = (BACKOFF.0 * 2_u32.saturating_pow(self.0)).min(BACKOFF.1);
-        self.0 = (self.0 + 1).min(16);
+        let wait = doubled(BACKOFF, self.0);
+        self.0 = self.0.saturating_add(1);
         // up to half is added, so that many watches that lost the same API server don't come back in step
         let share = clock::now().subsec_nanosecond().unsigned_abs() % 1000;
         Some(wait + wait.mul_f64(f64::from(share) / 2000.0))

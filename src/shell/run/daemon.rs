@@ -69,15 +69,15 @@ pub async fn run(origin: &Origin) -> Result<()> {
     let config = origin.read()?;
     let (mut me, _lock) = identity(&config.data_dir)?;
     let seal = seal_key(&config)?;
-    let (ready, readiness) = watch::channel(false);
+    let ready = watch::Sender::new(false);
     if let Some(address) = config.probes {
         let probes = TcpListener::bind(address).await;
         let probes = probes.with_context(|| format!("failed to listen on {address} for probes"))?;
-        tokio::spawn(http::serve_probes(probes, readiness.clone()));
+        tokio::spawn(http::serve_probes(probes, ready.subscribe()));
     }
     let mut stop = Stop::new()?;
     let Some(election) = config.leader_election.clone() else {
-        return act(origin, config, me, seal, (ready, readiness), &mut stop, None).await;
+        return act(origin, config, me, seal, ready, &mut stop, None).await;
     };
     me = standby::named(&election, &me);
     let host = Host { kubeconfig: config.kubeconfig.clone(), context: None, programs: false };
@@ -95,7 +95,7 @@ pub async fn run(origin: &Origin) -> Result<()> {
         tracing::error!(error = %format!("{error:#}"), "failed to read the configuration; going on with the old one");
         config
     });
-    let ended = act(origin, config, me, seal, (ready, readiness), &mut stop, Some(&mut standby)).await;
+    let ended = act(origin, config, me, seal, ready, &mut stop, Some(&mut standby)).await;
     standby.give_up().await;
     ended
 }
@@ -124,7 +124,7 @@ async fn act(
     config: Config,
     me: String,
     seal: SealKey,
-    (ready, readiness): (watch::Sender<bool>, watch::Receiver<bool>),
+    ready: watch::Sender<bool>,
     stop: &mut Stop,
     standby: Option<&mut Standby>,
 ) -> Result<()> {
@@ -145,7 +145,7 @@ async fn act(
         board: Arc::clone(&shared.board),
         metrics: Arc::clone(&shared.metrics),
         hooks: Arc::clone(&hooks) as Arc<dyn Hooks>,
-        ready: readiness,
+        ready: ready.subscribe(),
         cluster: config.cluster.clone(),
     };
     let mut daemon = Daemon {

@@ -12,6 +12,7 @@ use crate::shell::forge::statuses::Statuses;
 use crate::shell::forge::{ForgeConfig, Poster};
 use crate::shell::git::{Follows, GitError, Reading, Remote, Repository, Turn, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
+use crate::shell::pace::doubled;
 use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};
 use crate::shell::supervise;
@@ -303,7 +304,7 @@ impl Follower {
     fn interval(&self, failures: u32) -> Duration {
         let base = match failures {
             0 => self.source.git.poll,
-            _ => (BACKOFF.0 * 2_u32.saturating_pow(failures.min(12))).min(BACKOFF.1),
+            _ => doubled(BACKOFF, failures),
         };
         let seed =
             self.name.bytes().fold(clock::now().as_microsecond().unsigned_abs(), |sum, b| sum + u64::from(b) * 7919);
@@ -377,8 +378,7 @@ impl Follower {
     fn refuse(&mut self, remote: Remote) {
         let before = self.refused.take().filter(|refused| refused.remote == remote);
         let times = before.map_or(0, |refused| refused.times + 1);
-        let wait = (REFUSED.0 * 2_u32.saturating_pow(times.min(16))).min(REFUSED.1);
-        self.refused = Some(Refused { remote, times, until: Instant::now() + wait });
+        self.refused = Some(Refused { remote, times, until: Instant::now() + doubled(REFUSED, times) });
     }
 
     async fn remote(&self) -> Result<Remote> {

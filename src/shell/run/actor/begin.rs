@@ -8,6 +8,7 @@ use crate::shell::cluster::lease::{self, Lead};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, record};
 use crate::shell::metrics::StackLabels;
+use crate::shell::pace::doubled;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -119,7 +120,7 @@ impl Running {
             self.tell_silence(why);
         }
         *tries += 1;
-        Waiting::Until((RETRY.0 * 2_u32.saturating_pow(*tries - 1)).min(RETRY.1))
+        Waiting::Until(doubled(RETRY, *tries - 1))
     }
 
     /// Room to begin, then the Lease, then the record: only its holder may read what it will act on, and whoever waits for room between
