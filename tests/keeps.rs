@@ -68,7 +68,10 @@ fn a_lost_record_deletes_nothing() {
 #[test]
 fn a_database_that_was_kept_is_never_deleted_by_a_later_mistake() {
     let mut world = World::new("kept");
-    world.push_stack(&with_database("sleep 8; exit 1", ""));
+    // it works until it is told to go, and is not ready before, however long the database takes
+    let check = "    probes: {readiness: {exec: [test, -e, /tmp/ready]}}\n";
+    let text = with_database("until test -e /tmp/go; do sleep 1; done; exit 1", "");
+    world.push_stack(&text.replace("databases:", &format!("{check}databases:")));
     world.start();
     assert!(until(90, || world
         .try_kubectl(&["exec", "todo-main-0", "-c", "postgres", "--", "pg_isready", "-h", "127.0.0.1"])
@@ -77,7 +80,10 @@ fn a_database_that_was_kept_is_never_deleted_by_a_later_mistake() {
     let ready = || world.kubectl(&["get", "statefulset", "todo-main", "-o", "jsonpath={.status.readyReplicas}"]) == "1";
     assert!(until(60, ready));
     psql(&world, "todo-main-0", "app", "create table work as select generate_series(1, 300)");
-    world.wait("todo", "held", 180, |view| view["state"] == "held");
+    world.wait("todo", "held", 180, |view| {
+        world.try_kubectl(&["exec", "deployment/todo-job", "--", "touch", "/tmp/go"]);
+        view["state"] == "held"
+    });
     assert!(told(&world).contains("kept todo-main (holds tables)"), "{}", told(&world));
     let claim = uid(&world, "pvc/data-todo-main-1");
     let second = world.push_stack(&with_database("sleep 3600", ", parameters: {max_connections: 0}"));
@@ -92,7 +98,7 @@ fn a_database_that_was_kept_is_never_deleted_by_a_later_mistake() {
 #[test]
 fn an_empty_database_of_another_name_goes_with_its_first_deployment() {
     let mut world = World::new("dbname");
-    let text = with_database("sleep 6; exit 1", ", name: shop, user: clerk, extensions: [pg_stat_statements]");
+    let text = with_database("sleep 2; exit 1", ", name: shop, user: clerk, extensions: [pg_stat_statements]");
     let sha = world.push_stack(&text.replace(", extensions: [pg_stat_statements]", ""));
     world.start();
     world.held("todo", &sha);
