@@ -91,7 +91,7 @@ pub struct Access {
     pub tokens: BTreeMap<String, Reader>,
 }
 
-/// Who may read with a token.
+/// Who may read, and act, with a token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reader {
@@ -102,12 +102,17 @@ pub struct Reader {
     pub previous_token: Option<Credential>,
     /// The sources that may be read, as globs; `*` for all, and for the metrics.
     pub sources: Vec<String>,
+    /// Whether it may also ask for what changes what runs: retry, rollback, suspend, resume, in these sources.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub act: bool,
 }
 
 impl Access {
     fn check(&self) -> Result<()> {
-        if self.anonymous && !self.tokens.is_empty() {
-            bail!("access: anonymous lets everybody read, so no tokens are needed; leave out one of both");
+        if self.anonymous && self.tokens.values().any(|reader| !reader.act) {
+            bail!(
+                "access: anonymous lets everybody read, so a token is only needed to act: act: true; leave out one of both"
+            );
         }
         for (name, reader) in &self.tokens {
             if !crate::ident::is_label(name) {

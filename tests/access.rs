@@ -4,10 +4,12 @@
 
 mod endpoint;
 
-use endpoint::{Daemon, publish, source, two_sources, view};
+use endpoint::{Daemon, answer, publish, source, two_sources, view};
 use hks::config::{self, Credential, Reader};
+use hks::record::Want;
 use hks::report::StackState;
 use hks::shell::web::access::Access;
+use serde_json::json;
 
 /// S11: a team sees its own Stacks, and nobody anything without a login.
 #[tokio::test]
@@ -22,6 +24,7 @@ async fn who_has_a_token_sees_what_it_is_for() {
         token,
         previous_token: None,
         sources: sources.iter().map(|source| (*source).to_owned()).collect(),
+        act: false,
     };
     let short = "too short";
     let tokens = [
@@ -83,5 +86,117 @@ async fn what_others_reach_shows_nothing_unless_that_was_said() {
     assert!(code == 403 && text.contains("access.tokens"), "{text}");
     let open = Access::new(false);
     open.set(&config::Access { anonymous: true, ..config::Access::default() }, None);
-    assert_eq!(Daemon::guarded(two_sources(), open).await.get("/api/v1/status").await.0, 200);
+    let open = Daemon::guarded(two_sources(), open).await;
+    assert_eq!(open.get("/api/v1/status").await.0, 200);
+    // with others that only act by a token
+    let text = |act| {
+        format!(
+            "cluster: c\naccess: {{anonymous: true, tokens: {{ci: {{token: {{file: /none}}, sources: [\"*\"], act: {act}}}}}}}\nsources: {{}}\n"
+        )
+    };
+    let parse = |act| config::Config::parse(&text(act), std::path::Path::new("hks.yaml"));
+    assert!(parse("false").is_err_and(|error| format!("{error:#}").contains("only needed to act")));
+    let both = Access::new(false);
+    both.set(&parse("true").unwrap().access, None);
+    let both = Daemon::guarded(two_sources(), both).await;
+    assert_eq!(both.get("/api/v1/status").await.0, 200);
+    let wrong = both.client.get(format!("{}/", both.base)).bearer_auth("some-token-of-nobody");
+    assert_eq!(wrong.send().await.unwrap().status(), 401);
+}
+
+/// Who may act by the endpoint: a token that says so, in its sources, and no page of another site on behalf of a browser that
+/// knows it.
+#[tokio::test]
+async fn who_has_a_token_for_it_may_act() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = |name: &str, act| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("token-of-{name}-person")).unwrap();
+        let reader = Reader { token: Credential::File(path), previous_token: None, sources: vec!["shop".into()], act };
+        (name.to_owned(), reader)
+    };
+    let access = Access::new(true);
+    let tokens = [token("acting", true), token("reading", false)].into();
+    access.set(&config::Access { anonymous: false, tokens }, None);
+    let daemon = Daemon::guarded(two_sources(), access).await;
+    publish(&daemon.board, "shop", view("one", StackState::Settled));
+    publish(&daemon.board, "blog", view("two", StackState::Settled));
+    let post = |path: &str| daemon.client.post(format!("{}{path}", daemon.base));
+    let acting = |path: &str| post(path).bearer_auth("token-of-acting-person");
+    let asked = || std::mem::take(&mut *daemon.desk.asked.lock().unwrap());
+    let suspend = "/api/v1/stacks/one/suspend";
+
+    let (code, told) = answer(acting(suspend).json(&json!({"reason": "moving"})).send().await.unwrap()).await;
+    assert_eq!((code, &told["answered"], &told["id"]), (200, &json!(true), &json!("w-1")));
+    let wanted = Want::Suspend { reason: "moving".into() };
+    assert_eq!(asked(), [("shop".to_owned(), "one".to_owned(), wanted, "token:acting".to_owned())]);
+    for (request, expected) in [
+        (post(suspend), 401),
+        (post(suspend).bearer_auth("token-of-reading-person"), 403),
+        (acting(suspend).header("sec-fetch-site", "cross-site"), 403),
+        (acting(suspend).header("origin", "https://evil.example"), 403),
+        (acting("/api/v1/stacks/two/suspend"), 404),
+        (acting("/api/v1/stacks/none/suspend"), 404),
+        (acting("/api/v1/stacks/one/destroy"), 400),
+        (acting("/api/v1/stacks/one/rollback"), 400),
+        (acting(suspend).body("{"), 400),
+        (acting(suspend).body("x".repeat(9000)), 413),
+        (
+            post("/stacks/one")
+                .basic_auth("me", Some("token-of-acting-person"))
+                .header("sec-fetch-site", "same-site")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body("act=retry"),
+            403,
+        ),
+    ] {
+        let response = request.send().await.unwrap();
+        let (code, text) = (response.status().as_u16(), response.text().await.unwrap());
+        assert_eq!((code, asked().len()), (expected, 0), "{text}");
+    }
+    *daemon.desk.refuses.lock().unwrap() = Some("it is not suspended".into());
+    let (code, told) = answer(acting("/api/v1/stacks/one/resume").send().await.unwrap()).await;
+    assert!(code == 409 && told["error"] == "it is not suspended", "{told}");
+
+    // a page shows its forms to who may use them, and they come from the page itself
+    let page = async |token: &str| {
+        let request = daemon.client.get(format!("{}/stacks/one", daemon.base)).basic_auth("me", Some(token));
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    assert!(!page("token-of-reading-person").await.contains("<form"));
+    let shown = page("token-of-acting-person").await;
+    assert!(
+        shown.contains(r#"action="/stacks/one?source=shop""#) && shown.contains("value=\"1111111aaaa\""),
+        "{shown}"
+    );
+    asked();
+    let form = |body: &'static str| {
+        let request = post("/stacks/one?source=shop").basic_auth("me", Some("token-of-acting-person"));
+        let request = request.header("sec-fetch-site", "same-origin");
+        request.header("content-type", "application/x-www-form-urlencoded").body(body).send()
+    };
+    let refused = form("act=rollback&to=1111111aaaa").await.unwrap();
+    assert_eq!(refused.status(), 409);
+    assert!(refused.text().await.unwrap().contains("it is not suspended"));
+    *daemon.desk.refuses.lock().unwrap() = None;
+    let done = form("act=rollback&to=1111111aaaa").await.unwrap();
+    assert_eq!(
+        (done.status().as_u16(), done.headers()["location"].to_str().unwrap()),
+        (303, "/stacks/one?source=shop")
+    );
+    let wants = asked().into_iter().map(|(_, _, want, _)| want).collect::<Vec<_>>();
+    let back = Want::RollBack { to: "1111111aaaa".into() };
+    assert_eq!(wants, [back.clone(), back]);
+}
+
+/// Where everybody on this machine may read, nobody acts: any page that is open in a browser could.
+#[tokio::test]
+async fn nobody_acts_without_a_token() {
+    let daemon = Daemon::start(two_sources()).await;
+    publish(&daemon.board, "shop", view("one", StackState::Settled));
+    let response = daemon.client.post(format!("{}/api/v1/stacks/one/retry", daemon.base)).send().await.unwrap();
+    let (code, told) = answer(response).await;
+    assert!(code == 403 && told["error"].as_str().unwrap().contains("access.tokens.NAME.act"), "{told}");
+    assert!(!daemon.get("/stacks/one").await.1.contains("<form"));
+    assert!(daemon.desk.asked.lock().unwrap().is_empty());
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 use hks::shell::credential::Hidden;
+use hks::shell::run::desk::Projects;
 use hks::shell::web::access::Access;
 use hks::shell::web::endpoint::{Endpoint, Hooks};
 use hks::shell::web::http::{serve, serve_probes};
@@ -10,7 +11,7 @@ use reqwest::Client;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 const SECRET: &str = "a secret";
 
@@ -39,6 +40,8 @@ async fn idle_connections_give_way() {
         board: Arc::default(),
         metrics: Arc::default(),
         hooks: Arc::new(OneSource),
+        desk: Arc::new(Projects::default()),
+        acts: Semaphore::new(1),
         ready: readiness.clone(),
         cluster: "prod".into(),
     };

@@ -99,6 +99,47 @@ fn a_stack_can_be_suspended_and_destroyed() {
     world.settled("one", &third);
 }
 
+/// What is asked for by the endpoint is done as from the command line, told to who asked, and written down.
+#[test]
+fn a_stack_is_suspended_and_resumed_by_the_endpoint() {
+    let mut world = World::new("acts");
+    world.environment = vec![("HKS_TEST_TOKEN", "a-token-that-may-act".into())];
+    world.settings =
+        "access: {anonymous: true, tokens: {ci: {token: {env: HKS_TEST_TOKEN}, sources: [\"*\"], act: true}}}\n".into();
+    let first = world.push_stack(&worker("one", "1", "sleep 3601", ""));
+    world.start();
+    world.settled("one", &first);
+    let ask = |act: &str, body: &str| {
+        let url = format!("http://{}/api/v1/stacks/one/{act}", world.address);
+        let args =
+            ["-sS", "--noproxy", "*", "-X", "POST", "-H", "Authorization: Bearer a-token-that-may-act", "-d", body];
+        let output = std::process::Command::new("curl")
+            .args(args)
+            .args(["-w", " %{http_code}", &url])
+            .output()
+            .expect("curl runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let told = ask("suspend", r#"{"reason": "moving house"}"#);
+    assert!(told.ends_with(" 200") && told.contains("\"answered\":true"), "{told}");
+    let view = world.wait("one", "suspended", 30, |view| view["state"] == "suspended");
+    assert!(view["sentence"].as_str().unwrap().contains("token:ci"), "{view:#}");
+    let told = ask("rollback", r#"{"to": "1111111111111111111111111111111111111111"}"#);
+    assert!(told.ends_with(" 409") && told.contains("can't be had"), "{told}");
+    let told = ask("resume", "");
+    assert!(told.ends_with(" 200"), "{told}");
+    world.settled("one", &first);
+    let log = world.log();
+    let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let audit = lines.iter().filter(|line| line["audit"].is_string());
+    let told: Vec<_> =
+        audit.map(|line| format!("{} {} {} {}", line["audit"], line["who"], line["stack"], line["outcome"])).collect();
+    let expected = [("suspend", "taken"), ("rollback", "refused"), ("resume", "taken")];
+    let expected = expected.map(|(act, outcome)| format!("{act:?} \"ci\" \"one\" {outcome:?}"));
+    assert_eq!(told, expected, "{log}");
+    assert!(!log.contains("a-token-that-may-act"));
+}
+
 /// P12: a paused Deployment is told at once, and the commit goes on when it is resumed.
 #[test]
 fn a_paused_deployment_is_told_at_once() {

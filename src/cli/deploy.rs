@@ -2,11 +2,12 @@
 
 use super::args::FileClusterArgs;
 use super::output::{BAD, BUSY, GOOD, Out};
-use super::{Ended, INTERRUPTED, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local, wish};
+use super::{Ended, INTERRUPTED, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local};
 use crate::machine::{Commit, Content};
 use crate::record::Outcome;
 use crate::report::{StackState, StatusState};
 use crate::shell::cluster::failure::Failure;
+use crate::shell::cluster::wish;
 use crate::shell::metrics::Metrics;
 use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};

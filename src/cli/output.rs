@@ -85,6 +85,8 @@ pub(super) use crate::shell::cluster::redactor::visible as harmless;
 /// Logs to standard error: for people on a terminal, as JSON otherwise. Commands other than the daemon log only warnings.
 pub(super) fn log(filter: &str, daemon: bool) {
     let filter = if daemon { filter } else { "error" };
+    // who asked for what is always written down
+    let filter = format!("{filter},audit=info");
     let builder = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)

@@ -6,27 +6,17 @@ use super::cluster::{self, recorded};
 use super::output::{BUSY, GOOD, Out};
 use super::{Ended, UNREACHABLE};
 use crate::ident::StackName;
-use crate::record::{WISH_ANNOTATION, Want, Wish};
-use crate::shell::clock;
-use crate::shell::cluster::failure::{Explain as _, Failure};
+use crate::record::Want;
+use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::Project;
-use crate::shell::cluster::record;
-use futures::TryStreamExt as _;
+use crate::shell::cluster::wish;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, ResourceExt as _};
-use ring::rand::{SecureRandom as _, SystemRandom};
+use kube::api::PostParams;
+use kube::{Api, Client};
 use serde_json::json;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// Tries to leave a wish on a record that is written at the same time.
-const TRIES: u32 = 10;
-/// How long the daemon's answer is waited for. What it then does may take longer; `hks status --watch` shows it.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks for an older release.
 pub(super) async fn rollback(name: &str, to: Option<String>, sure: Sure, cluster: &ClusterArgs, out: Out) -> Ended {
@@ -44,7 +34,7 @@ pub(super) async fn rollback(name: &str, to: Option<String>, sure: Sure, cluster
         out.say("nothing was done");
         return Ok(ExitCode::FAILURE);
     }
-    wish(&project, &stack, Want::RollBack { to }, out).await
+    leave(&project, &stack, Want::RollBack { to }, out).await
 }
 
 /// Asks that everything of a Stack goes.
@@ -62,7 +52,7 @@ pub(super) async fn destroy(name: &str, with_data: bool, sure: Sure, cluster: &C
         return Ok(ExitCode::FAILURE);
     }
     let project = cluster::unwatched(client, cluster.namespace());
-    wish(&project, &stack, Want::Destroy { with_data }, out).await
+    leave(&project, &stack, Want::Destroy { with_data }, out).await
 }
 
 /// Asks for something that needs no second thought.
@@ -70,26 +60,24 @@ pub(super) async fn ask(name: &str, want: Want, cluster: &ClusterArgs, out: Out)
     let client = cluster.connect().await?;
     let stack = cluster::stack(name, &client, cluster.namespace()).await?;
     let project = cluster::unwatched(client, cluster.namespace());
-    wish(&project, &stack, want, out).await
+    leave(&project, &stack, want, out).await
 }
 
 /// Leaves a wish and waits for its answer.
-async fn wish(project: &Project, stack: &StackName, what: Want, out: Out) -> Ended {
+async fn leave(project: &Project, stack: &StackName, what: Want, out: Out) -> Ended {
     let (client, namespace) = (&project.client, project.namespace.as_str());
-    let wish = Wish { id: random()?, what, by: whoami(client).await, at: clock::now() };
+    let wish = wish::now(what, whoami(client).await)?;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    leave(&maps, stack, &wish).await?;
+    wish::leave(&maps, stack, &wish).await?;
     let holder = lease::holder_of(client, namespace, stack).await?;
     if holder.is_some() {
         out.say(&format!("{BUSY}…{BUSY:#} asked the daemon to {}", wish.what));
     }
     // without a daemon there is nobody whose answer could be waited for
-    let answered = match &holder {
-        Some(_) => tokio::time::timeout(PATIENCE, taken(maps, stack, &wish)).await.is_ok_and(|taken| taken.is_ok()),
-        None => false,
+    let answer = match &holder {
+        Some(_) => wish::answered(&maps, stack, &wish).await?,
+        None => None,
     };
-    let answers = if answered { recorded(project, stack).await?.answered } else { vec![] };
-    let answer = answers.into_iter().find(|answer| answer.id == wish.id);
     let refused = answer.as_ref().and_then(|answer| answer.refused.clone());
     let known = answer.is_some();
     let code = match (&refused, known) {
@@ -121,48 +109,10 @@ async fn wish(project: &Project, stack: &StackName, what: Want, out: Out) -> End
     Ok(code)
 }
 
-/// Puts a wish behind those that wait on the record already.
-async fn leave(maps: &Api<ConfigMap>, stack: &StackName, wish: &Wish) -> Result<(), Failure> {
-    let asking = || format!("failed to ask to {}", wish.what);
-    let mut tries = 0;
-    loop {
-        let map = maps.get_metadata(&record::name(stack)).await.explain(asking)?;
-        let waiting = map.annotations().get(WISH_ANNOTATION).cloned().unwrap_or_default();
-        let all = wish.clone().queue(&waiting).map_err(|why| Failure::last(format!("{}: {why}", asking())))?;
-        let left = json!({ "metadata": { "resourceVersion": map.resource_version(), "annotations": { WISH_ANNOTATION: all } } });
-        match maps.patch(&record::name(stack), &PatchParams::default(), &Patch::Merge(&left)).await {
-            // the record was kept meanwhile, or somebody else wants something
-            Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => tries += 1,
-            written => return written.explain(asking).map(drop),
-        }
-    }
-}
-
-/// Waits until the wish is taken away.
-async fn taken(maps: Api<ConfigMap>, stack: &StackName, wish: &Wish) -> Result<(), watcher::Error> {
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", record::name(stack)));
-    let mut changes = Box::pin(watcher(maps, config).default_backoff().applied_objects());
-    while let Some(map) = changes.try_next().await? {
-        let waiting =
-            map.annotations().get(WISH_ANNOTATION).and_then(|text| Wish::decode(text).ok()).unwrap_or_default();
-        if waiting.iter().all(|other| other.id != wish.id) {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
 /// Who the cluster says that this is.
 async fn whoami(client: &Client) -> String {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let asked = api.create(&PostParams::default(), &SelfSubjectReview::default()).await;
     let user = asked.ok().and_then(|review| review.status?.user_info?.username);
     user.unwrap_or_else(|| "somebody on the command line".into())
-}
-
-/// Twelve random bytes, in digits that fit everywhere.
-pub(super) fn random() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 12];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::last("the system's random source failed"))?;
-    Ok(hex::encode(bytes))
 }

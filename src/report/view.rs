@@ -4,7 +4,7 @@ use super::StackState;
 use super::state::{Ended, Why};
 use crate::ident::{Revision, StackName};
 use crate::plan::{Added, Difference};
-use crate::record::{Deployment, Suspended};
+use crate::record::{Deployment, Outcome, Suspended};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -284,6 +284,14 @@ impl View {
             history: vec![],
             at,
         }
+    }
+
+    /// What worked before what runs now, the newest first: where one can go back to.
+    pub fn older(&self) -> impl Iterator<Item = &Deployment> {
+        let worked = |one: &&Deployment| {
+            one.outcome == Outcome::Succeeded && Some(&one.revision) != self.applied_revision.as_ref()
+        };
+        self.history.iter().map(|one| &**one).filter(worked)
     }
 
     /// The state in one sentence: what it means here, and what to do where somebody has to do something.

@@ -3,21 +3,24 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "tests")]
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use hks::ident::{Revision, StackName};
-use hks::record::{Deployment, Outcome};
+use hks::record::{Answered, Deployment, Outcome, Want};
 use hks::report::{AppView, DatabaseView, Readiness, StackState, View};
+use hks::shell::cluster::failure::Failure;
 use hks::shell::credential::Hidden;
 use hks::shell::metrics::{Metrics, OutcomeLabels};
 use hks::shell::web::access::Access;
 use hks::shell::web::board::{Board, SourceView};
-use hks::shell::web::endpoint::{Endpoint, Hooks};
+use hks::shell::web::endpoint::{Desk, Endpoint, Hooks};
 use hks::shell::web::http::serve;
 use jiff::SignedDuration;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub const SECRET: &str = "It's a Secret to Everybody";
@@ -51,12 +54,35 @@ impl Hooks for Routes {
     }
 }
 
+/// Writes down what is asked for, and answers as it is told to.
+#[derive(Default)]
+pub struct Notebook {
+    pub asked: Mutex<Vec<(String, String, Want, String)>>,
+    pub refuses: Mutex<Option<String>>,
+}
+
+impl Desk for Notebook {
+    fn ask(
+        &self,
+        source: &str,
+        stack: &str,
+        want: Want,
+        by: String,
+    ) -> BoxFuture<'static, Result<(String, Option<Answered>), Failure>> {
+        self.asked.lock().unwrap().push((source.into(), stack.into(), want, by));
+        let answer =
+            Answered { id: "w-1".into(), at: hks::shell::clock::now(), refused: self.refuses.lock().unwrap().clone() };
+        async move { Ok(("w-1".to_owned(), Some(answer))) }.boxed()
+    }
+}
+
 pub struct Daemon {
     pub base: String,
     pub client: Client,
     pub board: Arc<Board>,
     pub metrics: Arc<Metrics>,
     pub hooks: Arc<Routes>,
+    pub desk: Arc<Notebook>,
     pub ready: watch::Sender<bool>,
     pub stop: oneshot::Sender<()>,
     pub server: JoinHandle<std::io::Result<()>>,
@@ -73,12 +99,15 @@ impl Daemon {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (board, metrics, hooks) = (Arc::new(Board::default()), Arc::new(Metrics::default()), Arc::new(hooks));
+        let desk = Arc::new(Notebook::default());
         let (ready, readiness) = watch::channel(false);
         let (stop, stopped) = oneshot::channel::<()>();
         let endpoint = Endpoint {
             board: Arc::clone(&board),
             metrics: Arc::clone(&metrics),
             hooks: Arc::clone(&hooks) as Arc<dyn Hooks>,
+            desk: Arc::clone(&desk) as Arc<dyn Desk>,
+            acts: Semaphore::new(1),
             ready: readiness,
             cluster: "prod".into(),
         };
@@ -88,7 +117,7 @@ impl Daemon {
         let server = tokio::spawn(serve(listener, endpoint, Arc::new(access), stopped));
         let redirect = reqwest::redirect::Policy::none();
         let client = Client::builder().no_proxy().redirect(redirect).timeout(Duration::from_secs(20)).build().unwrap();
-        Self { base, client, board, metrics, hooks, ready, stop, server }
+        Self { base, client, board, metrics, hooks, desk, ready, stop, server }
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {

@@ -12,6 +12,7 @@ use hks::report::{Status, StatusState};
 use hks::shell::credential::Hidden;
 use hks::shell::forge::{ForgeConfig, Poster};
 use hks::shell::metrics::Metrics;
+use hks::shell::run::desk::Projects;
 use hks::shell::web::board::Board;
 use hks::shell::web::endpoint::{Endpoint, Hooks};
 use hks::shell::web::webhook::receive;
@@ -21,7 +22,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 const SECRET: &str = "It's a Secret to Everybody";
 const OTHER: &str = "a secret of another source";
@@ -90,6 +91,8 @@ fn webhook(input: &[u8]) -> String {
         board: Arc::new(Board::default()),
         metrics: Arc::new(Metrics::default()),
         hooks: Arc::clone(&sources) as Arc<dyn Hooks>,
+        desk: Arc::new(Projects::default()),
+        acts: Semaphore::new(1),
         ready: watch::channel(true).1,
         cluster: "prod".into(),
     };

@@ -15,6 +15,7 @@ pub mod feed;
 pub mod connection;
 pub mod contact;
 pub mod record;
+pub mod wish;
 pub mod standby;
 pub mod lease;
 pub mod secrets;

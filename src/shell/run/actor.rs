@@ -354,6 +354,8 @@ impl Running {
                 _ => Ok(None),
             };
             driver.taken = Some(wish.id.clone());
+            let (source, stack) = (self.setting.source.as_str(), self.stack.as_str());
+            tracing::info!(target: "audit", audit = "wish", who = wish.by, source, stack, id = wish.id, wish = %wish.what, "taken");
             return Some(Event::Wish { wish, to });
         }
         None

@@ -10,13 +10,14 @@ use crate::shell::credential;
 use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
 use crate::shell::probe::{Prober, Reach};
+use crate::shell::run::desk::Projects;
 use crate::shell::run::introduction;
 use crate::shell::run::kept::{identity, seal_key};
 use crate::shell::run::pace::Pace;
 use crate::shell::run::source::{self, Running, Shared};
 use crate::shell::web::access::Access;
 use crate::shell::web::board::Board;
-use crate::shell::web::endpoint::{Endpoint, Hooks};
+use crate::shell::web::endpoint::{ACTS_AT_ONCE, Desk, Endpoint, Hooks};
 use crate::shell::web::http;
 use anyhow::{Context as _, Result, bail};
 use notify::{RecursiveMode, Watcher};
@@ -140,17 +141,21 @@ async fn act(
     };
     tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
     let hooks = Arc::new(Routes::default());
+    let projects = Arc::new(Projects::default());
     let access = Arc::new(Access::new(config.listen.ip().is_loopback()));
     let endpoint = Endpoint {
         board: Arc::clone(&shared.board),
         metrics: Arc::clone(&shared.metrics),
         hooks: Arc::clone(&hooks) as Arc<dyn Hooks>,
+        desk: Arc::clone(&projects) as Arc<dyn Desk>,
+        acts: Semaphore::new(ACTS_AT_ONCE),
         ready: ready.subscribe(),
         cluster: config.cluster.clone(),
     };
     let mut daemon = Daemon {
         shared,
         hooks,
+        projects,
         running: BTreeMap::new(),
         ending: BTreeMap::new(),
         clusters: BTreeMap::new(),
@@ -231,6 +236,7 @@ fn watch_file(origin: &Origin, changed: &Arc<Notify>) -> Option<notify::Recommen
 struct Daemon {
     shared: Shared,
     hooks: Arc<Routes>,
+    projects: Arc<Projects>,
     running: BTreeMap<String, (Source, Running)>,
     /// Sources that left the configuration and have not ended yet.
     ending: BTreeMap<String, JoinHandle<()>>,
@@ -300,6 +306,7 @@ impl Daemon {
             });
             let project =
                 self.places.entry(place.clone()).or_insert_with(|| connection.project(&place.namespace)).clone();
+            self.projects.add(name, project.clone());
             let running = source::start(name, &config, source, &self.shared, project, self.ending.remove(name));
             self.hooks.add(name, source, config.kubeconfig.as_deref(), Arc::clone(&running.kick));
             self.running.insert(name.clone(), (source.clone(), running));
@@ -330,6 +337,7 @@ impl Daemon {
     fn leave(&mut self, name: String) {
         let Some((_, running)) = self.running.remove(&name) else { return };
         self.hooks.remove(&name);
+        self.projects.remove(&name);
         let (board, of) = (Arc::clone(&self.shared.board), name.clone());
         let ending = tokio::spawn(async move {
             running.stop().await;

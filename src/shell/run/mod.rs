@@ -5,4 +5,5 @@ pub mod source;
 pub mod introduction;
 mod pace;
 mod kept;
+pub mod desk;
 pub mod daemon;

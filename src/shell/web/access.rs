@@ -1,4 +1,4 @@
-//! Who may read what of the endpoint: nobody without a token, unless the configuration lets everybody, or nobody else gets there.
+//! Who may read what of the endpoint, and who may act by it: nobody without a token, unless the configuration lets everybody, or nobody else gets there.
 //!
 //! Tokens are read when somebody comes with one, and again when that was a while ago or one is not known: a new one counts at
 //! once, and one that was taken away for a minute at most.
@@ -34,6 +34,9 @@ const LEAST: usize = 16;
 /// Bytes of a header that is looked at.
 const MOST: usize = 4096;
 
+const CLOSED: &str = "nothing is shown here without a login: set access.tokens, or access.anonymous where only those get here \
+                      who may see all Stacks";
+
 /// Decides who may read what.
 pub struct Access {
     /// Nobody but this machine reaches the endpoint.
@@ -60,7 +63,7 @@ type Digest = [u8; 32];
 
 /// Of which sources somebody may read: of all, or of those that match.
 #[derive(Clone)]
-pub struct Sight(Option<Arc<GlobSet>>);
+struct Sight(Option<Arc<GlobSet>>);
 
 impl Sight {
     const ALL: Self = Self(None);
@@ -77,15 +80,39 @@ impl Sight {
         // a pattern that can't be read lets nobody see anything
         Self(Some(Arc::new(set.build().unwrap_or_else(|_| GlobSet::empty()))))
     }
+}
+
+/// Who has come.
+#[derive(Clone)]
+pub struct Visitor {
+    /// Name of the token; nobody's where none is needed.
+    name: Option<String>,
+    sight: Sight,
+    acts: bool,
+}
+
+impl Visitor {
+    const ANYBODY: Self = Self { name: None, sight: Sight::ALL, acts: false };
 
     /// Whether it may read of a source.
     pub fn sees(&self, source: &str) -> bool {
-        self.0.as_ref().is_none_or(|set| set.is_match(source))
+        self.sight.0.as_ref().is_none_or(|set| set.is_match(source))
     }
 
     /// Whether it may read of all.
     pub fn sees_all(&self) -> bool {
-        self.0.is_none()
+        self.sight.0.is_none()
+    }
+
+    /// By which name it may ask for something that changes what runs, if it may. Nobody may without a token, also where
+    /// everybody may read: any page that is open in a browser on this machine could.
+    pub fn acts_as(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| self.acts)
+    }
+
+    /// Name of its token, for the audit log.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("nobody known")
     }
 }
 
@@ -112,21 +139,23 @@ impl Access {
     ///
     /// # Errors
     /// The answer to who may read nothing.
-    async fn of(&self, headers: &HeaderMap) -> Result<Sight, Response> {
+    async fn of(&self, headers: &HeaderMap) -> Result<Visitor, Response> {
         let setting = Arc::clone(&self.setting.read().unwrap_or_else(PoisonError::into_inner));
-        if setting.readers.is_empty() {
-            if setting.anonymous || self.is_loopback {
-                return Ok(Sight::ALL);
-            }
-            let message = "nothing is shown here without a login: set access.tokens, or access.anonymous where only those get here \
-                           who may see all Stacks";
-            return Err(error(StatusCode::FORBIDDEN, message));
-        }
-        let Some(token) = token(headers) else { return Err(unknown("this needs a token")) };
+        let is_open = setting.anonymous || (setting.readers.is_empty() && self.is_loopback);
+        let token = token(headers).filter(|_| !setting.readers.is_empty());
+        let Some(token) = token else {
+            return if is_open {
+                Ok(Visitor::ANYBODY)
+            } else if setting.readers.is_empty() {
+                Err(error(StatusCode::FORBIDDEN, CLOSED))
+            } else {
+                Err(unknown("this needs a token"))
+            };
+        };
         match setting.who(&token).await {
-            Some((name, sight)) => {
-                tracing::debug!(reader = name, "read");
-                Ok(sight)
+            Some(visitor) => {
+                tracing::debug!(reader = visitor.name(), "read");
+                Ok(visitor)
             }
             None => Err(unknown("this token is not known")),
         }
@@ -134,7 +163,7 @@ impl Access {
 }
 
 impl Setting {
-    async fn who(&self, token: &str) -> Option<(String, Sight)> {
+    async fn who(&self, token: &str) -> Option<Visitor> {
         let digest = digest_of(token);
         let mut known = self.known.lock().await;
         let age = known.read.map(|read| read.elapsed());
@@ -143,8 +172,8 @@ impl Setting {
             *known = Known { read: Some(Instant::now()), tokens };
         }
         let name = known.of(&digest)?;
-        let (_, sight) = self.readers.get(name)?;
-        Some((name.to_owned(), sight.clone()))
+        let (reader, sight) = self.readers.get(name)?;
+        Some(Visitor { name: Some(name.to_owned()), sight: sight.clone(), acts: reader.act })
     }
 
     /// All tokens that can be read, and those of `before` that only can't be read now.
@@ -227,8 +256,8 @@ fn unknown(message: &str) -> Response {
 /// Lets through who may read something, and notes what.
 pub async fn require(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     match access.of(request.headers()).await {
-        Ok(sight) => {
-            request.extensions_mut().insert(sight);
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
             next.run(request).await
         }
         Err(refused) => refused,
@@ -255,8 +284,10 @@ mod tests {
 
     #[test]
     fn what_is_seen_is_what_patterns_say() {
-        let of =
-            |patterns: &[&str]| Sight::of(&patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>());
+        let of = |patterns: &[&str]| {
+            let patterns: Vec<_> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            Visitor { sight: Sight::of(&patterns), ..Visitor::ANYBODY }
+        };
         let team = of(&["shop-*", "blog"]);
         assert!(team.sees("shop-eu") && team.sees("blog") && !team.sees("blogs") && !team.sees_all());
         assert!(of(&["blog", "*"]).sees_all());
@@ -272,6 +303,7 @@ mod tests {
             token: config::Credential::File(file.clone()),
             previous_token: None,
             sources: vec!["shop".into()],
+            act: false,
         };
         let access = Access::new(true);
         let (first, second) = ("the-first-of-two-tokens", "the-second-of-two-tokens");

@@ -1,14 +1,18 @@
 //! What the routes of the endpoint have in common: what they read, and how they refuse.
 
+use crate::record::{Answered, Want};
+use crate::shell::cluster::failure::Failure;
 use crate::shell::credential::Hidden;
 use crate::shell::metrics::Metrics;
 use crate::shell::web::board::Board;
 use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What the endpoint reads.
 pub struct Endpoint {
@@ -18,11 +22,21 @@ pub struct Endpoint {
     pub metrics: Arc<Metrics>,
     /// Where webhooks lead.
     pub hooks: Arc<dyn Hooks>,
+    /// Where what people ask for is left.
+    pub desk: Arc<dyn Desk>,
+    /// Room for those who wait for an answer.
+    pub acts: Semaphore,
     /// Whether the first look at every source is done.
     pub ready: watch::Receiver<bool>,
     /// Name of this installation.
     pub cluster: String,
 }
+
+/// Requests that wait for the answer of an actor at the same time.
+pub const ACTS_AT_ONCE: usize = 32;
+
+/// What all routes are given.
+pub type Shared = State<Arc<Endpoint>>;
 
 /// What webhooks need to know of the sources.
 pub trait Hooks: Send + Sync {
@@ -33,6 +47,22 @@ pub trait Hooks: Send + Sync {
     /// Whether a source follows `git_ref` (such as `refs/heads/main`) of the repository with this full name
     /// (`owner/name`) or one of these clone URLs.
     fn follows(&self, source: &str, full_name: &str, clone_urls: &[String], git_ref: &str) -> bool;
+}
+
+/// Where what people ask for is left.
+pub trait Desk: Send + Sync {
+    /// Asks the daemon for something that changes what runs. Answers with the id of the wish, and what became of it if that is
+    /// known in time; what was asked for may take much longer.
+    ///
+    /// # Errors
+    /// It could not be left, in words for who asks.
+    fn ask(
+        &self,
+        source: &str,
+        stack: &str,
+        want: Want,
+        by: String,
+    ) -> BoxFuture<'static, Result<(String, Option<Answered>), Failure>>;
 }
 
 /// An error as JSON.

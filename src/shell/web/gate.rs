@@ -1,7 +1,8 @@
 //! Who gets in: a limited number of connections, each with limited patience. Where there is no more room, whoever has most of it
 //! gives up the connection that has been quiet for longest, so that nobody who only holds connections keeps others out.
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +30,23 @@ impl Gate {
     /// Room for so many connections.
     pub fn new(listener: TcpListener, most: usize) -> Self {
         Self { listener, room: Arc::new(Mutex::new(Room { most, next: 0, all: BTreeMap::new() })) }
+    }
+}
+
+/// Who is at the other end of a connection; a proxy, where one is between.
+#[derive(Clone, Copy)]
+pub struct Peer(SocketAddr);
+
+impl Peer {
+    /// The address, without the port.
+    pub fn ip(self) -> IpAddr {
+        self.0.ip()
+    }
+}
+
+impl Connected<IncomingStream<'_, Gate>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Gate>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 

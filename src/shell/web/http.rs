@@ -1,20 +1,21 @@
-//! The HTTP endpoint: pages and JSON of what is published, probes, metrics and push webhooks. It changes nothing.
+//! The HTTP endpoint: pages and JSON of what is published, probes, metrics and push webhooks. What changes something is `act`.
 
 use crate::ident::Revision;
 use crate::report::{StackState, View};
 use crate::shell::clock;
-use crate::shell::web::access::{Access, Sight, require};
+use crate::shell::web::access::{Access, Visitor, require};
+use crate::shell::web::act;
+use crate::shell::web::asked::Asked;
 use crate::shell::web::board::{Board, SourceView};
-use crate::shell::web::endpoint::{Endpoint, error};
-use crate::shell::web::gate::Gate;
+use crate::shell::web::endpoint::{Endpoint, Shared, error};
+use crate::shell::web::gate::{Gate, Peer};
 use crate::shell::web::page;
 use crate::shell::web::webhook;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
@@ -40,7 +41,7 @@ const MAX_PROBES: usize = 16;
 const GRACE: Duration = Duration::from_secs(5);
 /// Nothing is loaded, framed or run, except one style sheet.
 const POLICY: &str =
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until `stop`, and then what is in flight for a few seconds more.
@@ -56,7 +57,8 @@ pub async fn serve(
         stop.await;
         let _ = stopping.send(());
     };
-    let serving = axum::serve(gate, router(endpoint, access)).with_graceful_shutdown(stop);
+    let serving = axum::serve(gate, router(endpoint, access).into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(stop);
     let patience = async move {
         match stopped.await {
             Ok(()) => sleep(GRACE).await,
@@ -79,12 +81,17 @@ pub async fn serve_probes(listener: TcpListener, ready: watch::Receiver<bool>) -
 }
 
 fn router(endpoint: Endpoint, access: Arc<Access>) -> Router {
+    let acts = Router::new()
+        .route("/stacks/{name}", post(act::form))
+        .route("/api/v1/stacks/{name}/{act}", post(act::api))
+        .layer(DefaultBodyLimit::max(act::MAX_BODY));
     Router::new()
         .route("/", get(overview))
         .route("/stacks/{name}", get(stack_page))
         .route("/api/v1/status", get(status))
         .route("/api/v1/stacks/{name}", get(stack))
         .route("/metrics", get(metrics))
+        .merge(acts)
         .route_layer(from_fn_with_state(access, require))
         .route("/style.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)))
         .route("/healthz", get(async || "ok\n"))
@@ -120,8 +127,6 @@ async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-type Shared = State<Arc<Endpoint>>;
-
 async fn readiness(State(endpoint): Shared) -> Response {
     is_ready(&endpoint.ready)
 }
@@ -133,8 +138,8 @@ fn is_ready(ready: &watch::Receiver<bool>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "not every source was looked at yet\n").into_response()
 }
 
-async fn metrics(State(endpoint): Shared, Extension(sight): Extension<Sight>) -> Response {
-    if !sight.sees_all() {
+async fn metrics(State(endpoint): Shared, Extension(visitor): Extension<Visitor>) -> Response {
+    if !visitor.sees_all() {
         return error(StatusCode::FORBIDDEN, "metrics tell of all sources: they need a token with sources: [\"*\"]");
     }
     let mut text = String::new();
@@ -188,63 +193,28 @@ impl<'a> Short<'a> {
     }
 }
 
-async fn status(State(endpoint): Shared, Extension(sight): Extension<Sight>) -> Response {
-    let (sources, stacks) = seen(&endpoint.board, &sight);
+async fn status(State(endpoint): Shared, Extension(visitor): Extension<Visitor>) -> Response {
+    let (sources, stacks) = seen(&endpoint.board, &visitor);
     let stacks = stacks.iter().map(Short::of).collect();
     Json(Overview { api_version: API_VERSION, cluster: &endpoint.cluster, sources: &sources, stacks }).into_response()
 }
 
 /// The sources that may be seen, and their Stacks.
-fn seen(board: &Board, sight: &Sight) -> (Vec<SourceView>, Vec<(String, Arc<View>)>) {
+fn seen(board: &Board, visitor: &Visitor) -> (Vec<SourceView>, Vec<(String, Arc<View>)>) {
     let (mut sources, mut stacks) = (board.sources(), board.stacks());
-    sources.retain(|source| sight.sees(&source.name));
-    stacks.retain(|(source, _)| sight.sees(source));
+    sources.retain(|source| visitor.sees(&source.name));
+    stacks.retain(|(source, _)| visitor.sees(source));
     (sources, stacks)
-}
-
-/// The Stack that is asked for: `{name}` and, if several sources have one of this name, `?source=`.
-struct Asked {
-    name: String,
-    source: Option<String>,
-    sight: Sight,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Asked {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let wrong = || error(StatusCode::BAD_REQUEST, "the address can't be read");
-        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await else { return Err(wrong()) };
-        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        let Ok(Query(pairs)) = query else { return Err(wrong()) };
-        let source = pairs.into_iter().find(|(key, _)| key == "source").map(|(_, value)| value);
-        let Ok(Extension(sight)) = Extension::<Sight>::from_request_parts(parts, state).await else {
-            return Err(error(StatusCode::UNAUTHORIZED, "nobody may see this"));
-        };
-        Ok(Self { name, source, sight })
-    }
-}
-
-impl Asked {
-    /// What is known by this name; a single one with what its pods use.
-    async fn find(&self, board: &Board) -> Vec<(String, Arc<View>)> {
-        let mut found = board.named(&self.name);
-        found.retain(|(source, _)| self.source.as_ref().is_none_or(|asked| asked == source) && self.sight.sees(source));
-        if let [(source, view)] = found.as_mut_slice() {
-            *view = Arc::new(board.measured(source, view).await);
-        }
-        found
-    }
 }
 
 async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
     match asked.find(&endpoint.board).await.as_slice() {
         [] => {
             let mut known: Vec<_> =
-                seen(&endpoint.board, &asked.sight).1.iter().map(|(_, view)| view.name.clone()).collect();
+                seen(&endpoint.board, &asked.visitor).1.iter().map(|(_, view)| view.name.clone()).collect();
             known.sort();
             known.dedup();
-            let message = format!("there is no stack {:?}", asked.name);
+            let message = format!("there is no stack {:?}", asked.name());
             (StatusCode::NOT_FOUND, Json(json!({"error": message, "known": known}))).into_response()
         }
         [(source, view)] => {
@@ -259,23 +229,25 @@ async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
                 json!({"source": source, "namespace": view.namespace, "url": url})
             };
             let choices: Vec<_> = several.iter().map(one).collect();
-            let message = format!("several sources have a stack {:?}; add ?source=", asked.name);
+            let message = format!("several sources have a stack {:?}; add ?source=", asked.name());
             (StatusCode::MULTIPLE_CHOICES, Json(json!({"error": message, "choices": choices}))).into_response()
         }
     }
 }
 
-async fn overview(State(endpoint): Shared, Extension(sight): Extension<Sight>) -> Html<String> {
-    let (sources, stacks) = seen(&endpoint.board, &sight);
+async fn overview(State(endpoint): Shared, Extension(visitor): Extension<Visitor>) -> Html<String> {
+    let (sources, stacks) = seen(&endpoint.board, &visitor);
     Html(page::overview(&endpoint.cluster, &sources, &stacks, clock::now()).into_string())
 }
 
 async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {
     let cluster = &endpoint.cluster;
     let (code, html) = match asked.find(&endpoint.board).await.as_slice() {
-        [] => (StatusCode::NOT_FOUND, page::unknown(cluster, &asked.name, &seen(&endpoint.board, &asked.sight).1)),
-        [(source, view)] => (StatusCode::OK, page::stack(cluster, source, view, clock::now())),
-        several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, &asked.name, several, clock::now())),
+        [] => (StatusCode::NOT_FOUND, page::unknown(cluster, asked.name(), &seen(&endpoint.board, &asked.visitor).1)),
+        [(source, view)] => {
+            (StatusCode::OK, page::stack(cluster, source, view, asked.visitor.acts_as().is_some(), clock::now()))
+        }
+        several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, asked.name(), several, clock::now())),
     };
     (code, Html(html.into_string())).into_response()
 }

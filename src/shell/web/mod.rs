@@ -5,5 +5,7 @@ pub mod page;
 pub mod endpoint;
 pub mod access;
 mod gate;
+mod asked;
 pub mod webhook;
+mod act;
 pub mod http;

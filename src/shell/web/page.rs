@@ -98,8 +98,8 @@ fn card(source: &str, view: &View, now: Timestamp) -> Markup {
     }
 }
 
-/// One Stack: why it is not as wished first, then what runs, then what was.
-pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup {
+/// One Stack: why it is not as wished first, then what runs, then what was, and what can be done about it by who may.
+pub fn stack(cluster: &str, source: &str, view: &View, acts: bool, now: Timestamp) -> Markup {
     let content = html! {
         h1 { (view.name) " " (badge(view.state)) }
         @if let Some(cause) = &view.cause {
@@ -126,9 +126,48 @@ pub fn stack(cluster: &str, source: &str, view: &View, now: Timestamp) -> Markup
             ul { @for object in &view.retained { li { code { (object) } } } }
         }
         (history(&view.history, now))
+        @if acts { (self::acts(source, view)) }
         (commands(view))
     };
     frame(&format!("{} {}", view.state.symbol(), view.name), cluster, view.state.tone() == Tone::Busy, &content)
+}
+
+/// What can be asked for from here.
+fn acts(source: &str, view: &View) -> Markup {
+    let older: Vec<_> = view.older().take(20).collect();
+    let form = |content: Markup| {
+        html! { form method="post" action={ "/stacks/" (view.name) "?source=" (source) } { (content) } }
+    };
+    html! {
+        h2 { "Ask for" }
+        @if matches!(view.state, StackState::Held(_)) { (form(html! { button name="act" value="retry" { "Retry" } })) }
+        @if view.state == StackState::Suspended(Why::Asked) {
+            (form(html! { button name="act" value="resume" { "Resume" } }))
+        } @else {
+            (form(html! {
+                button name="act" value="suspend" { "Suspend" } " "
+                input name="reason" maxlength="500" placeholder="why, for the others" aria-label="reason";
+            }))
+        }
+        @if !older.is_empty() {
+            (form(html! {
+                button name="act" value="rollback" { "Roll back" } " to "
+                select name="to" aria-label="commit" {
+                    @for one in older { option value=(one.revision) { (one.revision.short()) " · " (first_line(&one.description)) } }
+                }
+            }))
+        }
+    }
+}
+
+/// What was asked for was not done.
+pub fn refused(cluster: &str, name: &str, back: &str, why: &str) -> Markup {
+    let content = html! {
+        h1 { "Not done" }
+        p.banner { (why) }
+        p { a href=(back) { "back to " (name) } }
+    };
+    frame(name, cluster, false, &content)
 }
 
 /// Several sources have a Stack of this name.
@@ -269,10 +308,7 @@ fn history(history: &[Arc<Deployment>], now: Timestamp) -> Markup {
 }
 
 fn commands(view: &View) -> Markup {
-    let worked = |one: &&Arc<Deployment>| {
-        one.outcome == crate::record::Outcome::Succeeded && Some(&one.revision) != view.applied_revision.as_ref()
-    };
-    let back = view.history.iter().find(worked).map_or("SHA", |one| one.revision.as_str());
+    let back = view.older().next().map_or("SHA", |one| one.revision.as_str());
     let (name, project) = (&view.name, &view.namespace);
     html! {
         h2 { "From a terminal" }
@@ -363,6 +399,8 @@ code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.87em
 code{padding:.1em .3em}
 pre{padding:.6rem .8rem;margin:.4rem 0;white-space:pre-wrap;max-height:30rem;overflow:auto}
 pre code{padding:0;background:none;user-select:all}
+form{margin:.5rem 0}
+button,input,select{font:inherit;max-width:100%}
 .wide{overflow-x:auto}
 .whole{white-space:nowrap}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
