@@ -29,6 +29,9 @@ pub struct Config {
     /// Who may read pages, API and metrics.
     #[serde(default, skip_serializing_if = "is_default")]
     pub access: Access,
+    /// HTTPS in place of HTTP at `listen`. Read at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Where people reach the HTTP endpoint; commit statuses link to it. Without it they carry no link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
@@ -68,6 +71,16 @@ pub struct Config {
     pub claims_namespace: Option<String>,
     /// The repositories, by name.
     pub sources: BTreeMap<String, Source>,
+}
+
+/// By what the endpoint is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// File with the certificate and those between it and the authority, PEM, as `tls.crt` of a Secret. Read again when it changes.
+    pub certificate: PathBuf,
+    /// File with its key, PEM, as `tls.key` of a Secret. Read again when it changes.
+    pub key: PathBuf,
 }
 
 /// By which Lease of the host cluster daemons agree on who leads.

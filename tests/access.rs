@@ -10,6 +10,7 @@ use hks::record::Want;
 use hks::report::StackState;
 use hks::shell::web::access::Access;
 use serde_json::json;
+use std::time::Duration;
 
 /// S11: a team sees its own Stacks, and nobody anything without a login.
 #[tokio::test]
@@ -199,4 +200,33 @@ async fn nobody_acts_without_a_token() {
     assert!(code == 403 && told["error"].as_str().unwrap().contains("access.tokens.NAME.act"), "{told}");
     assert!(!daemon.get("/stacks/one").await.1.contains("<form"));
     assert!(daemon.desk.asked.lock().unwrap().is_empty());
+}
+
+/// S11: tokens and passwords don't travel in the clear where there is a certificate.
+#[tokio::test]
+async fn the_endpoint_speaks_https() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let setting = config::Tls { certificate: fixtures.join("first.crt"), key: fixtures.join("first.key") };
+    let acceptor = hks::shell::web::tls::acceptor(&setting).unwrap();
+    let daemon = Daemon::secured(two_sources(), Access::new(true), Some(acceptor)).await;
+    assert!(daemon.base.starts_with("https://"));
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(&setting.certificate).unwrap()).unwrap();
+    let client = || reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20));
+    let client_of = |builder: reqwest::ClientBuilder| builder.build().unwrap();
+    // who connects and says nothing holds up nobody
+    let address = daemon.base.trim_start_matches("https://").to_owned();
+    let mut silent = vec![];
+    for _ in 0..20 {
+        silent.push(tokio::net::TcpStream::connect(&address).await.unwrap());
+    }
+    let trusting = client_of(client().tls_certs_only([authority]));
+    let response = trusting.get(format!("{}/healthz", daemon.base)).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (200, "ok\n"));
+    let large =
+        trusting.post(format!("{}/webhooks/github", daemon.base)).body("x".repeat(300_000)).send().await.unwrap();
+    assert_eq!(large.status(), 401);
+    assert!(daemon.client.get(format!("{}/healthz", daemon.base)).send().await.is_err(), "nobody vouches for it");
+    let plain = client_of(client()).get(format!("http://{address}/healthz"));
+    assert!(plain.send().await.is_err());
 }

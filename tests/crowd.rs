@@ -45,7 +45,7 @@ async fn idle_connections_give_way() {
         ready: readiness.clone(),
         cluster: "prod".into(),
     };
-    let _server = tokio::spawn(serve(listener, endpoint, Arc::new(Access::new(true)), std::future::pending()));
+    let _server = tokio::spawn(serve(listener, endpoint, Arc::new(Access::new(true)), None, std::future::pending()));
     let mut idle = vec![];
     for round in 0..2 {
         for index in 0..300 {

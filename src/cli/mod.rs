@@ -179,6 +179,7 @@ fn origin(args: RunArgs) -> Result<Origin, Failure> {
         listen: args.listen,
         probes: None,
         access: config::Access::default(),
+        tls: None,
         public_url: None,
         data_dir: args.data_dir,
         seal_key: None,

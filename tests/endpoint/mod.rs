@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
 
 pub const SECRET: &str = "It's a Secret to Everybody";
 pub const OLD_SECRET: &str = "canary-of-last-month";
@@ -95,9 +96,14 @@ impl Daemon {
 
     /// One that lets in whom `access` lets in.
     pub async fn guarded(hooks: Routes, access: Access) -> Self {
+        Self::secured(hooks, access, None).await
+    }
+
+    /// … by HTTPS, if there is a certificate.
+    pub async fn secured(hooks: Routes, access: Access, tls: Option<TlsAcceptor>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let base = format!("http{}://{}", if tls.is_some() { "s" } else { "" }, listener.local_addr().unwrap());
         let (board, metrics, hooks) = (Arc::new(Board::default()), Arc::new(Metrics::default()), Arc::new(hooks));
         let desk = Arc::new(Notebook::default());
         let (ready, readiness) = watch::channel(false);
@@ -114,7 +120,7 @@ impl Daemon {
         let stopped = async {
             let _ = stopped.await;
         };
-        let server = tokio::spawn(serve(listener, endpoint, Arc::new(access), stopped));
+        let server = tokio::spawn(serve(listener, endpoint, Arc::new(access), tls, stopped));
         let redirect = reqwest::redirect::Policy::none();
         let client = Client::builder().no_proxy().redirect(redirect).timeout(Duration::from_secs(20)).build().unwrap();
         Self { base, client, board, metrics, hooks, desk, ready, stop, server }

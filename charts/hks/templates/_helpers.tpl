@@ -28,6 +28,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end }}
 
+{{- /* What is spoken at the endpoint: the name of its port, by which some ingress controllers and Gateways go. */ -}}
+{{- define "hks.scheme" -}}
+{{ ternary "https" "http" (not (empty .Values.tlsSecret)) }}
+{{- end }}
+
 {{- /* The Secret with the key that seals records. */ -}}
 {{- define "hks.seal" -}}
 {{ .Values.sealKeySecret | default (printf "%s-seal" (include "hks.name" .)) }}
@@ -37,6 +42,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "hks.config" -}}
 {{- $fixed := dict "listen" "0.0.0.0:8080" "probes" "0.0.0.0:8081" "dataDir" "/var/lib/hks" "sealKey" "/etc/hks-seal/key" -}}
 {{- if include "hks.stands-by" . }}{{ $_ := set $fixed "leaderElection" (dict "lease" (include "hks.name" .) "namespace" .Release.Namespace) }}{{ end }}
+{{- if .Values.tlsSecret }}{{ $_ := set $fixed "tls" (dict "certificate" "/etc/hks-tls/tls.crt" "key" "/etc/hks-tls/tls.key") }}{{ end }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) }}
 {{- end }}
 

@@ -18,7 +18,7 @@ use crate::shell::run::source::{self, Running, Shared};
 use crate::shell::web::access::Access;
 use crate::shell::web::board::Board;
 use crate::shell::web::endpoint::{ACTS_AT_ONCE, Desk, Endpoint, Hooks};
-use crate::shell::web::http;
+use crate::shell::web::{http, tls};
 use anyhow::{Context as _, Result, bail};
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeMap;
@@ -132,6 +132,7 @@ async fn act(
     let listener = TcpListener::bind(config.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on {}; is another hks running?", config.listen))?;
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose().context("failed to set up HTTPS")?;
     let shared = Shared {
         me,
         board: Arc::new(Board::default()),
@@ -171,7 +172,7 @@ async fn act(
     let stopped = async move {
         let _ = until.wait_for(|end| *end).await;
     };
-    let server = tokio::spawn(http::serve(listener, endpoint, access, stopped));
+    let server = tokio::spawn(http::serve(listener, endpoint, access, tls, stopped));
     let changed = Arc::new(Notify::new());
     let _watch = watch_file(origin, &changed);
     let lost = async {

@@ -1,6 +1,7 @@
 //! Who gets in: a limited number of connections, each with limited patience. Where there is no more room, whoever has most of it
 //! gives up the connection that has been quiet for longest, so that nobody who only holds connections keeps others out.
 
+use crate::shell::web::tls::Stream;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use std::collections::BTreeMap;
@@ -11,9 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::TlsAcceptor;
 
 /// A connection is closed when nothing was sent to it for this long: for one request …
 const REQUEST: Duration = Duration::from_secs(30);
@@ -23,13 +25,14 @@ const NEXT: Duration = Duration::from_mins(1);
 /// Lets connections in.
 pub struct Gate {
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     room: Arc<Mutex<Room>>,
 }
 
 impl Gate {
-    /// Room for so many connections.
-    pub fn new(listener: TcpListener, most: usize) -> Self {
-        Self { listener, room: Arc::new(Mutex::new(Room { most, next: 0, all: BTreeMap::new() })) }
+    /// Room for so many connections, which come by TLS if there is one.
+    pub fn new(listener: TcpListener, most: usize, tls: Option<TlsAcceptor>) -> Self {
+        Self { listener, tls, room: Arc::new(Mutex::new(Room { most, next: 0, all: BTreeMap::new() })) }
     }
 }
 
@@ -95,7 +98,7 @@ impl Listener for Gate {
         // axum's own loop outlives errors such as too many open files
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let (id, ended) = lock(&self.room).enter(address.ip(), Instant::now());
-        let room = Arc::clone(&self.room);
+        let (room, stream) = (Arc::clone(&self.room), Stream::new(stream, self.tls.as_ref()));
         (Connection { stream, patience: Box::pin(sleep(REQUEST)), ended, id, room }, address)
     }
 
@@ -111,7 +114,7 @@ fn lock(room: &Mutex<Room>) -> std::sync::MutexGuard<'_, Room> {
 /// A connection that ends by itself: neither a client that sends a byte now and then nor one that reads nothing can
 /// keep it.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     patience: Pin<Box<Sleep>>,
     ended: oneshot::Receiver<()>,
     id: u64,

@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 
 /// Version of everything under `/api/v1`: fields are added, never renamed.
 const API_VERSION: &str = "hks/v1";
@@ -44,14 +45,15 @@ const POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves until `stop`, and then what is in flight for a few seconds more.
+/// Serves, by HTTPS if there is a certificate, until `stop`, and then what is in flight for a few seconds more.
 pub async fn serve(
     listener: TcpListener,
     endpoint: Endpoint,
     access: Arc<Access>,
+    tls: Option<TlsAcceptor>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let gate = Gate::new(listener, MAX_CONNECTIONS);
+    let gate = Gate::new(listener, MAX_CONNECTIONS, tls);
     let (stopping, stopped) = oneshot::channel();
     let stop = async move {
         stop.await;
@@ -77,7 +79,7 @@ pub async fn serve_probes(listener: TcpListener, ready: watch::Receiver<bool>) -
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move || is_ready(&ready)))
         .layer(DefaultBodyLimit::max(0));
-    axum::serve(Gate::new(listener, MAX_PROBES), probes).await
+    axum::serve(Gate::new(listener, MAX_PROBES, None), probes).await
 }
 
 fn router(endpoint: Endpoint, access: Arc<Access>) -> Router {

@@ -4,6 +4,7 @@ pub mod board;
 pub mod page;
 pub mod endpoint;
 pub mod access;
+pub mod tls;
 mod gate;
 mod asked;
 pub mod webhook;
