@@ -1,6 +1,10 @@
 //! The daemon's configuration file: which repositories go where. It is YAML, and its JSON Schema is printed by
 //! `hks schema --config`.
 
+mod access;
+
+pub use access::{Access, Group, Oidc, Reader};
+
 use crate::platform::{Gateway, Platform, Policy, gateway_name};
 use anyhow::{Context as _, Result, bail};
 use core::net::SocketAddr;
@@ -92,51 +96,6 @@ pub struct LeaderElection {
     /// Its namespace; unless given, that of the pod, or of the kubeconfig's context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-}
-
-/// Who may read pages, API and metrics. Where nothing is set, everybody on a loopback address, and nobody on any other.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Access {
-    /// Whoever reaches the endpoint may read everything: it has a login of its own before it, or only those get there who may.
-    pub anonymous: bool,
-    /// Who may read with a token, by name.
-    pub tokens: BTreeMap<String, Reader>,
-}
-
-/// Who may read, and act, with a token.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Reader {
-    /// The token, 16 bytes or more: `Authorization: Bearer …`, or the password that a browser asks for.
-    pub token: Credential,
-    /// The token before it. Two are accepted while one is being replaced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous_token: Option<Credential>,
-    /// The sources that may be read, as globs; `*` for all, and for the metrics.
-    pub sources: Vec<String>,
-    /// Whether it may also ask for what changes what runs: retry, rollback, suspend, resume, in these sources.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub act: bool,
-}
-
-impl Access {
-    fn check(&self) -> Result<()> {
-        if self.anonymous && self.tokens.values().any(|reader| !reader.act) {
-            bail!(
-                "access: anonymous lets everybody read, so a token is only needed to act: act: true; leave out one of both"
-            );
-        }
-        for (name, reader) in &self.tokens {
-            if !crate::ident::is_label(name) {
-                bail!("access.tokens: {name:?} must consist of a-z, 0-9 and -");
-            }
-            if let Some(wrong) = reader.sources.iter().find(|pattern| globset::Glob::new(pattern).is_err()) {
-                bail!("access.tokens.{name}: {wrong:?} is not a pattern of names of sources");
-            }
-        }
-        Ok(())
-    }
 }
 
 /// How much of one project is followed.
@@ -400,7 +359,7 @@ impl Config {
             gateway_name(&gateway.name).map_err(anyhow::Error::msg)?;
         }
         self.platform.policy.check().context("policy")?;
-        self.access.check()?;
+        self.access.check(self.public_url.as_deref())?;
         if let Some(election) = &self.leader_election {
             if !crate::ident::is_label(&election.lease) {
                 bail!("leaderElection.lease: {:?} must consist of a-z, 0-9 and -", election.lease);

@@ -4,7 +4,7 @@
 
 mod endpoint;
 
-use endpoint::{Daemon, answer, publish, source, two_sources, view};
+use endpoint::{Daemon, answer, key, publish, source, two_sources, view};
 use hks::config::{self, Credential, Reader};
 use hks::record::Want;
 use hks::report::StackState;
@@ -34,10 +34,12 @@ async fn who_has_a_token_sees_what_it_is_for() {
         ("short", reader(file("short", short), &["*"])),
         ("gone", reader(Credential::File(folder.path().join("none")), &["*"])),
     ];
-    let setting =
-        config::Access { anonymous: false, tokens: tokens.map(|(name, reader)| (name.to_owned(), reader)).into() };
-    let access = Access::new(true);
-    access.set(&setting, None);
+    let setting = config::Access {
+        tokens: tokens.map(|(name, reader)| (name.to_owned(), reader)).into(),
+        ..config::Access::default()
+    };
+    let access = Access::new(true, key());
+    access.set(&setting, None, None);
     let daemon = Daemon::guarded(two_sources(), access).await;
     for name in ["shop", "blog"] {
         daemon.board.publish_source(source(name));
@@ -82,11 +84,11 @@ async fn who_has_a_token_sees_what_it_is_for() {
 
 #[tokio::test]
 async fn what_others_reach_shows_nothing_unless_that_was_said() {
-    let closed = Daemon::guarded(two_sources(), Access::new(false)).await;
+    let closed = Daemon::guarded(two_sources(), Access::new(false, key())).await;
     let (code, text) = closed.get("/api/v1/status").await;
     assert!(code == 403 && text.contains("access.tokens"), "{text}");
-    let open = Access::new(false);
-    open.set(&config::Access { anonymous: true, ..config::Access::default() }, None);
+    let open = Access::new(false, key());
+    open.set(&config::Access { anonymous: true, ..config::Access::default() }, None, None);
     let open = Daemon::guarded(two_sources(), open).await;
     assert_eq!(open.get("/api/v1/status").await.0, 200);
     // with others that only act by a token
@@ -97,8 +99,8 @@ async fn what_others_reach_shows_nothing_unless_that_was_said() {
     };
     let parse = |act| config::Config::parse(&text(act), std::path::Path::new("hks.yaml"));
     assert!(parse("false").is_err_and(|error| format!("{error:#}").contains("only needed to act")));
-    let both = Access::new(false);
-    both.set(&parse("true").unwrap().access, None);
+    let both = Access::new(false, key());
+    both.set(&parse("true").unwrap().access, None, None);
     let both = Daemon::guarded(two_sources(), both).await;
     assert_eq!(both.get("/api/v1/status").await.0, 200);
     let wrong = both.client.get(format!("{}/", both.base)).bearer_auth("some-token-of-nobody");
@@ -116,9 +118,9 @@ async fn who_has_a_token_for_it_may_act() {
         let reader = Reader { token: Credential::File(path), previous_token: None, sources: vec!["shop".into()], act };
         (name.to_owned(), reader)
     };
-    let access = Access::new(true);
+    let access = Access::new(true, key());
     let tokens = [token("acting", true), token("reading", false)].into();
-    access.set(&config::Access { anonymous: false, tokens }, None);
+    access.set(&config::Access { tokens, ..config::Access::default() }, None, None);
     let daemon = Daemon::guarded(two_sources(), access).await;
     publish(&daemon.board, "shop", view("one", StackState::Settled));
     publish(&daemon.board, "blog", view("two", StackState::Settled));
@@ -197,7 +199,7 @@ async fn nobody_acts_without_a_token() {
     publish(&daemon.board, "shop", view("one", StackState::Settled));
     let response = daemon.client.post(format!("{}/api/v1/stacks/one/retry", daemon.base)).send().await.unwrap();
     let (code, told) = answer(response).await;
-    assert!(code == 403 && told["error"].as_str().unwrap().contains("access.tokens.NAME.act"), "{told}");
+    assert!(code == 403 && told["error"].as_str().unwrap().contains("somebody who may act"), "{told}");
     assert!(!daemon.get("/stacks/one").await.1.contains("<form"));
     assert!(daemon.desk.asked.lock().unwrap().is_empty());
 }
@@ -209,7 +211,7 @@ async fn the_endpoint_speaks_https() {
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
     let setting = config::Tls { certificate: fixtures.join("first.crt"), key: fixtures.join("first.key") };
     let acceptor = hks::shell::web::tls::acceptor(&setting).unwrap();
-    let daemon = Daemon::secured(two_sources(), Access::new(true), Some(acceptor)).await;
+    let daemon = Daemon::secured(two_sources(), Access::new(true, key()), Some(acceptor)).await;
     assert!(daemon.base.starts_with("https://"));
     let authority = reqwest::Certificate::from_pem(&std::fs::read(&setting.certificate).unwrap()).unwrap();
     let client = || reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20));

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
+use hks::record::SealKey;
 use hks::shell::credential::Hidden;
 use hks::shell::run::desk::Projects;
 use hks::shell::web::access::Access;
@@ -45,7 +46,13 @@ async fn idle_connections_give_way() {
         ready: readiness.clone(),
         cluster: "prod".into(),
     };
-    let _server = tokio::spawn(serve(listener, endpoint, Arc::new(Access::new(true)), None, std::future::pending()));
+    let _server = tokio::spawn(serve(
+        listener,
+        endpoint,
+        Arc::new(Access::new(true, SealKey::new(&[7; 32]).unwrap())),
+        None,
+        std::future::pending(),
+    ));
     let mut idle = vec![];
     for round in 0..2 {
         for index in 0..300 {

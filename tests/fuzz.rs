@@ -88,6 +88,7 @@ targets! { OUTSIDE:
     forge => web::FORGE,
     git => outside::GIT,
     kubeconfig => outside::KUBECONFIG,
+    login => web::LOGIN,
     pages => outside::PAGES,
     printed => outside::PRINTED,
     redactor => redactor::REDACTOR,

@@ -135,7 +135,7 @@ fn a_stack_is_suspended_and_resumed_by_the_endpoint() {
     let told: Vec<_> =
         audit.map(|line| format!("{} {} {} {}", line["audit"], line["who"], line["stack"], line["outcome"])).collect();
     let expected = [("suspend", "taken"), ("rollback", "refused"), ("resume", "taken")];
-    let expected = expected.map(|(act, outcome)| format!("{act:?} \"ci\" \"one\" {outcome:?}"));
+    let expected = expected.map(|(act, outcome)| format!("{act:?} \"token:ci\" \"one\" {outcome:?}"));
     assert_eq!(told, expected, "{log}");
     assert!(!log.contains("a-token-that-may-act"));
 }

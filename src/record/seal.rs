@@ -31,10 +31,29 @@ impl SealKey {
         (bytes.len() >= Self::LEAST).then(|| Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
     }
 
+    /// A tag that only this key makes of a text, for one purpose; no record's seal is one.
+    pub fn tag(&self, purpose: &str, text: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.0, &tagged(purpose, text)).as_ref().to_vec()
+    }
+
+    /// Whether this is the tag of a text, for this purpose.
+    pub fn is_tag(&self, purpose: &str, text: &[u8], tag: &[u8]) -> bool {
+        hmac::verify(&self.0, &tagged(purpose, text), tag).is_ok()
+    }
+
     /// For the records of a project, by a name that no other one has.
     pub fn of(&self, place: impl Into<String>) -> Sealer {
         Sealer { key: self.0.clone(), place: place.into() }
     }
+}
+
+/// What a tag is made of. A record's text begins with the length of the name of its project, which is never this one.
+fn tagged(purpose: &str, text: &[u8]) -> Vec<u8> {
+    let mut all = u64::MAX.to_be_bytes().to_vec();
+    all.extend((purpose.len() as u64).to_be_bytes());
+    all.extend(purpose.as_bytes());
+    all.extend(text);
+    all
 }
 
 impl Sealer {

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod credential;
 pub mod probe;
 pub mod forge;
+pub mod oidc;
 pub mod git;
 pub mod doctor;
 pub mod web;

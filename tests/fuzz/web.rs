@@ -6,17 +6,23 @@ use super::outside::block_on;
 use super::words::is_fit;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use hks::config::ForgeKind;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hks::config::{ForgeKind, Oidc};
 use hks::ident::Revision;
 use hks::report::{Status, StatusState};
 use hks::shell::credential::Hidden;
 use hks::shell::forge::{ForgeConfig, Poster};
 use hks::shell::metrics::Metrics;
+use hks::shell::oidc::believed;
 use hks::shell::run::desk::Projects;
 use hks::shell::web::board::Board;
 use hks::shell::web::endpoint::{Endpoint, Hooks};
 use hks::shell::web::webhook::receive;
-use serde_json::Value;
+use jsonwebtoken::jwk::JwkSet;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use serde_json::{Value, json};
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -123,6 +129,87 @@ fn webhook(input: &[u8]) -> String {
     let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
     assert!(answer.to_string().len() <= 2 * input.len() + 1000, "an answer of {} bytes", answer.to_string().len());
     format!("{code} {} {}", answer["result"], fetched.len())
+}
+
+/// Where people log in, and its key.
+static LOGINS: LazyLock<(Oidc, EcdsaKeyPair, JwkSet)> = LazyLock::new(|| {
+    let setting = json!({
+        "issuer": "https://sso.example", "clientId": "hks", "clientSecret": {"env": "NONE"},
+        "groups": {"shop": {"sources": ["shop"]}, "": {"sources": []}},
+    });
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_ref(), &random).unwrap();
+    let (x, y) = key.public_key().as_ref()[1..].split_at(32);
+    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+    let keys = json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": x, "y": y}]});
+    (serde_json::from_value(setting).unwrap(), key, serde_json::from_value(keys).unwrap())
+});
+
+/// What a provider answers who is asked who has logged in: header and claims, signed or not.
+pub const LOGIN: Target = Target {
+    name: "login",
+    run: login,
+    words: &[
+        "signed",
+        "\"alg\":",
+        "\"ES256\"",
+        "\"HS256\"",
+        "\"none\"",
+        "\"kid\":",
+        "\"a\"",
+        "\"iss\":",
+        "\"https://sso.example\"",
+        "\"aud\":",
+        "\"hks\"",
+        "[\"hks\",\"x\"]",
+        "\"azp\":",
+        "\"sub\":",
+        "\"exp\":",
+        "99999999999",
+        "1",
+        "\"nbf\":",
+        "\"nonce\":",
+        "\"n-1\"",
+        "\"groups\":",
+        "[\"shop\"]",
+        "\"shop\"",
+        "\"preferred_username\":",
+        "\"email\":",
+        "null",
+        "{",
+        "}",
+        ",",
+        CUT,
+    ],
+    grow: None,
+    most: 2000,
+    tries: 400,
+};
+
+fn login(input: &[u8]) -> String {
+    let [header, claims, tag] = parts::<3>(input);
+    let (setting, key, keys) = &*LOGINS;
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode(&claims));
+    let signed = tag.trim() == "signed";
+    let tag =
+        if signed { URL_SAFE_NO_PAD.encode(key.sign(&SystemRandom::new(), text.as_bytes()).unwrap()) } else { tag };
+    let told = believed(setting, "https://sso.example", keys, &format!("{text}.{tag}"), "n-1");
+    let person = match told {
+        Ok(person) => person,
+        Err(error) => return format!("{error:#}").chars().take(60).collect(),
+    };
+    assert!(signed, "believed without a signature");
+    let header: Value = serde_json::from_str(&header).expect("a header is JSON");
+    let claims: Value = serde_json::from_str(&claims).expect("claims are JSON");
+    assert_eq!(header["alg"], "ES256");
+    assert!(claims["iss"] == "https://sso.example" && claims["nonce"] == "n-1", "{claims}");
+    let of_hks = claims["aud"] == "hks" || claims["aud"].as_array().is_some_and(|all| all.contains(&json!("hks")));
+    assert!(of_hks && claims["exp"].as_f64().is_some_and(|end| end > 1_700_000_000.0), "{claims}");
+    is_fit(&person.name);
+    is_fit(&person.subject);
+    assert!(person.groups.iter().all(|group| setting.groups.contains_key(group)), "{person:?}");
+    format!("believed {}", person.groups.len())
 }
 
 const TOKEN: &str = "ghs_canary-5f1c";

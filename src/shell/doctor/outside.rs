@@ -5,6 +5,7 @@ use crate::config::{Config, Credential, Forge, ForgeKind, Source, is_loopback};
 use crate::platform::{Images, Platform};
 use crate::shell::cluster::failure::root;
 use crate::shell::credential::Hidden;
+use crate::shell::oidc::Provider;
 use crate::shell::{credential, probe};
 use serde_json::Value;
 use std::path::Path;
@@ -78,11 +79,11 @@ pub async fn of_source(config: &Config, name: &str, source: &Source) -> Vec<Find
 pub async fn of_access(config: &Config) -> Vec<Finding> {
     const ABOUT: &str = "access";
     let access = &config.access;
-    if access.tokens.is_empty() && !access.anonymous && !config.listen.ip().is_loopback() {
+    if access.tokens.is_empty() && access.oidc.is_none() && !access.anonymous && !config.listen.ip().is_loopback() {
         return vec![Finding::warning(
             ABOUT,
             format!("the endpoint at {} shows nothing to anybody", config.listen),
-            "access.tokens in the configuration; or access.anonymous, where only those get there who may see all Stacks",
+            "access.tokens or access.oidc in the configuration; or access.anonymous, where only those get there who may see all Stacks",
         )];
     }
     let mut found = vec![];
@@ -92,6 +93,21 @@ pub async fn of_access(config: &Config) -> Vec<Finding> {
                 found.push(readable(&format!("reader {name}"), what, credential, config.kubeconfig.as_deref()).await);
             }
         }
+    }
+    if let (Some(oidc), Some(public_url)) = (&access.oidc, &config.public_url) {
+        found.push(readable("logins", "client secret", &oidc.client_secret, config.kubeconfig.as_deref()).await);
+        let answers = match Provider::new(oidc, public_url, config.kubeconfig.as_deref()) {
+            Ok(provider) => provider.check().await,
+            Err(error) => Err(error),
+        };
+        found.push(match answers {
+            Ok(()) => Finding::ok(ABOUT, format!("logins: {} answers", oidc.issuer)),
+            Err(error) => Finding::missing(
+                ABOUT,
+                format!("logins: {}: {error:#}", oidc.issuer),
+                "access.oidc.issuer; the way from the daemon's pod to it; SSL_CERT_FILE or the chart's caConfigMap for an authority of your own",
+            ),
+        });
     }
     found
 }

@@ -143,7 +143,7 @@ async fn act(
     tracing::info!(address = %listener.local_addr()?, cluster = %config.cluster, sources = config.sources.len(), "hks is up");
     let hooks = Arc::new(Routes::default());
     let projects = Arc::new(Projects::default());
-    let access = Arc::new(Access::new(config.listen.ip().is_loopback()));
+    let access = Arc::new(Access::new(config.listen.ip().is_loopback(), seal.clone()));
     let endpoint = Endpoint {
         board: Arc::clone(&shared.board),
         metrics: Arc::clone(&shared.metrics),
@@ -268,10 +268,10 @@ impl Daemon {
     /// Stops what left the configuration or changed in it, and starts what is new. Nobody waits for a source that takes long
     /// to end but the one that comes in its place.
     fn adopt(&mut self, config: Config) {
-        let who = |config: &Config| (config.access.clone(), config.kubeconfig.clone());
+        let who = |config: &Config| (config.access.clone(), config.public_url.clone(), config.kubeconfig.clone());
         // what was read of tokens counts on while they can't be read again
         if self.config.as_ref().is_none_or(|old| who(old) != who(&config)) {
-            self.access.set(&config.access, config.kubeconfig.as_deref());
+            self.access.set(&config.access, config.public_url.as_deref(), config.kubeconfig.as_deref());
         }
         // what no source has to do with
         let settings = |config: &Config| {

@@ -4,18 +4,23 @@
 //! once, and one that was taken away for a minute at most.
 
 use crate::config;
+use crate::record::SealKey;
 use crate::shell::credential;
+use crate::shell::oidc::{Begun, Person, Provider};
 use crate::shell::web::endpoint::error;
+use crate::shell::web::session::{Cookie, random};
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use globset::GlobSet;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -41,13 +46,17 @@ const CLOSED: &str = "nothing is shown here without a login: set access.tokens, 
 pub struct Access {
     /// Nobody but this machine reaches the endpoint.
     is_loopback: bool,
+    /// Seals what browsers keep.
+    key: SealKey,
     setting: RwLock<Arc<Setting>>,
 }
 
 #[derive(Default)]
 struct Setting {
     anonymous: bool,
-    readers: BTreeMap<String, (config::Reader, Sight)>,
+    readers: BTreeMap<String, config::Reader>,
+    groups: BTreeMap<String, config::Group>,
+    provider: Option<Arc<Provider>>,
     kubeconfig: Option<PathBuf>,
     known: Mutex<Known>,
 }
@@ -61,7 +70,7 @@ struct Known {
 
 type Digest = [u8; 32];
 
-/// Of which sources somebody may read: of all, or of those that match.
+/// Some of the sources: all, or those that match.
 #[derive(Clone)]
 struct Sight(Option<Arc<GlobSet>>);
 
@@ -80,86 +89,175 @@ impl Sight {
         // a pattern that can't be read lets nobody see anything
         Self(Some(Arc::new(set.build().unwrap_or_else(|_| GlobSet::empty()))))
     }
+
+    fn holds(&self, source: &str) -> bool {
+        self.0.as_ref().is_none_or(|set| set.is_match(source))
+    }
 }
 
 /// Who has come.
 #[derive(Clone)]
 pub struct Visitor {
-    /// Name of the token; nobody's where none is needed.
+    /// Who it is; `None` where nobody has to say.
     name: Option<String>,
-    sight: Sight,
-    acts: bool,
+    sees: Sight,
+    acts: Sight,
+    /// Where people log in, if they can.
+    can_log_in: bool,
 }
 
 impl Visitor {
-    const ANYBODY: Self = Self { name: None, sight: Sight::ALL, acts: false };
-
     /// Whether it may read of a source.
     pub fn sees(&self, source: &str) -> bool {
-        self.sight.0.as_ref().is_none_or(|set| set.is_match(source))
+        self.sees.holds(source)
     }
 
     /// Whether it may read of all.
     pub fn sees_all(&self) -> bool {
-        self.sight.0.is_none()
+        self.sees.0.is_none()
     }
 
-    /// By which name it may ask for something that changes what runs, if it may. Nobody may without a token, also where
+    /// By which name it may ask for something that changes what runs in a source, if it may. Nobody may without a name, also where
     /// everybody may read: any page that is open in a browser on this machine could.
-    pub fn acts_as(&self) -> Option<&str> {
-        self.name.as_deref().filter(|_| self.acts)
+    pub fn acts_as(&self, source: &str) -> Option<&str> {
+        self.name.as_deref().filter(|_| self.acts.holds(source))
     }
 
-    /// Name of its token, for the audit log.
-    pub fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or("nobody known")
+    /// Who it is: `token:NAME` or `user:NAME`.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Whether a page offers it to log in.
+    pub fn can_log_in(&self) -> bool {
+        self.can_log_in && self.name.is_none()
     }
 }
 
+/// What a browser keeps of who has logged in. What the groups may is looked up each time.
+#[derive(Serialize, Deserialize)]
+struct Session {
+    name: String,
+    groups: Vec<String>,
+}
+
+/// A session: a working day.
+const SESSION: Cookie = Cookie { name: "hks-session", lasts: Duration::from_hours(8) };
+/// A login that was begun.
+const LOGIN: Cookie = Cookie { name: "hks-login", lasts: Duration::from_mins(10) };
+
 impl Access {
     /// Where nothing is set: everything on an address that only this machine reaches, and nothing on any other.
-    pub fn new(is_loopback: bool) -> Self {
-        Self { is_loopback, setting: RwLock::default() }
+    pub fn new(is_loopback: bool, key: SealKey) -> Self {
+        Self { is_loopback, key, setting: RwLock::default() }
     }
 
     /// Takes another setting.
-    pub fn set(&self, access: &config::Access, kubeconfig: Option<&Path>) {
-        let reader =
-            |(name, reader): (&String, &config::Reader)| (name.clone(), (reader.clone(), Sight::of(&reader.sources)));
+    pub fn set(&self, access: &config::Access, public_url: Option<&str>, kubeconfig: Option<&Path>) {
+        let provider = access.oidc.as_ref().zip(public_url).and_then(|(oidc, public_url)| {
+            let provider = Provider::new(oidc, public_url, kubeconfig);
+            provider.inspect_err(|error| tracing::error!(%error, "failed to set up logins")).ok()
+        });
         let setting = Setting {
             anonymous: access.anonymous,
-            readers: access.tokens.iter().map(reader).collect(),
+            readers: access.tokens.clone(),
+            groups: access.oidc.as_ref().map(|oidc| oidc.groups.clone()).unwrap_or_default(),
+            provider: provider.map(Arc::new),
             kubeconfig: kubeconfig.map(Path::to_owned),
             known: Mutex::default(),
         };
         *self.setting.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setting);
     }
 
-    /// What may be read with these headers.
+    fn setting(&self) -> Arc<Setting> {
+        Arc::clone(&self.setting.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who comes with these headers.
     ///
     /// # Errors
     /// The answer to who may read nothing.
     async fn of(&self, headers: &HeaderMap) -> Result<Visitor, Response> {
-        let setting = Arc::clone(&self.setting.read().unwrap_or_else(PoisonError::into_inner));
-        let is_open = setting.anonymous || (setting.readers.is_empty() && self.is_loopback);
-        let token = token(headers).filter(|_| !setting.readers.is_empty());
-        let Some(token) = token else {
-            return if is_open {
-                Ok(Visitor::ANYBODY)
-            } else if setting.readers.is_empty() {
-                Err(error(StatusCode::FORBIDDEN, CLOSED))
-            } else {
-                Err(unknown("this needs a token"))
-            };
-        };
-        match setting.who(&token).await {
-            Some(visitor) => {
-                tracing::debug!(reader = visitor.name(), "read");
-                Ok(visitor)
-            }
-            None => Err(unknown("this token is not known")),
+        let setting = self.setting();
+        let asks = !setting.readers.is_empty() || setting.provider.is_some();
+        if let Some(token) = token(headers).filter(|_| asks) {
+            let visitor = setting.who(&token).await.ok_or_else(|| unknown("this token is not known"))?;
+            tracing::debug!(reader = visitor.name(), "read");
+            return Ok(visitor);
         }
+        if let Some(visitor) = self.session(&setting, headers) {
+            return Ok(visitor);
+        }
+        if setting.anonymous || (!asks && self.is_loopback) {
+            let (sees, acts, can_log_in) = (Sight::ALL, Sight::of(&[]), setting.provider.is_some());
+            return Ok(Visitor { name: None, sees, acts, can_log_in });
+        }
+        Err(if asks { unknown("this needs a token") } else { error(StatusCode::FORBIDDEN, CLOSED) })
     }
+
+    fn session(&self, setting: &Setting, headers: &HeaderMap) -> Option<Visitor> {
+        let provider = setting.provider.as_ref()?;
+        let session: Session = SESSION.get(headers, &self.key, &provider.purpose(), provider.is_secure())?;
+        Some(setting.visitor(format!("user:{}", session.name), &session.groups))
+    }
+
+    /// Begins a login: where the browser goes, and what it keeps meanwhile. Nothing if people can't log in.
+    ///
+    /// # Errors
+    /// The provider does not say where.
+    pub async fn begin(&self, to: &str) -> Option<anyhow::Result<(String, String)>> {
+        let provider = self.setting().provider.clone()?;
+        let (state, nonce, verifier) = (random()?, random()?, random()?);
+        let begun = Begun { state, nonce, verifier, to: local(to).to_owned() };
+        let address = provider.address(&begun).await;
+        let cookie = LOGIN.set(&self.key, &provider.purpose(), provider.is_secure(), &begun);
+        Some(address.map(|address| (address, cookie)))
+    }
+
+    /// Ends a login: the page that was asked for, and what the browser keeps from now on.
+    ///
+    /// # Errors
+    /// In words for who tries to log in.
+    pub async fn finish(
+        &self,
+        headers: &HeaderMap,
+        state: &str,
+        code: &str,
+        from: &str,
+    ) -> Result<(String, [String; 2]), String> {
+        let setting = self.setting();
+        let Some(provider) = &setting.provider else { return Err("nobody can log in here".into()) };
+        let (of, secure) = (provider.purpose(), provider.is_secure());
+        let begun: Option<Begun> = LOGIN.get(headers, &self.key, &of, secure);
+        let Some(begun) = begun.filter(|begun| begun.state == state) else {
+            return Err("this login was not begun in this browser, or more than ten minutes ago".into());
+        };
+        let person = provider.person(code, &begun).await.map_err(|error| {
+            tracing::warn!(error = %format!("{error:#}"), "failed to log somebody in");
+            format!("the provider's answer is of no use: {error:#}")
+        })?;
+        let Person { name, subject, groups } = person;
+        tracing::info!(target: "audit", audit = "login", who = format!("user:{name}"), subject, groups = groups.join(" "), from, "logged in");
+        let session = SESSION.set(&self.key, &of, secure, &Session { name, groups });
+        Ok((begun.to, [session, LOGIN.clear(secure)]))
+    }
+
+    /// What a browser is told that logs out.
+    pub fn end(&self) -> Option<String> {
+        Some(SESSION.clear(self.setting().provider.as_ref()?.is_secure()))
+    }
+
+    /// Whether people can log in with a browser.
+    fn has_login(&self) -> bool {
+        self.setting().provider.is_some()
+    }
+}
+
+/// A page of the endpoint; of what is none, the first one.
+fn local(to: &str) -> &str {
+    let is_local = to.starts_with('/') && !to.starts_with("//") && to.len() <= 512;
+    let is_plain = to.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_local && is_plain { to } else { "/" }
 }
 
 impl Setting {
@@ -172,13 +270,29 @@ impl Setting {
             *known = Known { read: Some(Instant::now()), tokens };
         }
         let name = known.of(&digest)?;
-        let (reader, sight) = self.readers.get(name)?;
-        Some(Visitor { name: Some(name.to_owned()), sight: sight.clone(), acts: reader.act })
+        let reader = self.readers.get(name)?;
+        let acts = if reader.act { reader.sources.as_slice() } else { &[] };
+        Some(self.of(format!("token:{name}"), &reader.sources, acts))
+    }
+
+    /// Whoever is in these groups.
+    fn visitor(&self, name: String, groups: &[String]) -> Visitor {
+        let groups: Vec<_> = groups.iter().filter_map(|group| self.groups.get(group)).collect();
+        let all = |acting: bool| {
+            let some = groups.iter().filter(|group| group.act || !acting);
+            some.flat_map(|group| group.sources.clone()).collect::<Vec<_>>()
+        };
+        self.of(name, &all(false), &all(true))
+    }
+
+    fn of(&self, name: String, sources: &[String], acts: &[String]) -> Visitor {
+        let sees = if self.anonymous { Sight::ALL } else { Sight::of(sources) };
+        Visitor { name: Some(name), sees, acts: Sight::of(acts), can_log_in: false }
     }
 
     /// All tokens that can be read, and those of `before` that only can't be read now.
     async fn read(&self, before: &[(Digest, String)]) -> Vec<(Digest, String)> {
-        let all = self.readers.iter().map(async |(name, (reader, _))| {
+        let all = self.readers.iter().map(async |(name, reader)| {
             let both = std::iter::once(&reader.token).chain(&reader.previous_token);
             let read = join_all(both.map(|credential| self.read_one(name, credential))).await;
             let known = before.iter().filter(|(_, of)| of == name).map(|(digest, _)| *digest);
@@ -260,13 +374,27 @@ pub async fn require(State(access): State<Arc<Access>>, mut request: Request, ne
             request.extensions_mut().insert(visitor);
             next.run(request).await
         }
+        Err(refused) if refused.status() == StatusCode::UNAUTHORIZED && access.has_login() && is_page(&request) => {
+            let to = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            Redirect::to(&format!("/login?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC))).into_response()
+        }
         Err(refused) => refused,
     }
+}
+
+/// Whether a browser asks for a page, with nothing that says who it is.
+fn is_page(request: &Request) -> bool {
+    let accepts = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    request.method() == Method::GET && accepts.contains("text/html") && !request.headers().contains_key(AUTHORIZATION)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key() -> SealKey {
+        SealKey::new(&[7; 32]).unwrap()
+    }
 
     fn headers(value: &str) -> HeaderMap {
         HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
@@ -286,7 +414,7 @@ mod tests {
     fn what_is_seen_is_what_patterns_say() {
         let of = |patterns: &[&str]| {
             let patterns: Vec<_> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-            Visitor { sight: Sight::of(&patterns), ..Visitor::ANYBODY }
+            Visitor { name: None, sees: Sight::of(&patterns), acts: Sight::ALL, can_log_in: false }
         };
         let team = of(&["shop-*", "blog"]);
         assert!(team.sees("shop-eu") && team.sees("blog") && !team.sees("blogs") && !team.sees_all());
@@ -305,10 +433,14 @@ mod tests {
             sources: vec!["shop".into()],
             act: false,
         };
-        let access = Access::new(true);
+        let access = Access::new(true, key());
         let (first, second) = ("the-first-of-two-tokens", "the-second-of-two-tokens");
         std::fs::write(&file, first).unwrap();
-        access.set(&config::Access { anonymous: false, tokens: [("shop".into(), reader)].into() }, None);
+        access.set(
+            &config::Access { tokens: [("shop".into(), reader)].into(), ..config::Access::default() },
+            None,
+            None,
+        );
         let is_let_in = async |token: &str| access.of(&headers(&format!("Bearer {token}"))).await.is_ok();
         assert!(is_let_in(first).await && !is_let_in(second).await);
         std::fs::write(&file, second).unwrap();
@@ -326,5 +458,39 @@ mod tests {
         assert!(is_let_in(second).await);
         pass(FRESH).await;
         assert!(!is_let_in(second).await);
+    }
+
+    #[test]
+    fn a_login_leads_to_pages_of_the_endpoint_only() {
+        assert_eq!(local("/stacks/one?source=shop"), "/stacks/one?source=shop");
+        for to in ["", "https://evil.example", "//evil.example", "/\\evil.example", "/a b", "/\r\nSet-Cookie: x", "x"] {
+            assert_eq!(local(to), "/", "{to}");
+        }
+    }
+
+    #[test]
+    fn groups_see_and_act_each_where_they_may() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let oidc = serde_json::json!({
+            "issuer": "https://sso.example", "clientId": "hks", "clientSecret": {"env": "NONE"},
+            "groups": {"shop": {"sources": ["shop-*"], "act": true}, "all": {"sources": ["*"]}, "none": {"sources": []}},
+        });
+        let access = Access::new(true, key());
+        let oidc = serde_json::from_value(oidc).unwrap();
+        access.set(
+            &config::Access { oidc: Some(oidc), ..config::Access::default() },
+            Some("https://hks.example"),
+            None,
+        );
+        let visitor = |groups: &[&str]| {
+            let groups: Vec<_> = groups.iter().map(|group| (*group).to_owned()).collect();
+            access.setting().visitor("user:ada".into(), &groups)
+        };
+        let both = visitor(&["shop", "all"]);
+        assert!(both.sees("blog") && both.sees_all() && both.acts_as("blog").is_none());
+        assert_eq!(both.acts_as("shop-eu"), Some("user:ada"));
+        let team = visitor(&["shop", "unknown"]);
+        assert!(team.sees("shop-eu") && !team.sees("blog") && !team.sees_all());
+        assert!(!visitor(&[]).sees("shop-eu") && !visitor(&["none"]).sees("shop-eu"));
     }
 }

@@ -7,7 +7,7 @@ use crate::shell::cluster::redactor::visible;
 use crate::shell::web::asked::Asked;
 use crate::shell::web::endpoint::{Endpoint, Shared, error};
 use crate::shell::web::gate::Peer;
-use crate::shell::web::page;
+use crate::shell::web::page::{self, Head};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Form, Path, State};
@@ -100,7 +100,7 @@ impl Request<'_> {
         let forwarded = self.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let forwarded: String = forwarded.chars().take(100).collect();
         let (act, stack): (String, String) = (visible(act).chars().take(50).collect(), self.asked.name().into());
-        let (who, from) = (self.asked.visitor.name(), self.peer.ip().to_string());
+        let (who, from) = (self.asked.visitor.name().unwrap_or("nobody known"), self.peer.ip().to_string());
         tracing::info!(target: "audit", audit = act, who, from, forwarded, source, stack, id, outcome, why, "asked by the endpoint");
         done
     }
@@ -110,10 +110,6 @@ impl Request<'_> {
         if !is_own(self.headers) {
             return nowhere(StatusCode::FORBIDDEN, "this comes from a page of another site");
         }
-        let Some(name) = self.asked.visitor.acts_as() else {
-            let why = "this needs a token that may act: access.tokens.NAME.act: true";
-            return nowhere(StatusCode::FORBIDDEN, why);
-        };
         let found = self.asked.known(&self.endpoint.board);
         let source = match found.as_slice() {
             [] => return nowhere(StatusCode::NOT_FOUND, "there is no such stack"),
@@ -126,6 +122,10 @@ impl Request<'_> {
             }
         };
         let refused = |code, why: String| (source.clone(), Done::Refused(code, why));
+        let Some(name) = self.asked.visitor.acts_as(&source) else {
+            let why = "this needs somebody who may act: act: true of a token or a group in `access`";
+            return refused(StatusCode::FORBIDDEN, why.into());
+        };
         let want = match details.and_then(|details| details.want(act)) {
             Ok(want) => want,
             Err(why) => return refused(StatusCode::BAD_REQUEST, why),
@@ -133,8 +133,7 @@ impl Request<'_> {
         let Ok(_room) = self.endpoint.acts.try_acquire() else {
             return refused(StatusCode::TOO_MANY_REQUESTS, "too much is asked for at once; try again".into());
         };
-        let by = format!("token:{name}");
-        match self.endpoint.desk.ask(&source, self.asked.name(), want.clone(), by).await {
+        match self.endpoint.desk.ask(&source, self.asked.name(), want.clone(), name.to_owned()).await {
             Ok((id, None)) => (source, Done::Left(want, id)),
             Ok((id, Some(Answered { refused: None, .. }))) => (source, Done::Taken(want, id)),
             Ok((_, Some(Answered { refused: Some(why), .. }))) => refused(StatusCode::CONFLICT, why),
@@ -152,7 +151,7 @@ fn code(failure: &Failure) -> StatusCode {
 
 /// Whether a request is no browser's, or comes from a page of this endpoint: a browser sends a password on behalf of any site.
 /// Every browser since 2020 says where a POST comes from (Fetch Metadata; the `Origin` header of RFC 6454).
-fn is_own(headers: &HeaderMap) -> bool {
+pub fn is_own(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     match (text("sec-fetch-site"), text(ORIGIN.as_str())) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
@@ -211,7 +210,12 @@ pub async fn form(
         // back to the page that the form stood on
         Done::Taken(..) | Done::Left(..) => Redirect::to(&uri.to_string()).into_response(),
         Done::Refused(code, why) => {
-            let page = page::refused(&endpoint.cluster, asked.name(), &uri.to_string(), &why);
+            let page = page::refused(
+                Head { cluster: &endpoint.cluster, who: asked.visitor.name(), can_log_in: false },
+                asked.name(),
+                &uri.to_string(),
+                &why,
+            );
             (code, Html(page.into_string())).into_response()
         }
     }

@@ -9,7 +9,8 @@ use crate::shell::web::asked::Asked;
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::web::endpoint::{Endpoint, Shared, error};
 use crate::shell::web::gate::{Gate, Peer};
-use crate::shell::web::page;
+use crate::shell::web::login;
+use crate::shell::web::page::{self, Head};
 use crate::shell::web::webhook;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
@@ -94,7 +95,8 @@ fn router(endpoint: Endpoint, access: Arc<Access>) -> Router {
         .route("/api/v1/stacks/{name}", get(stack))
         .route("/metrics", get(metrics))
         .merge(acts)
-        .route_layer(from_fn_with_state(access, require))
+        .route_layer(from_fn_with_state(Arc::clone(&access), require))
+        .merge(login::routes(access))
         .route("/style.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE)))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readiness))
@@ -237,19 +239,23 @@ async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
     }
 }
 
+fn head<'a>(endpoint: &'a Endpoint, visitor: &'a Visitor) -> Head<'a> {
+    Head { cluster: &endpoint.cluster, who: visitor.name(), can_log_in: visitor.can_log_in() }
+}
+
 async fn overview(State(endpoint): Shared, Extension(visitor): Extension<Visitor>) -> Html<String> {
     let (sources, stacks) = seen(&endpoint.board, &visitor);
-    Html(page::overview(&endpoint.cluster, &sources, &stacks, clock::now()).into_string())
+    Html(page::overview(head(&endpoint, &visitor), &sources, &stacks, clock::now()).into_string())
 }
 
 async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {
-    let cluster = &endpoint.cluster;
+    let head = head(&endpoint, &asked.visitor);
     let (code, html) = match asked.find(&endpoint.board).await.as_slice() {
-        [] => (StatusCode::NOT_FOUND, page::unknown(cluster, asked.name(), &seen(&endpoint.board, &asked.visitor).1)),
+        [] => (StatusCode::NOT_FOUND, page::unknown(head, asked.name(), &seen(&endpoint.board, &asked.visitor).1)),
         [(source, view)] => {
-            (StatusCode::OK, page::stack(cluster, source, view, asked.visitor.acts_as().is_some(), clock::now()))
+            (StatusCode::OK, page::stack(head, source, view, asked.visitor.acts_as(source).is_some(), clock::now()))
         }
-        several => (StatusCode::MULTIPLE_CHOICES, page::choices(cluster, asked.name(), several, clock::now())),
+        several => (StatusCode::MULTIPLE_CHOICES, page::choices(head, asked.name(), several, clock::now())),
     };
     (code, Html(html.into_string())).into_response()
 }

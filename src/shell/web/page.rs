@@ -9,11 +9,22 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use std::sync::Arc;
 
+/// What stands above every page.
+#[derive(Clone, Copy, Default)]
+pub struct Head<'a> {
+    /// Name of the installation.
+    pub cluster: &'a str,
+    /// Who looks at it, if known.
+    pub who: Option<&'a str>,
+    /// Whether who looks at it can log in.
+    pub can_log_in: bool,
+}
+
 fn badge(state: StackState) -> Markup {
     html! { span class={ "badge " (state.tone().class()) } { span aria-hidden="true" { (state.symbol()) } " " (state.title()) } }
 }
 
-fn frame(title: &str, cluster: &str, busy: bool, content: &Markup) -> Markup {
+fn frame(title: &str, head: Head<'_>, busy: bool, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -25,7 +36,17 @@ fn frame(title: &str, cluster: &str, busy: bool, content: &Markup) -> Markup {
                 link rel="stylesheet" href="/style.css";
             }
             body {
-                header { a href="/" { strong { "hks" } } span.dim { (cluster) } }
+                header {
+                    a href="/" { strong { "hks" } }
+                    span.dim { (head.cluster) }
+                    @match head.who {
+                        Some(who) => {
+                            span.dim.who { (who) }
+                            @if who.starts_with("user:") { form method="post" action="/logout" { button { "Log out" } } }
+                        }
+                        None => @if head.can_log_in { a.who href="/login" { "Log in" } },
+                    }
+                }
                 main { (content) }
                 footer.dim { "hks " (env!("CARGO_PKG_VERSION")) " · " a href="/api/v1/status" { "JSON" } }
             }
@@ -34,7 +55,7 @@ fn frame(title: &str, cluster: &str, busy: bool, content: &Markup) -> Markup {
 }
 
 /// All Stacks, failing ones first, under a line that says whether anything needs attention.
-pub fn overview(cluster: &str, sources: &[SourceView], stacks: &[(String, Arc<View>)], now: Timestamp) -> Markup {
+pub fn overview(head: Head<'_>, sources: &[SourceView], stacks: &[(String, Arc<View>)], now: Timestamp) -> Markup {
     let mut stacks: Vec<_> = stacks.iter().collect();
     stacks.sort_by_key(|(_, view)| view.state.rank());
     let number = |tone| stacks.iter().filter(|(_, view)| view.state.tone() == tone).count();
@@ -45,7 +66,7 @@ pub fn overview(cluster: &str, sources: &[SourceView], stacks: &[(String, Arc<Vi
         @for source in sources { (self::source(source, now)) }
         @for (source, view) in &stacks { (card(source, view, now)) }
     };
-    frame(if bad + troubled > 0 { "attention" } else { "overview" }, cluster, busy > 0, &content)
+    frame(if bad + troubled > 0 { "attention" } else { "overview" }, head, busy > 0, &content)
 }
 
 fn verdict(all: usize, bad: usize, busy: usize, troubled: usize) -> Markup {
@@ -99,7 +120,7 @@ fn card(source: &str, view: &View, now: Timestamp) -> Markup {
 }
 
 /// One Stack: why it is not as wished first, then what runs, then what was, and what can be done about it by who may.
-pub fn stack(cluster: &str, source: &str, view: &View, acts: bool, now: Timestamp) -> Markup {
+pub fn stack(head: Head<'_>, source: &str, view: &View, acts: bool, now: Timestamp) -> Markup {
     let content = html! {
         h1 { (view.name) " " (badge(view.state)) }
         @if let Some(cause) = &view.cause {
@@ -129,7 +150,7 @@ pub fn stack(cluster: &str, source: &str, view: &View, acts: bool, now: Timestam
         @if acts { (self::acts(source, view)) }
         (commands(view))
     };
-    frame(&format!("{} {}", view.state.symbol(), view.name), cluster, view.state.tone() == Tone::Busy, &content)
+    frame(&format!("{} {}", view.state.symbol(), view.name), head, view.state.tone() == Tone::Busy, &content)
 }
 
 /// What can be asked for from here.
@@ -161,31 +182,50 @@ fn acts(source: &str, view: &View) -> Markup {
 }
 
 /// What was asked for was not done.
-pub fn refused(cluster: &str, name: &str, back: &str, why: &str) -> Markup {
+pub fn refused(head: Head<'_>, name: &str, back: &str, why: &str) -> Markup {
     let content = html! {
         h1 { "Not done" }
         p.banner { (why) }
         p { a href=(back) { "back to " (name) } }
     };
-    frame(name, cluster, false, &content)
+    frame(name, head, false, &content)
+}
+
+/// Somebody could not log in.
+pub fn not_logged_in(why: &str) -> Markup {
+    let content = html! {
+        h1 { "Not logged in" }
+        p.banner { (why) }
+        p { a href="/login" { "try again" } }
+    };
+    frame("not logged in", Head::default(), false, &content)
+}
+
+/// Somebody has logged out.
+pub fn logged_out() -> Markup {
+    let content = html! {
+        h1 { "Logged out" }
+        p { a href="/login" { "log in again" } }
+    };
+    frame("logged out", Head::default(), false, &content)
 }
 
 /// Several sources have a Stack of this name.
-pub fn choices(cluster: &str, name: &str, stacks: &[(String, Arc<View>)], now: Timestamp) -> Markup {
+pub fn choices(head: Head<'_>, name: &str, stacks: &[(String, Arc<View>)], now: Timestamp) -> Markup {
     let content = html! {
         h1 { "Several sources have a stack " (name) }
         @for (source, view) in stacks { (card(source, view, now)) }
     };
-    frame(name, cluster, false, &content)
+    frame(name, head, false, &content)
 }
 
 /// There is no Stack of this name.
-pub fn unknown(cluster: &str, name: &str, stacks: &[(String, Arc<View>)]) -> Markup {
+pub fn unknown(head: Head<'_>, name: &str, stacks: &[(String, Arc<View>)]) -> Markup {
     let content = html! {
         h1 { "There is no stack " (name) }
         ul { @for (source, view) in stacks { li { a href={ "/stacks/" (view.name) "?source=" (source) } { (view.name) } } } }
     };
-    frame("not found", cluster, false, &content)
+    frame("not found", head, false, &content)
 }
 
 fn troubles(troubles: &[TroubleView], now: Timestamp) -> Markup {
@@ -378,6 +418,7 @@ body{margin:0;background:var(--bg);color:var(--text);font:16px/1.5 system-ui,san
 header,main,footer{max-width:60rem;margin:0 auto;padding:.75rem 1rem}
 header{display:flex;gap:.75rem;align-items:baseline;border-bottom:1px solid var(--line)}
 header a{color:inherit;text-decoration:none;font-size:1.2rem}
+header .who{margin-left:auto;font-size:.9rem}
 a{color:var(--link)}
 h1{font-size:1.5rem;margin:.75rem 0}
 h2{font-size:1.1rem;margin:1.5rem 0 .5rem}
