@@ -74,6 +74,7 @@ impl World {
             password: Some(Hidden::new("s3cret-token")),
             ssh_key: None,
             host_keys: vec![],
+            signers: None,
         };
         Repository::new(self.mirror(), remote, "**/hks.yaml").by(Path::new(env!("CARGO_BIN_EXE_hks")), limits)
     }
@@ -322,4 +323,45 @@ fn a_tree_that_unfolds_without_end_is_given_up() {
     let limits = Limits { cpu: Duration::from_secs(2), ..Limits::default() };
     let error = told(wait(world.repository(limits).look(None)));
     assert!(error.contains("more than"), "{error}");
+}
+
+/// What `git commit -S` has made is taken where its key is known, and nothing else is.
+#[test]
+fn a_commit_is_taken_if_who_may_has_signed_it() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signed");
+    let world = World::new();
+    let tree = {
+        let blob = world.remote.blob(b"kind: Stack\nmetadata: {name: signed}\n").unwrap();
+        world.folder(&["hks.yaml"], blob, FileMode::Blob)
+    };
+    let key = |kind: &str| std::fs::read_to_string(fixtures.join(format!("{kind}.pub"))).unwrap();
+    let repository = |signers: &[String]| {
+        let url = world.place.path().join("remote.git");
+        let remote = Remote {
+            signers: Some(signers.to_vec()),
+            url: url.to_str().unwrap().into(),
+            follows: Follows::Branch("main".into()),
+            username: None,
+            password: None,
+            ssh_key: None,
+            host_keys: vec![],
+        };
+        let program = Path::new(env!("CARGO_BIN_EXE_hks"));
+        Repository::new(world.mirror(), remote, "hks.yaml").by(program, Limits::default())
+    };
+    let look = |signers: &[String]| wait(repository(signers).look(None)).map(|found| found.unwrap().revision);
+    let unsigned = world.commit(tree);
+    let told = look(&[key("ed25519")]).unwrap_err().to_string();
+    assert!(told.starts_with(&format!("commit {} is not signed", &unsigned[..7])), "{told}");
+    for (kind, other) in [("ed25519", "rsa"), ("ecdsa", "ed25519"), ("rsa", "ecdsa")] {
+        let commit = std::fs::read(fixtures.join(format!("{kind}.commit"))).unwrap();
+        let id = world.remote.odb().unwrap().write(git2::ObjectType::Commit, &commit).unwrap();
+        world.remote.reference("refs/heads/main", id, true, "signed").unwrap();
+        assert_eq!(look(&[key(other), key(kind)]).unwrap().as_str(), id.to_string());
+        let told = look(&[key(other)]).unwrap_err().to_string();
+        assert!(told.contains("which is none of policy.signers"), "{told}");
+        let older = |id: &str| wait(repository(&[key(kind)]).older(id, "hks.yaml"));
+        assert!(older(&id.to_string()).is_ok());
+        assert!(older(&unsigned).is_err_and(|error| error.to_string().contains("is not signed")));
+    }
 }

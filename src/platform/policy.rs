@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use ssh_key::{Algorithm, EcdsaCurve, PublicKey};
 
 /// What files may ask for. What is not set is not limited; a daemon limits hosts, issuers, labels and annotations where its
 /// configuration says nothing.
@@ -34,6 +35,10 @@ pub struct Policy {
     /// Whether images of apps and jobs must be named by digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_digest: Option<bool>,
+    /// Public keys, as in `authorized_keys`, of those whose signature a commit must have to be deployed: SSH keys of the kinds
+    /// ed25519, ecdsa (P-256, P-384) and rsa.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signers: Option<Vec<String>>,
     /// Most pods of an app.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_replicas: Option<u32>,
@@ -61,6 +66,7 @@ impl Policy {
             required_labels,
             registries,
             require_digest,
+            signers,
             max_replicas,
             max_cpu,
             max_memory,
@@ -76,6 +82,7 @@ impl Policy {
             required_labels: required_labels.or(self.required_labels),
             registries: registries.or(self.registries),
             require_digest: require_digest.or(self.require_digest),
+            signers: signers.or(self.signers),
             max_replicas: max_replicas.or(self.max_replicas),
             max_cpu: max_cpu.or(self.max_cpu),
             max_memory: max_memory.or(self.max_memory),
@@ -97,6 +104,22 @@ impl Policy {
             if host != "*" && !crate::spec::is_host(name) {
                 bail!(
                     "host {host:?} must be a name such as shop.example.com, or *.example.com for all names below it, or *"
+                );
+            }
+        }
+        for line in self.signers.iter().flatten() {
+            let key = PublicKey::from_openssh(line);
+            let is_fine = key.as_ref().is_ok_and(|key| {
+                matches!(
+                    key.algorithm(),
+                    Algorithm::Ed25519
+                        | Algorithm::Rsa { .. }
+                        | Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 | EcdsaCurve::NistP384 }
+                )
+            });
+            if !is_fine {
+                bail!(
+                    "signers: {line:?} is no public key of a kind that hks knows; write one such as ssh-ed25519 AAAA… ada@example.com"
                 );
             }
         }

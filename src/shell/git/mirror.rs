@@ -2,6 +2,7 @@
 //! ever becomes a path of this machine (Argo CD CVE-2022-24348, Flux CVE-2022-24877).
 
 use super::read::{self, Found, Reading};
+use super::signed;
 use super::{Follows, GitError, Remote, is_local, public_url};
 use crate::ident::Revision;
 use crate::machine::Commit;
@@ -67,6 +68,7 @@ impl Mirror {
             return Ok(None);
         }
         let repository = self.open().map_err(|error| self.error(&error))?;
+        self.see_signed(&repository, id)?;
         read::read(&repository, &self.paths, id, tag, known).map(Some).map_err(|error| self.torn(&error))
     }
 
@@ -101,10 +103,18 @@ impl Mirror {
             repository = self.open().map_err(|error| self.error(&error))?;
         }
         let commit = self.search(&repository, short)?;
+        self.see_signed(&repository, commit.id())?;
         let content = commit.tree().and_then(|tree| read::file(&repository, &tree, path, None));
         let content = content.map_err(|error| self.error(&error))?;
         let message = Some(read::message(&commit));
         Ok(Commit { revision: Revision::new(commit.id().to_string()), content, message })
+    }
+
+    /// Sees that a commit is signed, where that is wanted. Whoever signs it vouches for all that led to it.
+    fn see_signed(&self, repository: &Repository, commit: Oid) -> Result<(), GitError> {
+        let Some(signers) = &self.remote.signers else { return Ok(()) };
+        signed::check(repository, commit, signers)
+            .map_err(|why| GitError::Unsigned { revision: Revision::new(commit.to_string()), why })
     }
 
     /// The commit that `short` names. A forge serves any id, also of forks and of changes that nobody has merged, so nothing is

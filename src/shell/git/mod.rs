@@ -5,6 +5,7 @@ mod wire;
 mod ask;
 mod read;
 mod tags;
+mod signed;
 mod mirror;
 mod serve;
 
@@ -13,7 +14,7 @@ pub use read::{Found, Reading, StackFile};
 pub use serve::serve;
 pub use wire::Limits;
 
-use crate::ident::Message;
+use crate::ident::{Message, Revision};
 use crate::shell::credential::Hidden;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Remote {
     pub ssh_key: Option<Hidden>,
     /// Trusted host keys, `type base64`.
     pub host_keys: Vec<String>,
+    /// Public keys of those who sign its commits; `None` if nobody has to.
+    pub signers: Option<Vec<String>>,
 }
 
 /// What of a repository is followed.
@@ -71,6 +74,14 @@ pub enum GitError {
         follows: String,
         /// As it was asked for.
         id: String,
+    },
+    /// The platform wants commits to be signed, and this one is not by whom it should.
+    #[error("commit {} {why}; nothing of it is deployed, and what runs stays", revision.short())]
+    Unsigned {
+        /// The commit.
+        revision: Revision,
+        /// Why it does not count as signed.
+        why: String,
     },
     /// The credentials are not accepted. They are tried again when they change, at a webhook, and after a long wait.
     #[error(

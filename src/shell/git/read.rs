@@ -351,7 +351,15 @@ mod tests {
 
         fn mirror(&self, follows: Follows) -> Mirror {
             let url = self.folder.path().join("remote.git").to_str().unwrap().to_owned();
-            let remote = Remote { url, follows, username: None, password: None, ssh_key: None, host_keys: vec![] };
+            let remote = Remote {
+                url,
+                follows,
+                username: None,
+                password: None,
+                ssh_key: None,
+                host_keys: vec![],
+                signers: None,
+            };
             Mirror::new(self.mirror_folder(), remote, "**/hks.yaml", || {}).unwrap()
         }
     }

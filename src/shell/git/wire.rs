@@ -57,17 +57,18 @@ pub(super) struct Login {
     password: Option<String>,
     ssh_key: Option<String>,
     host_keys: Vec<String>,
+    signers: Option<Vec<String>>,
 }
 
 impl Login {
     pub(super) fn of(remote: &Remote) -> Self {
-        let Remote { url, follows, username, password, ssh_key, host_keys } = remote.clone();
+        let Remote { url, follows, username, password, ssh_key, host_keys, signers } = remote.clone();
         let exposed = |hidden: Option<Hidden>| hidden.map(|hidden| hidden.expose().to_owned());
-        Self { url, follows, username, password: exposed(password), ssh_key: exposed(ssh_key), host_keys }
+        Self { url, follows, username, password: exposed(password), ssh_key: exposed(ssh_key), host_keys, signers }
     }
 
     pub(super) fn remote(self) -> Remote {
-        let Self { url, follows, username, password, ssh_key, host_keys } = self;
+        let Self { url, follows, username, password, ssh_key, host_keys, signers } = self;
         Remote {
             url,
             follows,
@@ -75,6 +76,7 @@ impl Login {
             password: password.map(Hidden::new),
             ssh_key: ssh_key.map(Hidden::new),
             host_keys,
+            signers,
         }
     }
 }

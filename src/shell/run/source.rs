@@ -6,6 +6,7 @@ mod hand;
 use crate::config::{self, Config};
 use crate::ident::{Revision, StackName};
 use crate::manifest::Context;
+use crate::report::{Status, StatusState};
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::Project;
 use crate::shell::forge::statuses::Statuses;
@@ -131,6 +132,7 @@ pub fn start(
         given: BTreeMap::new(),
         gone: BTreeSet::new(),
         refused: None,
+        unsigned: None,
         poster: None,
         silence: None,
     };
@@ -168,6 +170,8 @@ struct Follower {
     /// Stacks whose file is not there any more.
     gone: BTreeSet<StackName>,
     refused: Option<Refused>,
+    /// The last commit that is not signed by whom it should.
+    unsigned: Option<Revision>,
     /// Tells the forge, once its token could be read.
     poster: Option<Poster>,
     /// Why it could not.
@@ -189,7 +193,7 @@ impl Follower {
     async fn run(
         mut self,
         mut stopped: watch::Receiver<bool>,
-        mut words: mpsc::UnboundedReceiver<(StackName, crate::report::Status)>,
+        mut words: mpsc::UnboundedReceiver<(StackName, Status)>,
     ) {
         self.shared.board.publish_source(self.view.clone());
         let statuses = Statuses::new(self.config.public_url.clone(), &self.name);
@@ -340,8 +344,10 @@ impl Follower {
         let found = match fetched {
             Ok(found) => found,
             Err(error) => {
-                if matches!(error, GitError::Refused(_)) {
-                    self.refuse(remote);
+                match &error {
+                    GitError::Refused(_) => self.refuse(remote),
+                    GitError::Unsigned { revision, .. } => self.tell_unsigned(revision, &error),
+                    _ => {}
                 }
                 return Err(error.into());
             }
@@ -374,6 +380,14 @@ impl Follower {
         }
     }
 
+    /// Tells whoever has pushed a commit that it is not signed by whom it should, once.
+    fn tell_unsigned(&mut self, revision: &Revision, error: &GitError) {
+        let Some(poster) = self.poster.as_ref().filter(|_| self.unsigned.as_ref() != Some(revision)) else { return };
+        let link = self.config.public_url.clone();
+        poster.post(Status::new(revision, StatusState::Failure, error.to_string()), link);
+        self.unsigned = Some(revision.clone());
+    }
+
     /// Remembers that credentials were refused; each time they rest for longer.
     fn refuse(&mut self, remote: Remote) {
         let before = self.refused.take().filter(|refused| refused.remote == remote);
@@ -397,6 +411,7 @@ impl Follower {
             password: read(&git.password).await?,
             ssh_key: read(&git.ssh_key).await?,
             host_keys: git.host_keys.clone(),
+            signers: self.config.platform_of(&self.source).policy.signers,
         })
     }
 
