@@ -16,7 +16,7 @@ const ASKED: [&[&str]; 6] = [
     &["--test", "histories"],
 ];
 /// … and about the others, where only their own can tell.
-const ASKED_OUTSIDE: [&[&str]; 2] = [&["--lib"], &["--test", "git"]];
+const ASKED_OUTSIDE: [&[&str]; 3] = [&["--lib"], &["--test", "git"], &["--test", "access"]];
 
 /// Seconds that a test may take; to build all from nothing takes minutes.
 const PATIENCE: &str = "900";

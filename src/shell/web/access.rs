@@ -493,4 +493,30 @@ mod tests {
         assert!(team.sees("shop-eu") && !team.sees("blog") && !team.sees_all());
         assert!(!visitor(&[]).sees("shop-eu") && !visitor(&["none"]).sees("shop-eu"));
     }
+
+    #[tokio::test]
+    async fn a_login_ends_where_it_began() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // nobody answers there
+        let oidc = serde_json::json!({
+            "issuer": "http://127.0.0.1:1", "clientId": "hks", "clientSecret": {"env": "NONE"}, "groups": {},
+        });
+        let access = Access::new(true, key());
+        let oidc = serde_json::from_value(oidc).unwrap();
+        access.set(&config::Access { oidc: Some(oidc), ..config::Access::default() }, Some("http://localhost"), None);
+        let word = |text: &str| text.to_owned();
+        let begun = Begun { state: word("s-1"), nonce: word("n-1"), verifier: word("v-1"), to: word("/") };
+        let provider = access.setting().provider.clone().unwrap();
+        let cookie = LOGIN.set(&key(), &provider.purpose(), false, &begun);
+        let pair = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
+        let kept: HeaderMap = [(axum::http::header::COOKIE, pair)].into_iter().collect();
+        let told = async |headers: &HeaderMap, state| access.finish(headers, state, "code", "").await.unwrap_err();
+        assert!(told(&kept, "s-1").await.contains("the provider's answer is of no use"));
+        assert!(told(&kept, "s-2").await.contains("was not begun in this browser"));
+        assert!(told(&HeaderMap::new(), "s-1").await.contains("was not begun in this browser"));
+        let another = LOGIN.set(&key(), "another provider", false, &begun);
+        let pair = HeaderValue::from_str(another.split(';').next().unwrap()).unwrap();
+        let kept: HeaderMap = [(axum::http::header::COOKIE, pair)].into_iter().collect();
+        assert!(told(&kept, "s-1").await.contains("was not begun in this browser"));
+    }
 }
