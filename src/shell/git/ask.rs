@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 /// Bytes of an answer: what is read of a repository at most, and what is remembered of it.
-const MOST_ANSWERED: usize = 96 * 1024 * 1024;
+const MOST_ANSWERED: usize = 24 * 1024 * 1024;
 /// Bytes of its last words.
 const LAST_WORDS: usize = 512;
 /// Repositories that are read at the same time: each may take some memory.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Bytes that one fetch may bring.
 const MAX_FETCH: usize = 512 * 1024 * 1024;
 /// Where the followed branch is kept in the mirror.
-const HEAD: &str = "refs/hks/head";
+pub(super) const HEAD: &str = "refs/hks/head";
 /// Fetches after which a mirror is made anew: libgit2 never packs what they have brought into one.
 const MOST_PACKS: usize = 100;
 

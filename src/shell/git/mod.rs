@@ -19,7 +19,7 @@ use crate::shell::credential::Hidden;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a repository is and how to get in.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -124,6 +124,11 @@ pub fn commits<'a>(revisions: impl Iterator<Item = &'a str>) -> BTreeMap<String,
         Some((revision.to_owned(), read::message(&commit)))
     };
     revisions.filter_map(told).collect()
+}
+
+/// Whether there is a mirror in a folder.
+pub fn is_mirror(folder: &Path) -> bool {
+    git2::Repository::open_bare(folder).is_ok_and(|repository| repository.find_reference(mirror::HEAD).is_ok())
 }
 
 fn is_local(url: &str) -> bool {

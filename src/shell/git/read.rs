@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Stacks of one repository.
 const MAX_STACKS: usize = 5000;
 /// Bytes of all files of a repository that are read.
-const MAX_ALL: usize = 64 * 1024 * 1024;
+const MAX_ALL: usize = 16 * 1024 * 1024;
 /// Folders in each other.
 const MAX_DEPTH: usize = 64;
 /// Files and folders of a repository.

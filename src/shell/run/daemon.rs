@@ -12,7 +12,7 @@ use crate::shell::metrics::Metrics;
 use crate::shell::probe::{Prober, Reach};
 use crate::shell::run::desk::Projects;
 use crate::shell::run::introduction;
-use crate::shell::run::kept::{identity, seal_key};
+use crate::shell::run::kept::{self, identity, seal_key};
 use crate::shell::run::pace::Pace;
 use crate::shell::run::source::{self, Running, Shared};
 use crate::shell::web::access::Access;
@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
 /// How long the configuration must be left alone before it is read: a file that is being written is half a file.
@@ -166,6 +166,7 @@ async fn act(
         seal,
         access: Arc::clone(&access),
     };
+    kept::forget_others(&config);
     daemon.adopt(config);
     // nobody is let in before it is known who may come in
     let (end, mut until) = watch::channel(false);
@@ -287,7 +288,8 @@ impl Daemon {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            self.leave(name);
+            let mirror = kept::mirror(&config, &name);
+            self.leave(name.clone(), Some(mirror).filter(|_| !config.sources.contains_key(&name)));
         }
         self.ending.retain(|_, ending| !ending.is_finished());
         for (name, source) in &config.sources {
@@ -334,8 +336,8 @@ impl Daemon {
         self.config = Some(config);
     }
 
-    /// Lets a source end by itself.
-    fn leave(&mut self, name: String) {
+    /// Lets a source end by itself. Its mirror goes with it if nothing follows its name.
+    fn leave(&mut self, name: String, mirror: Option<PathBuf>) {
         let Some((_, running)) = self.running.remove(&name) else { return };
         self.hooks.remove(&name);
         self.projects.remove(&name);
@@ -343,6 +345,9 @@ impl Daemon {
         let ending = tokio::spawn(async move {
             running.stop().await;
             board.forget(&of);
+            if let Some(mirror) = mirror {
+                let _ = spawn_blocking(move || kept::forget(&mirror)).await;
+            }
         });
         self.ending.insert(name, ending);
     }
@@ -351,7 +356,7 @@ impl Daemon {
     async fn end(&mut self) {
         let names: Vec<_> = self.running.keys().cloned().collect();
         for name in names {
-            self.leave(name);
+            self.leave(name, None);
         }
         futures::future::join_all(std::mem::take(&mut self.ending).into_values()).await;
     }

@@ -2,12 +2,13 @@
 
 use crate::config::Config;
 use crate::record::SealKey;
+use crate::shell::git;
 use anyhow::{Context as _, Result, bail};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{File, TryLockError};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The name of this daemon for the Leases, kept with its data: a daemon that was killed comes back as the same one and
 /// need not wait for itself. The lock sees that no second daemon on this machine is that one, too.
@@ -67,4 +68,71 @@ pub(super) fn seal_key(config: &Config) -> Result<SealKey> {
         )
     };
     SealKey::new(&bytes).with_context(short).with_context(failed)
+}
+
+/// Where the mirror of a source is.
+pub(super) fn mirror(config: &Config, source: &str) -> PathBuf {
+    mirrors(config).join(source)
+}
+
+fn mirrors(config: &Config) -> PathBuf {
+    config.data_dir.join("git")
+}
+
+/// Takes away the mirror of a source that left the configuration; nobody may work in it any more. What is no mirror stays: the data
+/// folder may be one where somebody keeps other things, too.
+#[expect(clippy::disallowed_methods, reason = "the data folder is this adapter's")]
+pub(super) fn forget(mirror: &Path) {
+    if !git::is_mirror(mirror) {
+        return;
+    }
+    match std::fs::remove_dir_all(mirror) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(folder = %mirror.display(), %error, "failed to delete a mirror that nothing needs");
+        }
+        _ => {}
+    }
+}
+
+/// Takes away the mirrors of sources that left the configuration while no daemon ran.
+#[expect(clippy::disallowed_methods, reason = "the data folder is this adapter's")]
+pub(super) fn forget_others(config: &Config) {
+    let folders = std::fs::read_dir(mirrors(config)).into_iter().flatten().filter_map(Result::ok);
+    for folder in folders {
+        if !folder.file_name().to_str().is_some_and(|name| config.sources.contains_key(name)) {
+            forget(&folder.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "mirrors in a folder")]
+    fn only_mirrors_that_nothing_needs_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "dataDir: {}\nsources: {{shop: {{namespace: shop, git: {{url: /nowhere}}}}}}\n",
+            folder.path().display()
+        );
+        let config = Config::parse(&text, Path::new("hks.yaml")).unwrap();
+        let mirror = |name: &str| {
+            let repository = git2::Repository::init_bare(self::mirror(&config, name)).unwrap();
+            let tree = repository.treebuilder(None).unwrap().write().unwrap();
+            let (tree, who) =
+                (repository.find_tree(tree).unwrap(), git2::Signature::now("x", "x@example.com").unwrap());
+            repository.commit(Some("refs/hks/head"), &who, &who, "x", &tree, &[]).unwrap();
+        };
+        mirror("shop");
+        mirror("blog");
+        // somebody's own
+        git2::Repository::init_bare(self::mirror(&config, "mine")).unwrap();
+        std::fs::create_dir_all(self::mirror(&config, "notes")).unwrap();
+        forget_others(&config);
+        let left = ["shop", "blog", "mine", "notes"].map(|name| self::mirror(&config, name).exists());
+        assert_eq!(left, [true, false, true, true]);
+        forget(&self::mirror(&config, "none"));
+    }
 }

@@ -16,6 +16,7 @@ use crate::shell::metrics::{Metrics, OutcomeLabels};
 use crate::shell::pace::doubled;
 use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};
+use crate::shell::run::kept;
 use crate::shell::supervise;
 use crate::shell::web::board::{Board, SourceView};
 use crate::shell::{clock, credential};
@@ -327,7 +328,7 @@ impl Follower {
         {
             return Err(GitError::refused(&remote).into());
         }
-        let folder = self.config.data_dir.join("git").join(&self.name);
+        let folder = kept::mirror(&self.config, &self.name);
         let repository = Arc::new(Repository::new(folder, remote.clone(), &self.source.git.path).in_turn(&self.turn));
         let known = self.reading.clone();
         let fetch = repository.look(known.as_deref());
