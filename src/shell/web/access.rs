@@ -56,6 +56,8 @@ struct Setting {
     anonymous: bool,
     readers: BTreeMap<String, config::Reader>,
     groups: BTreeMap<String, config::Group>,
+    /// Whether people log in, also where that could not be set up.
+    has_logins: bool,
     provider: Option<Arc<Provider>>,
     kubeconfig: Option<PathBuf>,
     known: Mutex<Known>,
@@ -162,6 +164,7 @@ impl Access {
             anonymous: access.anonymous,
             readers: access.tokens.clone(),
             groups: access.oidc.as_ref().map(|oidc| oidc.groups.clone()).unwrap_or_default(),
+            has_logins: access.oidc.is_some(),
             provider: provider.map(Arc::new),
             kubeconfig: kubeconfig.map(Path::to_owned),
             known: Mutex::default(),
@@ -179,7 +182,7 @@ impl Access {
     /// The answer to who may read nothing.
     async fn of(&self, headers: &HeaderMap) -> Result<Visitor, Response> {
         let setting = self.setting();
-        let asks = !setting.readers.is_empty() || setting.provider.is_some();
+        let asks = !setting.readers.is_empty() || setting.has_logins;
         if let Some(token) = token(headers).filter(|_| asks) {
             let visitor = setting.who(&token).await.ok_or_else(|| unknown("this token is not known"))?;
             tracing::debug!(reader = visitor.name(), "read");
