@@ -31,6 +31,7 @@ async fn who_has_a_token_sees_what_it_is_for() {
     let tokens = [
         ("shop", reader(file("shop", "token-of-team-shop\n"), &["shop"])),
         ("all", reader(file("all", "token-of-the-platform"), &["*"])),
+        ("new", reader(file("new", "token-of-nobody-yet"), &["not-there"])),
         ("short", reader(file("short", short), &["*"])),
         ("gone", reader(Credential::File(folder.path().join("none")), &["*"])),
     ];
@@ -75,6 +76,12 @@ async fn who_has_a_token_sees_what_it_is_for() {
     assert_eq!(ask("/metrics", "token-of-the-platform").await.0, 200);
     let by_password = daemon.client.get(format!("{}/", daemon.base)).basic_auth("ada", Some("token-of-team-shop"));
     assert!(by_password.send().await.unwrap().text().await.unwrap().contains("shop-one"));
+    // who may see nothing is not told that there is nothing
+    let (code, text) = ask("/", "token-of-nobody-yet").await;
+    assert!(
+        code == 200 && text.contains("nothing here that you may see") && !text.contains("nothing is deployed"),
+        "{text}"
+    );
     // probes, the version and webhooks need none
     for path in ["/healthz", "/version", "/style.css"] {
         assert_eq!(daemon.get(path).await.0, 200, "{path}");

@@ -246,7 +246,11 @@ fn head<'a>(endpoint: &'a Endpoint, visitor: &'a Visitor) -> Head<'a> {
 
 async fn overview(State(endpoint): Shared, Extension(visitor): Extension<Visitor>) -> Html<String> {
     let (sources, stacks) = seen(&endpoint.board, &visitor);
-    Html(page::overview(head(&endpoint, &visitor), &sources, &stacks, clock::now()).into_string())
+    let head = head(&endpoint, &visitor);
+    if sources.is_empty() && !endpoint.board.sources().is_empty() {
+        return Html(page::nothing_to_see(head).into_string());
+    }
+    Html(page::overview(head, &sources, &stacks, clock::now()).into_string())
 }
 
 async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {

@@ -191,6 +191,15 @@ pub fn refused(head: Head<'_>, name: &str, back: &str, why: &str) -> Markup {
     frame(name, head, false, &content)
 }
 
+/// Somebody who is known may see none of what there is.
+pub fn nothing_to_see(head: Head<'_>) -> Markup {
+    let content = html! {
+        h1 class="verdict idle" { "there is nothing here that you may see" }
+        p { "What whoever has this token, or is in your groups, may see is said in " code { "access" } " of the daemon's configuration; ask who runs it." }
+    };
+    frame("nothing to see", head, false, &content)
+}
+
 /// Somebody could not log in.
 pub fn not_logged_in(why: &str) -> Markup {
     let content = html! {
