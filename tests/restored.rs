@@ -42,10 +42,13 @@ fn what_a_restored_store_has_forgotten_is_deployed_again() {
     own.restore();
     assert!(until(180, || runs("sleep 3605")), "{}", world.log());
     world.wait("one", "well", 120, |view| view["state"] == "settled" && view["drift"].as_array().unwrap().is_empty());
-    let status = own.hks(&["status", "one", "-o", "json"]);
-    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert_eq!(
-        (&status["state"], &status["appliedRevision"]),
-        (&"settled".into(), &world.view("one")["appliedRevision"])
-    );
+    // an API server that has just begun may not answer in the time that a command takes for it
+    let mut told = String::new();
+    let same = until(60, || {
+        let status = own.hks(&["status", "one", "-o", "json"]);
+        told = format!("{status:?}");
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+        status["state"] == "settled" && status["appliedRevision"] == world.view("one")["appliedRevision"]
+    });
+    assert!(same, "{told}");
 }
