@@ -1,6 +1,6 @@
 //! Who may read pages, API and metrics, and act by the endpoint.
 
-use super::Credential;
+use super::{Credential, is_loopback};
 use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -84,10 +84,8 @@ impl Access {
             bail!("access.oidc: the provider has to know where to send people back to; set publicUrl");
         };
         for (key, url) in [("access.oidc.issuer", oidc.issuer.as_str()), ("publicUrl", public_url)] {
-            let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"]
-                .iter()
-                .any(|host| url.strip_prefix(host).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/'])));
-            if !url.starts_with("https://") && !local {
+            let is_private = url.starts_with("https://") || (url.starts_with("http://") && is_loopback(url));
+            if !is_private {
                 bail!("{key}: {url:?} must begin with https://, or logins travel in the clear");
             }
         }

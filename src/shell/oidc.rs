@@ -1,7 +1,9 @@
 //! Login by `OpenID` Connect: authorization code with PKCE (`OpenID` Connect Core 1.0, section 3.1; RFC 7636). What a provider answers is
 //! bounded, and believed only with its signature.
 
-use crate::config;
+use crate::config::{self, is_loopback};
+use crate::shell::answer::read;
+use crate::shell::cluster::redactor::{URL_PART, visible};
 use crate::shell::credential;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
@@ -11,7 +13,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::signature::{self, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation, decode, decode_header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use reqwest::{Client, Method, RequestBuilder, Url};
 use ring::digest::{SHA256, digest};
 use ring::signature::{self as ring_signature, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
@@ -39,9 +41,6 @@ const AT_ONCE: usize = 8;
 const MAX_KEYS: usize = 16;
 /// Characters of a name.
 const MAX_NAME: usize = 100;
-
-/// All but what means itself everywhere (RFC 3986, section 2.3).
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where people log in.
 pub struct Provider {
@@ -192,7 +191,7 @@ impl Provider {
             request.header("content-type", "application/x-www-form-urlencoded").header("accept", "application/json");
         if !in_form {
             // RFC 6749, section 2.3.1: both are encoded before; Gitea 1.24 does not decode them
-            let encoded = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+            let encoded = |text: &str| utf8_percent_encode(text, URL_PART).to_string();
             request = request.basic_auth(encoded(id), Some(encoded(secret)));
         }
         let answer: Answer = asked(request).await.context("failed to get a token for the code")?;
@@ -215,8 +214,7 @@ impl Provider {
         let metadata: Metadata = asked(request).await.context("failed to ask the provider what it can do")?;
         ensure!(metadata.issuer.trim_end_matches('/') == issuer, "the provider calls itself {:?}", metadata.issuer);
         for url in [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri] {
-            let url = Url::parse(url).context("failed to read an address of the provider")?;
-            let is_fine = url.scheme() == "https" || (url.scheme() == "http" && issuer.starts_with("http://"));
+            let is_fine = url.starts_with("https://") || (issuer.starts_with("http://") && is_loopback(url));
             ensure!(is_fine, "the provider wants to be asked at {url}");
         }
         let metadata = Arc::new(metadata);
@@ -241,11 +239,8 @@ impl Provider {
 
 async fn asked<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
     let mut answer = request.send().await?;
-    let mut body = vec![];
-    while let Some(chunk) = answer.chunk().await? {
-        ensure!(body.len() + chunk.len() <= MAX_ANSWER, "the answer has more than {MAX_ANSWER} bytes");
-        body.extend_from_slice(&chunk);
-    }
+    let (body, is_cut) = read(&mut answer, MAX_ANSWER).await?;
+    ensure!(!is_cut, "the answer has more than {MAX_ANSWER} bytes");
     if !answer.status().is_success() {
         // RFC 6749, section 5.2
         let said: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -306,8 +301,7 @@ pub fn believed(setting: &config::Oidc, issuer: &str, keys: &JwkSet, token: &str
     ensure!(!wrong, "the token is for another client");
     let word = |key: &str| claims.rest.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let name = word("preferred_username").or_else(|| word("email")).unwrap_or(&claims.sub);
-    let short =
-        |text: &str| crate::shell::cluster::redactor::visible(text).trim().chars().take(MAX_NAME).collect::<String>();
+    let short = |text: &str| visible(text).trim().chars().take(MAX_NAME).collect::<String>();
     let groups = match claims.rest.get(&setting.groups_claim) {
         Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
         Some(Value::String(one)) => vec![one.as_str()],

@@ -4,16 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "tests")]
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use hks::ident::{Revision, StackName};
 use hks::record::{Answered, Deployment, Outcome, SealKey, Want};
 use hks::report::{AppView, DatabaseView, Readiness, StackState, View};
-use hks::shell::cluster::failure::Failure;
 use hks::shell::credential::Hidden;
 use hks::shell::metrics::{Metrics, OutcomeLabels};
 use hks::shell::web::access::Access;
 use hks::shell::web::board::{Board, SourceView};
-use hks::shell::web::endpoint::{Desk, Endpoint, Hooks};
+use hks::shell::web::endpoint::{Asking, Desk, Endpoint, Hooks};
 use hks::shell::web::http::serve;
 use jiff::SignedDuration;
 use reqwest::{Client, RequestBuilder, Response};
@@ -63,13 +61,7 @@ pub struct Notebook {
 }
 
 impl Desk for Notebook {
-    fn ask(
-        &self,
-        source: &str,
-        stack: &str,
-        want: Want,
-        by: String,
-    ) -> BoxFuture<'static, Result<(String, Option<Answered>), Failure>> {
+    fn ask(&self, source: &str, stack: &str, want: Want, by: String) -> Asking {
         self.asked.lock().unwrap().push((source.into(), stack.into(), want, by));
         let answer =
             Answered { id: "w-1".into(), at: hks::shell::clock::now(), refused: self.refuses.lock().unwrap().clone() };

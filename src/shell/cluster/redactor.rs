@@ -15,8 +15,8 @@ const HIDDEN: &str = "***";
 const LEAST: usize = 6;
 /// The shortest line of a value, and the shortest part of one in base64.
 const LEAST_PART: usize = 8;
-/// What a URL may hold as it is (RFC 3986, section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// All but what stands in any part of a URL as it is (RFC 3986, section 2.3).
+pub const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// These keys of a database's credentials are no secrets, and a log without host names explains little.
 const PUBLIC: [&str; 5] = ["host", "port", "name", "user", "pooler-host"];
 
@@ -83,7 +83,7 @@ impl Forms {
         let json = json.trim_matches('"').to_owned();
         // encoding/json of Go, in which Kubernetes and much around it is written
         let in_go = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-        let in_url = utf8_percent_encode(text, RESERVED).to_string();
+        let in_url = utf8_percent_encode(text, URL_PART).to_string();
         let strictly = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let forms = [visible(text), json, in_go, small(&in_url), small(&strictly), in_url, strictly];
         self.0.extend(forms.into_iter().filter(|form| form.len() >= LEAST).map(String::into_boxed_str));
@@ -159,7 +159,7 @@ mod tests {
             value.to_owned(),
             serde_json::to_string(value).unwrap(),
             utf8_percent_encode(value, NON_ALPHANUMERIC).to_string(),
-            utf8_percent_encode(value, RESERVED).to_string(),
+            utf8_percent_encode(value, URL_PART).to_string(),
             STANDARD.encode(value),
             URL_SAFE.encode(value),
             STANDARD.encode(format!("app:{value}")),

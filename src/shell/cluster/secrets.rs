@@ -2,22 +2,19 @@
 
 use crate::manifest::{Ingredient, Recipe, SECRET_SET_ANNOTATION};
 use crate::plan::{self, Step};
-use crate::shell::clock;
 use crate::shell::cluster::api::{making, merging};
+use crate::shell::cluster::redactor::URL_PART;
+use crate::shell::{chance, clock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::Error;
 use kube::api::{Api, DynamicObject, Patch};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use ring::rand::{SecureRandom, SystemRandom};
+use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// URL-safe, so that a password can stand in any URL, shell word or SQL string unquoted. 64 characters: 6 bits each.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// What stands in a URL as it is (RFC 3986, unreserved characters).
-const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Creates the Secret, or adds the keys that are missing. Existing values are never changed, except for those that are
 /// composed of one that was missing, or that somebody else has set. A password that somebody has set is the password from then
@@ -143,8 +140,7 @@ fn is_a_password(value: &str) -> bool {
 
 fn random(length: usize) -> Result<String, Error> {
     let mut bytes = vec![0_u8; length];
-    let failed = |_| Error::Service("the system's random source failed".into());
-    SystemRandom::new().fill(&mut bytes).map_err(failed)?;
+    chance::fill(&mut bytes).map_err(|error| Error::Service(error.into()))?;
     Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect())
 }
 

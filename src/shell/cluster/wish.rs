@@ -2,15 +2,14 @@
 
 use crate::ident::StackName;
 use crate::record::{Answered, WISH_ANNOTATION, Want, Wish};
-use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure};
 use crate::shell::cluster::record;
+use crate::shell::{chance, clock};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 use std::time::Duration;
 
@@ -24,8 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// # Errors
 /// The system's random source failed.
 pub fn random() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 12];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::last("the system's random source failed"))?;
+    let bytes = chance::bytes::<12>().map_err(|error| Failure::last(error.to_string()))?;
     Ok(hex::encode(bytes))
 }
 

@@ -6,7 +6,7 @@ use crate::platform::{Images, Platform};
 use crate::shell::cluster::failure::root;
 use crate::shell::credential::Hidden;
 use crate::shell::oidc::Provider;
-use crate::shell::{credential, probe};
+use crate::shell::{answer, credential, probe};
 use serde_json::Value;
 use std::path::Path;
 
@@ -162,12 +162,9 @@ async fn of_forge(config: &Config, name: &str, source: &Source, forge: &Forge) -
 async fn ask(http: &reqwest::Client, url: &str, token: &Hidden) -> Answer {
     let answer = http.get(url).bearer_auth(token.expose()).send().await;
     let mut answer = answer.map_err(|error| root(&error))?;
-    let mut body = vec![];
-    while let Some(more) = answer.chunk().await.map_err(|error| root(&error))? {
-        body.extend_from_slice(&more);
-        if body.len() > MOST_ANSWERED {
-            return Err("its answer is too long".into());
-        }
+    let (body, is_cut) = answer::read(&mut answer, MOST_ANSWERED).await.map_err(|error| root(&error))?;
+    if is_cut {
+        return Err("its answer is too long".into());
     }
     Ok((answer.status().as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
 }

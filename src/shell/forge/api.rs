@@ -4,9 +4,9 @@ use super::{ForgeConfig, Known, MAX_PAUSE, Order, Said};
 use crate::config::{ForgeKind, is_loopback};
 use crate::ident::Revision;
 use crate::report::{StatusState, shorten};
-use crate::shell::clock;
+use crate::shell::{answer, clock};
 use reqwest::header::{ACCEPT, HeaderMap};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -125,9 +125,9 @@ impl Api {
             ForgeKind::Gitea => request.header(ACCEPT, "application/json"),
         };
         let silent = |error: reqwest::Error| Trouble::Silent(format!("{:#}", anyhow::Error::new(error.without_url())));
-        let response = request.send().await.map_err(silent)?;
+        let mut response = request.send().await.map_err(silent)?;
         let (code, headers) = (response.status(), response.headers().clone());
-        let body = read(response).await.map_err(silent)?;
+        let (body, _) = answer::read(&mut response, MAX_ANSWER).await.map_err(silent)?;
         let exhausted = header(&headers, "x-ratelimit-remaining") == Some(0);
         let reset = header(&headers, "x-ratelimit-reset").filter(|_| exhausted).map(until);
         if code.is_success() {
@@ -200,15 +200,4 @@ fn header(headers: &HeaderMap, name: &str) -> Option<u64> {
 fn until(second: u64) -> Duration {
     let at = i64::try_from(second).ok().and_then(|second| jiff::Timestamp::from_second(second.saturating_add(1)).ok());
     at.map_or(MAX_PAUSE, clock::until)
-}
-
-async fn read(mut response: Response) -> reqwest::Result<Vec<u8>> {
-    let mut body = vec![];
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER {
-            break;
-        }
-    }
-    Ok(body)
 }

@@ -126,9 +126,9 @@ pub fn commits<'a>(revisions: impl Iterator<Item = &'a str>) -> BTreeMap<String,
     revisions.filter_map(told).collect()
 }
 
-/// Whether there is a mirror in a folder.
+/// Whether there is a mirror in a folder: libgit2 keeps each reference in a file of its own.
 pub fn is_mirror(folder: &Path) -> bool {
-    git2::Repository::open_bare(folder).is_ok_and(|repository| repository.find_reference(mirror::HEAD).is_ok())
+    folder.join(mirror::HEAD).is_file()
 }
 
 fn is_local(url: &str) -> bool {

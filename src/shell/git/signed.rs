@@ -1,12 +1,13 @@
 //! Who has signed a commit: by SSH, as `git commit -S` does with `gpg.format=ssh` (OpenSSH's PROTOCOL.sshsig).
 
 use git2::{ErrorCode, Oid, Repository};
+use ring::error::Unspecified;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512,
-    RsaPublicKeyComponents, UnparsedPublicKey,
+    RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 use ssh_key::public::{EcdsaPublicKey, KeyData};
-use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
+use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey, SshSig};
 
 /// What git signs for, so that what somebody has signed for something else is no commit.
 const NAMESPACE: &str = "git";
@@ -39,8 +40,8 @@ fn verify(signature: &[u8], text: &[u8], signers: &[String]) -> Result<(), Strin
         return Err("has a signature that was made for something else".into());
     }
     let key = signature.public_key();
-    let known = signers.iter().filter_map(|line| PublicKey::from_openssh(line).ok());
-    if !known.into_iter().any(|known| known.key_data() == key) {
+    let mut known = signers.iter().filter_map(|line| PublicKey::from_openssh(line).ok());
+    if !known.any(|known| known.key_data() == key) {
         let print = key.fingerprint(HashAlg::Sha256);
         return Err(format!("is signed by {print}, which is none of policy.signers"));
     }
@@ -57,19 +58,26 @@ fn verify(signature: &[u8], text: &[u8], signers: &[String]) -> Result<(), Strin
             };
             key.verify(by, &signed, tag)
         }
-        (KeyData::Ecdsa(key @ EcdsaPublicKey::NistP256(_)), Algorithm::Ecdsa { .. }) => {
-            numbers(tag, 32).ok_or(ring::error::Unspecified).and_then(|tag| {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.as_sec1_bytes()).verify(&signed, &tag)
-            })
+        (KeyData::Ecdsa(key), Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }) => {
+            by_numbers(&ECDSA_P256_SHA256_FIXED, 32, key, &signed, tag)
         }
-        (KeyData::Ecdsa(key @ EcdsaPublicKey::NistP384(_)), Algorithm::Ecdsa { .. }) => {
-            numbers(tag, 48).ok_or(ring::error::Unspecified).and_then(|tag| {
-                UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key.as_sec1_bytes()).verify(&signed, &tag)
-            })
+        (KeyData::Ecdsa(key), Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 }) => {
+            by_numbers(&ECDSA_P384_SHA384_FIXED, 48, key, &signed, tag)
         }
         (_, algorithm) => return Err(format!("is signed by a key of a kind that hks does not know: {algorithm}")),
     };
     verified.map_err(|_| "has a signature that does not fit it".into())
+}
+
+fn by_numbers(
+    by: &'static dyn VerificationAlgorithm,
+    width: usize,
+    key: &EcdsaPublicKey,
+    signed: &[u8],
+    tag: &[u8],
+) -> Result<(), Unspecified> {
+    let tag = numbers(tag, width).ok_or(Unspecified)?;
+    UnparsedPublicKey::new(by, key.as_sec1_bytes()).verify(signed, &tag)
 }
 
 /// The two numbers of an ECDSA signature (RFC 5656, section 3.1.2), each in so many bytes.

@@ -166,7 +166,9 @@ async fn act(
         seal,
         access: Arc::clone(&access),
     };
-    kept::forget_others(&config);
+    // a source that comes meanwhile makes its mirror anew
+    let known = config.clone();
+    spawn_blocking(move || kept::forget_others(&known));
     daemon.adopt(config);
     // nobody is let in before it is known who may come in
     let (end, mut until) = watch::channel(false);
@@ -277,7 +279,7 @@ impl Daemon {
         // what no source has to do with
         let settings = |config: &Config| {
             let (sources, access) = (BTreeMap::new(), config::Access::default());
-            Config { access, sources, ..config.clone() }
+            Config { access, sources, tls: None, ..config.clone() }
         };
         let settings_changed = self.config.as_ref().is_some_and(|old| settings(old) != settings(&config));
         let keep = |name: &String, source: &Source| !settings_changed && config.sources.get(name) == Some(source);

@@ -5,9 +5,8 @@ use crate::record::{Answered, Want};
 use crate::shell::cluster::connection::Connected;
 use crate::shell::cluster::failure::{Failure, FailureKind};
 use crate::shell::cluster::wish;
-use crate::shell::web::endpoint::Desk;
+use crate::shell::web::endpoint::{Asking, Desk};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use std::collections::BTreeMap;
@@ -30,13 +29,7 @@ impl Projects {
 }
 
 impl Desk for Projects {
-    fn ask(
-        &self,
-        source: &str,
-        stack: &str,
-        want: Want,
-        by: String,
-    ) -> BoxFuture<'static, Result<(String, Option<Answered>), Failure>> {
+    fn ask(&self, source: &str, stack: &str, want: Want, by: String) -> Asking {
         let connected = self.0.read().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
         let project = connected.and_then(|connected| connected.borrow().clone());
         let stack = StackName::new(stack);

@@ -2,9 +2,8 @@
 
 use crate::config::Config;
 use crate::record::SealKey;
-use crate::shell::git;
+use crate::shell::{chance, git};
 use anyhow::{Context as _, Result, bail};
-use ring::rand::{SecureRandom, SystemRandom};
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -29,17 +28,11 @@ pub(super) fn identity(folder: &Path) -> Result<(String, File)> {
     {
         return Ok((known.trim().to_owned(), lock));
     }
-    let bytes: [u8; 4] = random()?;
+    let bytes = chance::bytes::<4>()?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let me = format!("{}-{}", if host.trim().is_empty() { "hks" } else { host.trim() }, hex::encode(bytes));
     std::fs::write(&path, &me).with_context(failed)?;
     Ok((me, lock))
-}
-
-fn random<const LEN: usize>() -> Result<[u8; LEN]> {
-    let mut bytes = [0_u8; LEN];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system's random source failed"))?;
-    Ok(bytes)
 }
 
 /// The key that seals records; without one in the configuration, it is kept with the daemon's data.
@@ -51,7 +44,7 @@ pub(super) fn seal_key(config: &Config) -> Result<SealKey> {
     let path = config.seal_key.clone().unwrap_or_else(|| config.data_dir.join("seal.key"));
     let failed = || format!("failed to use the key that seals records, {}", path.display());
     if config.seal_key.is_none() && !path.exists() {
-        let bytes: [u8; SealKey::LEN] = random()?;
+        let bytes = chance::bytes::<{ SealKey::LEN }>()?;
         // a daemon that is killed meanwhile leaves no half of a key
         let new = path.with_extension("new");
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new);

@@ -1,4 +1,5 @@
-//! Who may read what of the endpoint, and who may act by it: nobody without a token, unless the configuration lets everybody, or nobody else gets there.
+//! Who may read what of the endpoint, and who may act by it: nobody without a token or a login, unless the configuration lets
+//! everybody, or nobody else gets there.
 //!
 //! Tokens are read when somebody comes with one, and again when that was a while ago or one is not known: a new one counts at
 //! once, and one that was taken away for a minute at most.
@@ -8,6 +9,7 @@ use crate::record::SealKey;
 use crate::shell::credential;
 use crate::shell::oidc::{Begun, Person, Provider};
 use crate::shell::web::endpoint::error;
+use crate::shell::web::page::Head;
 use crate::shell::web::session::{Cookie, random};
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
@@ -53,11 +55,11 @@ pub struct Access {
 
 #[derive(Default)]
 struct Setting {
-    anonymous: bool,
-    readers: BTreeMap<String, config::Reader>,
-    groups: BTreeMap<String, config::Group>,
-    /// Whether people log in, also where that could not be set up.
-    has_logins: bool,
+    access: config::Access,
+    /// What tokens and groups may, by name.
+    tokens: BTreeMap<String, Grant>,
+    groups: BTreeMap<String, Grant>,
+    /// Where people log in; `None` also where that could not be set up.
     provider: Option<Arc<Provider>>,
     kubeconfig: Option<PathBuf>,
     known: Mutex<Known>,
@@ -97,13 +99,25 @@ impl Sight {
     }
 }
 
+/// What somebody may.
+#[derive(Clone)]
+struct Grant {
+    sight: Sight,
+    act: bool,
+}
+
+impl Grant {
+    fn of(sources: &[String], act: bool) -> Self {
+        Self { sight: Sight::of(sources), act }
+    }
+}
+
 /// Who has come.
 #[derive(Clone)]
 pub struct Visitor {
     /// Who it is; `None` where nobody has to say.
     name: Option<String>,
-    sees: Sight,
-    acts: Sight,
+    grants: Vec<Grant>,
     /// Where people log in, if they can.
     can_log_in: bool,
 }
@@ -111,18 +125,19 @@ pub struct Visitor {
 impl Visitor {
     /// Whether it may read of a source.
     pub fn sees(&self, source: &str) -> bool {
-        self.sees.holds(source)
+        self.grants.iter().any(|grant| grant.sight.holds(source))
     }
 
     /// Whether it may read of all.
     pub fn sees_all(&self) -> bool {
-        self.sees.0.is_none()
+        self.grants.iter().any(|grant| grant.sight.0.is_none())
     }
 
     /// By which name it may ask for something that changes what runs in a source, if it may. Nobody may without a name, also where
     /// everybody may read: any page that is open in a browser on this machine could.
     pub fn acts_as(&self, source: &str) -> Option<&str> {
-        self.name.as_deref().filter(|_| self.acts.holds(source))
+        let may = self.grants.iter().any(|grant| grant.act && grant.sight.holds(source));
+        self.name.as_deref().filter(|_| may)
     }
 
     /// Who it is: `token:NAME` or `user:NAME`.
@@ -130,9 +145,9 @@ impl Visitor {
         self.name.as_deref()
     }
 
-    /// Whether a page offers it to log in.
-    pub fn can_log_in(&self) -> bool {
-        self.can_log_in && self.name.is_none()
+    /// What stands above its pages.
+    pub fn head<'a>(&'a self, cluster: &'a str) -> Head<'a> {
+        Head { cluster, who: self.name(), can_log_in: self.can_log_in }
     }
 }
 
@@ -160,11 +175,12 @@ impl Access {
             let provider = Provider::new(oidc, public_url, kubeconfig);
             provider.inspect_err(|error| tracing::error!(%error, "failed to set up logins")).ok()
         });
+        let token = |(name, reader): (&String, &config::Reader)| (name.clone(), Grant::of(&reader.sources, reader.act));
+        let group = |(name, group): (&String, &config::Group)| (name.clone(), Grant::of(&group.sources, group.act));
         let setting = Setting {
-            anonymous: access.anonymous,
-            readers: access.tokens.clone(),
-            groups: access.oidc.as_ref().map(|oidc| oidc.groups.clone()).unwrap_or_default(),
-            has_logins: access.oidc.is_some(),
+            access: access.clone(),
+            tokens: access.tokens.iter().map(token).collect(),
+            groups: access.oidc.iter().flat_map(|oidc| &oidc.groups).map(group).collect(),
             provider: provider.map(Arc::new),
             kubeconfig: kubeconfig.map(Path::to_owned),
             known: Mutex::default(),
@@ -182,7 +198,7 @@ impl Access {
     /// The answer to who may read nothing.
     async fn of(&self, headers: &HeaderMap) -> Result<Visitor, Response> {
         let setting = self.setting();
-        let asks = !setting.readers.is_empty() || setting.has_logins;
+        let asks = !setting.access.tokens.is_empty() || setting.access.oidc.is_some();
         if let Some(token) = token(headers).filter(|_| asks) {
             let visitor = setting.who(&token).await.ok_or_else(|| unknown("this token is not known"))?;
             tracing::debug!(reader = visitor.name(), "read");
@@ -191,9 +207,9 @@ impl Access {
         if let Some(visitor) = self.session(&setting, headers) {
             return Ok(visitor);
         }
-        if setting.anonymous || (!asks && self.is_loopback) {
-            let (sees, acts, can_log_in) = (Sight::ALL, Sight::of(&[]), setting.provider.is_some());
-            return Ok(Visitor { name: None, sees, acts, can_log_in });
+        if setting.access.anonymous || (!asks && self.is_loopback) {
+            let grants = vec![Grant { sight: Sight::ALL, act: false }];
+            return Ok(Visitor { name: None, grants, can_log_in: setting.provider.is_some() });
         }
         Err(if asks { unknown("this needs a token") } else { error(StatusCode::FORBIDDEN, CLOSED) })
     }
@@ -201,7 +217,8 @@ impl Access {
     fn session(&self, setting: &Setting, headers: &HeaderMap) -> Option<Visitor> {
         let provider = setting.provider.as_ref()?;
         let session: Session = SESSION.get(headers, &self.key, &provider.purpose(), provider.is_secure())?;
-        Some(setting.visitor(format!("user:{}", session.name), &session.groups))
+        let groups = session.groups.iter().filter_map(|group| setting.groups.get(group));
+        Some(setting.visitor(format!("user:{}", session.name), groups))
     }
 
     /// Begins a login: where the browser goes, and what it keeps meanwhile. Nothing if people can't log in.
@@ -210,11 +227,13 @@ impl Access {
     /// The provider does not say where.
     pub async fn begin(&self, to: &str) -> Option<anyhow::Result<(String, String)>> {
         let provider = self.setting().provider.clone()?;
-        let (state, nonce, verifier) = (random()?, random()?, random()?);
-        let begun = Begun { state, nonce, verifier, to: local(to).to_owned() };
-        let address = provider.address(&begun).await;
-        let cookie = LOGIN.set(&self.key, &provider.purpose(), provider.is_secure(), &begun);
-        Some(address.map(|address| (address, cookie)))
+        let begun = async {
+            let (state, nonce, verifier) = (random()?, random()?, random()?);
+            let begun = Begun { state, nonce, verifier, to: local(to).to_owned() };
+            let address = provider.address(&begun).await?;
+            Ok((address, LOGIN.set(&self.key, &provider.purpose(), provider.is_secure(), &begun)))
+        };
+        Some(begun.await)
     }
 
     /// Ends a login: the page that was asked for, and what the browser keeps from now on.
@@ -273,29 +292,19 @@ impl Setting {
             *known = Known { read: Some(Instant::now()), tokens };
         }
         let name = known.of(&digest)?;
-        let reader = self.readers.get(name)?;
-        let acts = if reader.act { reader.sources.as_slice() } else { &[] };
-        Some(self.of(format!("token:{name}"), &reader.sources, acts))
+        let grant = self.tokens.get(name)?;
+        Some(self.visitor(format!("token:{name}"), [grant].into_iter()))
     }
 
-    /// Whoever is in these groups.
-    fn visitor(&self, name: String, groups: &[String]) -> Visitor {
-        let groups: Vec<_> = groups.iter().filter_map(|group| self.groups.get(group)).collect();
-        let all = |acting: bool| {
-            let some = groups.iter().filter(|group| group.act || !acting);
-            some.flat_map(|group| group.sources.clone()).collect::<Vec<_>>()
-        };
-        self.of(name, &all(false), &all(true))
-    }
-
-    fn of(&self, name: String, sources: &[String], acts: &[String]) -> Visitor {
-        let sees = if self.anonymous { Sight::ALL } else { Sight::of(sources) };
-        Visitor { name: Some(name), sees, acts: Sight::of(acts), can_log_in: false }
+    /// Whoever is given this, besides what everybody is.
+    fn visitor<'a>(&self, name: String, grants: impl Iterator<Item = &'a Grant>) -> Visitor {
+        let all = self.access.anonymous.then_some(Grant { sight: Sight::ALL, act: false });
+        Visitor { name: Some(name), grants: grants.cloned().chain(all).collect(), can_log_in: false }
     }
 
     /// All tokens that can be read, and those of `before` that only can't be read now.
     async fn read(&self, before: &[(Digest, String)]) -> Vec<(Digest, String)> {
-        let all = self.readers.iter().map(async |(name, reader)| {
+        let all = self.access.tokens.iter().map(async |(name, reader)| {
             let both = std::iter::once(&reader.token).chain(&reader.previous_token);
             let read = join_all(both.map(|credential| self.read_one(name, credential))).await;
             let known = before.iter().filter(|(_, of)| of == name).map(|(digest, _)| *digest);
@@ -417,7 +426,7 @@ mod tests {
     fn what_is_seen_is_what_patterns_say() {
         let of = |patterns: &[&str]| {
             let patterns: Vec<_> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-            Visitor { name: None, sees: Sight::of(&patterns), acts: Sight::ALL, can_log_in: false }
+            Visitor { name: None, grants: vec![Grant::of(&patterns, true)], can_log_in: false }
         };
         let team = of(&["shop-*", "blog"]);
         assert!(team.sees("shop-eu") && team.sees("blog") && !team.sees("blogs") && !team.sees_all());
@@ -486,8 +495,8 @@ mod tests {
             None,
         );
         let visitor = |groups: &[&str]| {
-            let groups: Vec<_> = groups.iter().map(|group| (*group).to_owned()).collect();
-            access.setting().visitor("user:ada".into(), &groups)
+            let setting = access.setting();
+            setting.visitor("user:ada".into(), groups.iter().filter_map(|group| setting.groups.get(*group)))
         };
         let both = visitor(&["shop", "all"]);
         assert!(both.sees("blog") && both.sees_all() && both.acts_as("blog").is_none());

@@ -7,7 +7,7 @@ use crate::shell::cluster::redactor::visible;
 use crate::shell::web::asked::Asked;
 use crate::shell::web::endpoint::{Endpoint, Shared, error};
 use crate::shell::web::gate::Peer;
-use crate::shell::web::page::{self, Head};
+use crate::shell::web::page;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Form, Path, State};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// What can be asked for.
-pub const ACTS: [&str; 4] = ["retry", "rollback", "suspend", "resume"];
+const ACTS: [&str; 4] = ["retry", "rollback", "suspend", "resume"];
 /// Bytes of a request.
 pub const MAX_BODY: usize = 8 * 1024;
 /// Characters of a reason or of a commit.
@@ -70,15 +70,16 @@ impl Details {
     }
 }
 
-/// What became of a request.
-enum Done {
-    /// The Stack's actor has taken it.
-    Taken(Want, String),
-    /// It was left on the record, and nobody has answered yet.
-    Left(Want, String),
-    /// It was not done.
-    Refused(StatusCode, String),
+/// A wish that lies on the record.
+struct Left {
+    want: Want,
+    id: String,
+    /// Whether the Stack's actor has taken it.
+    answered: bool,
 }
+
+/// What became of a request: left, or why not.
+type Done = Result<Left, (StatusCode, String)>;
 
 /// Who asks for what, for the audit log.
 struct Request<'a> {
@@ -93,9 +94,9 @@ impl Request<'_> {
     async fn carry_out(&self, act: &str, details: Result<Details, String>) -> Done {
         let (source, done) = self.ask(act, details).await;
         let (outcome, why, id) = match &done {
-            Done::Taken(_, id) => ("taken", "", id.as_str()),
-            Done::Left(_, id) => ("not answered yet", "", id.as_str()),
-            Done::Refused(_, why) => ("refused", why.as_str(), ""),
+            Ok(Left { id, answered: true, .. }) => ("taken", "", id.as_str()),
+            Ok(Left { id, answered: false, .. }) => ("not answered yet", "", id.as_str()),
+            Err((_, why)) => ("refused", why.as_str(), ""),
         };
         let forwarded = self.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let forwarded: String = forwarded.chars().take(100).collect();
@@ -106,7 +107,7 @@ impl Request<'_> {
     }
 
     async fn ask(&self, act: &str, details: Result<Details, String>) -> (String, Done) {
-        let nowhere = |code, why: &str| (String::new(), Done::Refused(code, why.into()));
+        let nowhere = |code, why: &str| (String::new(), Err((code, why.into())));
         if !is_own(self.headers) {
             return nowhere(StatusCode::FORBIDDEN, "this comes from a page of another site");
         }
@@ -121,7 +122,7 @@ impl Request<'_> {
                 );
             }
         };
-        let refused = |code, why: String| (source.clone(), Done::Refused(code, why));
+        let refused = |code, why: String| (source.clone(), Err((code, why)));
         let Some(name) = self.asked.visitor.acts_as(&source) else {
             let why = "this needs somebody who may act: act: true of a token or a group in `access`";
             return refused(StatusCode::FORBIDDEN, why.into());
@@ -134,9 +135,8 @@ impl Request<'_> {
             return refused(StatusCode::TOO_MANY_REQUESTS, "too much is asked for at once; try again".into());
         };
         match self.endpoint.desk.ask(&source, self.asked.name(), want.clone(), name.to_owned()).await {
-            Ok((id, None)) => (source, Done::Left(want, id)),
-            Ok((id, Some(Answered { refused: None, .. }))) => (source, Done::Taken(want, id)),
             Ok((_, Some(Answered { refused: Some(why), .. }))) => refused(StatusCode::CONFLICT, why),
+            Ok((id, answer)) => (source, Ok(Left { want, id, answered: answer.is_some() })),
             Err(failure) => refused(code(&failure), failure.message),
         }
     }
@@ -177,11 +177,12 @@ pub async fn api(
         body => serde_json::from_slice(body).map_err(|error| format!("the body can't be read as JSON: {error}")),
     };
     let request = Request { endpoint: &endpoint, asked: &asked, peer, headers: &headers };
-    let told = |want: &Want, id: &str, answered| json!({ "id": id, "wish": want, "answered": answered });
     match request.carry_out(&act, details).await {
-        Done::Taken(want, id) => Json(told(&want, &id, true)).into_response(),
-        Done::Left(want, id) => (StatusCode::ACCEPTED, Json(told(&want, &id, false))).into_response(),
-        Done::Refused(code, why) => error(code, &why),
+        Ok(Left { want, id, answered }) => {
+            let code = if answered { StatusCode::OK } else { StatusCode::ACCEPTED };
+            (code, Json(json!({ "id": id, "wish": want, "answered": answered }))).into_response()
+        }
+        Err((code, why)) => error(code, &why),
     }
 }
 
@@ -208,14 +209,10 @@ pub async fn form(
     let request = Request { endpoint: &endpoint, asked: &asked, peer, headers: &headers };
     match request.carry_out(&act, Ok(Details { to, reason, accept_data_loss: false })).await {
         // back to the page that the form stood on
-        Done::Taken(..) | Done::Left(..) => Redirect::to(&uri.to_string()).into_response(),
-        Done::Refused(code, why) => {
-            let page = page::refused(
-                Head { cluster: &endpoint.cluster, who: asked.visitor.name(), can_log_in: false },
-                asked.name(),
-                &uri.to_string(),
-                &why,
-            );
+        Ok(_) => Redirect::to(&uri.to_string()).into_response(),
+        Err((code, why)) => {
+            let head = asked.visitor.head(&endpoint.cluster);
+            let page = page::refused(head, asked.name(), &uri.to_string(), &why);
             (code, Html(page.into_string())).into_response()
         }
     }

@@ -49,20 +49,14 @@ pub trait Hooks: Send + Sync {
     fn follows(&self, source: &str, full_name: &str, clone_urls: &[String], git_ref: &str) -> bool;
 }
 
+/// The id of a wish, and what became of it if that is known in time; or that it could not be left.
+pub type Asking = BoxFuture<'static, Result<(String, Option<Answered>), Failure>>;
+
 /// Where what people ask for is left.
 pub trait Desk: Send + Sync {
-    /// Asks the daemon for something that changes what runs. Answers with the id of the wish, and what became of it if that is
-    /// known in time; what was asked for may take much longer.
-    ///
-    /// # Errors
-    /// It could not be left, in words for who asks.
-    fn ask(
-        &self,
-        source: &str,
-        stack: &str,
-        want: Want,
-        by: String,
-    ) -> BoxFuture<'static, Result<(String, Option<Answered>), Failure>>;
+    /// Asks the daemon for something that changes what runs. What was asked for may take much longer than the answer; errors are in
+    /// words for who asks.
+    fn ask(&self, source: &str, stack: &str, want: Want, by: String) -> Asking;
 }
 
 /// An error as JSON.

@@ -10,7 +10,7 @@ use crate::shell::web::board::{Board, SourceView};
 use crate::shell::web::endpoint::{Endpoint, Shared, error};
 use crate::shell::web::gate::{Gate, Peer};
 use crate::shell::web::login;
-use crate::shell::web::page::{self, Head};
+use crate::shell::web::page;
 use crate::shell::web::webhook;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
@@ -240,13 +240,9 @@ async fn stack(State(endpoint): Shared, asked: Asked) -> Response {
     }
 }
 
-fn head<'a>(endpoint: &'a Endpoint, visitor: &'a Visitor) -> Head<'a> {
-    Head { cluster: &endpoint.cluster, who: visitor.name(), can_log_in: visitor.can_log_in() }
-}
-
 async fn overview(State(endpoint): Shared, Extension(visitor): Extension<Visitor>) -> Html<String> {
     let (sources, stacks) = seen(&endpoint.board, &visitor);
-    let head = head(&endpoint, &visitor);
+    let head = visitor.head(&endpoint.cluster);
     if sources.is_empty() && !endpoint.board.sources().is_empty() {
         return Html(page::nothing_to_see(head).into_string());
     }
@@ -254,7 +250,7 @@ async fn overview(State(endpoint): Shared, Extension(visitor): Extension<Visitor
 }
 
 async fn stack_page(State(endpoint): Shared, asked: Asked) -> Response {
-    let head = head(&endpoint, &asked.visitor);
+    let head = asked.visitor.head(&endpoint.cluster);
     let (code, html) = match asked.find(&endpoint.board).await.as_slice() {
         [] => (StatusCode::NOT_FOUND, page::unknown(head, asked.name(), &seen(&endpoint.board, &asked.visitor).1)),
         [(source, view)] => {

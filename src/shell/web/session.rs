@@ -1,12 +1,12 @@
 //! What a browser keeps for the endpoint: cookies whose text nobody else can write.
 
 use crate::record::SealKey;
+use crate::shell::chance::{self, NoChance};
 use crate::shell::clock;
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -78,11 +78,12 @@ impl Cookie {
     }
 }
 
-/// 32 random bytes, as text that fits everywhere; nothing if the system's random source failed.
-pub fn random() -> Option<String> {
-    let mut bytes = [0_u8; 32];
-    SystemRandom::new().fill(&mut bytes).ok()?;
-    Some(URL_SAFE_NO_PAD.encode(bytes))
+/// What nobody can guess, as text that fits everywhere.
+///
+/// # Errors
+/// The system's random source failed.
+pub fn random() -> Result<String, NoChance> {
+    chance::bytes::<32>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
 }
 
 #[cfg(test)]
