@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn root() -> PathBuf {
@@ -87,6 +88,26 @@ fn invalid_files_say_why() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
+#[test]
+fn what_is_taken_with_a_warning_says_why() {
+    for path in fixtures("warned") {
+        let source = fs::read(&path).unwrap();
+        let checked = spec::check(&source, "hks.yaml", &spec::Files::default(), spec::Selection::Any);
+        assert!(checked.spec.is_ok(), "{}: {:?}", path.display(), checked.spec);
+        assert!(checked.warnings.iter().all(|d| d.severity == spec::Severity::Warning && !d.help.is_empty()));
+        expect(&path.with_extension("expected"), &one_line_each(&checked.warnings));
+        let told = Command::new(env!("CARGO_BIN_EXE_hks")).arg("validate").arg(&path).output().unwrap();
+        let text = String::from_utf8_lossy(&told.stderr);
+        assert!(told.status.success() && text.contains(&checked.warnings[0].message), "{told:?}");
+    }
+    // what is right is taken without a word
+    for path in fixtures("valid") {
+        let source = fs::read(&path).unwrap();
+        let checked = spec::check(&source, "hks.yaml", &spec::Files::default(), spec::Selection::Any);
+        assert_eq!(checked.warnings, [], "{}", path.display());
+    }
+}
+
 /// The same mistakes through the command line, and as the commit status that the forge gets.
 #[test]
 fn invalid_files_are_told_everywhere() {
@@ -104,7 +125,7 @@ fn invalid_files_are_told_everywhere() {
         );
     }
     assert!(count >= 120, "only {count} files");
-    let command = || std::process::Command::new(env!("CARGO_BIN_EXE_hks"));
+    let command = || Command::new(env!("CARGO_BIN_EXE_hks"));
     let one = folder.join("app-replicas-text.yaml");
     let told = command().arg("validate").arg(&one).output().unwrap();
     assert_eq!(told.status.code(), Some(3));
@@ -138,6 +159,15 @@ fn every_code_has_a_fixture() {
         .filter_map(|path| spec::parse(&fs::read(path).unwrap(), "hks.yaml").err())
         .flatten()
         .map(|d| d.code)
+        .chain(
+            fixtures("warned")
+                .into_iter()
+                .flat_map(|path| {
+                    let source = fs::read(path).unwrap();
+                    spec::check(&source, "hks.yaml", &spec::Files::default(), spec::Selection::Any).warnings
+                })
+                .map(|d| d.code),
+        )
         .chain(spec::parse(&vec![b'#'; spec::MAX_BYTES + 1], "hks.yaml").err().into_iter().flatten().map(|d| d.code))
         .collect();
     let missing: Vec<&Code> = Code::ALL.iter().filter(|code| !seen.contains(code)).collect();

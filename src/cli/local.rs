@@ -2,7 +2,7 @@
 
 use super::INVALID;
 use super::args::{FileArgs, FileChoice};
-use super::output::{BAD, GOOD, Out, STRONG};
+use super::output::{BAD, BUSY, GOOD, Out, STRONG};
 use crate::ident::{Revision, StackName};
 use crate::manifest::{self, Context, Manifest};
 use crate::platform::Platform;
@@ -18,37 +18,41 @@ use std::process::ExitCode;
 /// Checks files.
 pub(super) fn validate(paths: &[PathBuf], out: Out) -> Result<ExitCode> {
     let mut all = vec![];
-    let mut valid = 0;
+    let (mut valid, mut wrong) = (0, 0);
     for path in files::stacks(paths)? {
         let source = files::read(&path)?;
         let document = files::document(&path, source.clone());
-        match spec::read(&document.source, &document.path, &document.files, Selection::Any) {
-            Ok(spec) => {
-                valid += 1;
-                let name = spec.map(|spec| spec.name.to_string()).unwrap_or_default();
-                out.say(&format!("{GOOD}✓{GOOD:#} {}: Stack {name}", path.display()));
-            }
-            Err(found) => {
-                if !out.json {
-                    tell(&source, &found, out);
-                }
-                all.extend(found);
-            }
+        let checked = spec::check(&document.source, &document.path, &document.files, Selection::Any);
+        let mistakes = checked.spec.as_ref().err().map_or(&[][..], Vec::as_slice);
+        if !out.json {
+            tell(&source, mistakes, out);
+            tell(&source, &checked.warnings, out);
+        }
+        wrong += mistakes.len();
+        all.extend(mistakes.iter().chain(&checked.warnings).cloned());
+        if let Ok(spec) = checked.spec {
+            valid += 1;
+            let name = spec.map(|spec| spec.name.to_string()).unwrap_or_default();
+            out.say(&format!("{GOOD}✓{GOOD:#} {}: Stack {name}", path.display()));
         }
     }
     if out.json {
         out.print(&serde_json::to_string_pretty(&all)?);
     }
-    if all.is_empty() && valid > 0 {
-        return Ok(ExitCode::SUCCESS);
+    let counted = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
+    let warnings = all.len() - wrong;
+    if warnings > 0 {
+        out.say(&format!("{BUSY}{}{BUSY:#}", counted(warnings, "warning")));
     }
-    if valid == 0 && all.is_empty() {
+    if wrong > 0 {
+        out.say(&format!("{BAD}{}{BAD:#}", counted(wrong, "mistake")));
+        return Ok(ExitCode::from(INVALID));
+    }
+    if valid == 0 {
         out.say("no hks.yaml found; name a file or a folder that holds one");
         return Ok(ExitCode::FAILURE);
     }
-    let files = if all.len() == 1 { "1 mistake" } else { &format!("{} mistakes", all.len()) };
-    out.say(&format!("{BAD}{files}{BAD:#}"));
-    Ok(ExitCode::from(INVALID))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints mistakes with the lines they are in.
@@ -102,8 +106,10 @@ pub(super) struct Checked {
 /// Reads a file; `None` if it is invalid, which has then been told.
 pub(super) fn check(file: &FileChoice, out: Out) -> Result<Option<Checked>, Failure> {
     let document = Document { tag: file.tag.clone(), ..files::document(&file.path, files::read(&file.path)?) };
-    if let Err(found) = spec::read(&document.source, &document.path, &document.files, Selection::Any) {
-        tell(&document.source, &found, out);
+    let checked = spec::check(&document.source, &document.path, &document.files, Selection::Any);
+    tell(&document.source, checked.spec.as_ref().err().map_or(&[], Vec::as_slice), out);
+    tell(&document.source, &checked.warnings, out);
+    if checked.spec.is_err() {
         return Ok(None);
     }
     let revision = revision(&file.path, &document.source);

@@ -29,6 +29,45 @@ pub const RESERVED_PARAMETERS: [&str; 12] = [
     "superuser_reserved_connections",
 ];
 
+/// Name, whether it is a switch, and the first and last major version of each server parameter that can be set.
+const PARAMETERS: &str = include_str!("parameters.txt");
+
+/// A server parameter that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name in lower case: the server makes no difference.
+    pub name: &'static str,
+    /// Whether it is on or off.
+    pub switch: bool,
+}
+
+/// The parameters that a major version has, in order of name; those of extensions, which have a `.` in their name, are not among
+/// them.
+pub fn parameters(major: u32) -> impl Iterator<Item = Parameter> {
+    PARAMETERS.lines().filter(|line| !line.starts_with('#')).filter_map(move |line| {
+        let mut words = line.split(' ');
+        let (name, switch) = (words.next()?, words.next()? == "bool");
+        let mut version = |otherwise: u32| words.next().and_then(|word| word.parse().ok()).unwrap_or(otherwise);
+        let (first, last) = (version(0), version(u32::MAX));
+        (first..=last).contains(&major).then_some(Parameter { name, switch })
+    })
+}
+
+/// Whether the server takes `value` for a switch: `on`, `true`, `yes`, `1`, their opposites, and what only they begin with
+/// (`parse_bool` of the server).
+pub fn is_switch(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    let begins = |whole: &str, least: usize| value.len() >= least && whole.starts_with(&value);
+    begins("true", 1)
+        || begins("false", 1)
+        || begins("yes", 1)
+        || begins("no", 1)
+        || begins("off", 2)
+        || value == "on"
+        || value == "1"
+        || value == "0"
+}
+
 /// Names that belong to the server itself.
 const TAKEN: [&str; 5] = ["postgres", "template0", "template1", "public", "none"];
 

@@ -3,9 +3,15 @@
 /// What stands for masked characters.
 const MASK: char = '*';
 
-/// Prefixes of tokens, how many token characters must follow, and what to call them.
+/// Prefixes of tokens, how many token characters must follow, and what to call them. Source: the rules of gitleaks, those that
+/// need nothing beside the token itself.
 const TOKENS: &[(&str, usize, &str)] = &[
     ("sk-", 16, "an API key (`sk-…`)"),
+    ("sk_live_", 16, "a Stripe key"),
+    ("sk_test_", 16, "a Stripe key"),
+    ("rk_live_", 16, "a Stripe key"),
+    ("rk_test_", 16, "a Stripe key"),
+    ("whsec_", 20, "a secret of a webhook"),
     ("ghp_", 20, "a GitHub token"),
     ("gho_", 20, "a GitHub token"),
     ("ghu_", 20, "a GitHub token"),
@@ -13,10 +19,37 @@ const TOKENS: &[(&str, usize, &str)] = &[
     ("ghr_", 20, "a GitHub token"),
     ("github_pat_", 20, "a GitHub token"),
     ("glpat-", 16, "a GitLab token"),
+    ("glrt-", 16, "a GitLab token"),
+    ("gldt-", 16, "a GitLab token"),
     ("xoxb-", 16, "a Slack token"),
     ("xoxp-", 16, "a Slack token"),
+    ("xoxa-", 16, "a Slack token"),
+    ("xoxs-", 16, "a Slack token"),
+    ("xapp-", 16, "a Slack token"),
     ("AKIA", 16, "an AWS access key"),
     ("ASIA", 16, "an AWS access key"),
+    ("AIza", 35, "a Google API key"),
+    ("GOCSPX-", 20, "a Google client secret"),
+    ("ya29.", 20, "a Google token"),
+    ("SG.", 20, "a SendGrid key"),
+    ("npm_", 30, "an npm token"),
+    ("pypi-", 32, "a PyPI token"),
+    ("dckr_pat_", 20, "a Docker token"),
+    ("dop_v1_", 32, "a DigitalOcean token"),
+    ("hvs.", 20, "a Vault token"),
+    ("hf_", 30, "a Hugging Face token"),
+    ("shpat_", 20, "a Shopify token"),
+    ("sntrys_", 20, "a Sentry token"),
+    ("lin_api_", 20, "a Linear key"),
+    ("ATATT3", 20, "an Atlassian token"),
+];
+
+/// Addresses that let in whoever knows them, and how many token characters must follow.
+const HOOKS: &[(&str, usize)] = &[
+    ("hooks.slack.com/services/", 8),
+    ("discord.com/api/webhooks/", 8),
+    ("discordapp.com/api/webhooks/", 8),
+    ("webhook.office.com/webhookb2/", 8),
 ];
 
 /// A run of base64 characters this long, of mixed case and with digits, is taken for key material when masking.
@@ -30,7 +63,19 @@ pub(super) fn find(text: &str) -> Option<&'static str> {
     pem(text)
         .map(|_| "a private key")
         .or_else(|| token(text, 0).map(|t| t.2))
+        .or_else(|| hook(text).map(|_| "the address of a webhook, which is a password,"))
+        .or_else(|| web_token(text).map(|_| "a JSON Web Token"))
         .or_else(|| url_password(text).map(|_| "a URL with a password"))
+        .or_else(|| assigned(text).map(|_| "a password"))
+}
+
+/// What kind of credential `value` is by the `name` that it stands under, if any. References stand in it as [`REFERENCE`].
+pub(super) fn named(name: &str, value: &str) -> Option<&'static str> {
+    let kind = secret_name(name)?;
+    is_secret_value(kind, value).then_some(match kind {
+        Kind::Password => "a password",
+        Kind::Key => "a key or token",
+    })
 }
 
 /// `text` with every credential in it replaced by as many `*`.
@@ -47,6 +92,13 @@ pub(super) fn mask(text: &str) -> String {
         hide(at + from, at + to);
         at += to;
     }
+    for search in [assigned, hook, web_token] {
+        at = 0;
+        while let Some((from, to)) = text.get(at..).and_then(search) {
+            hide(at + from, at + to);
+            at += to;
+        }
+    }
     if let Some(from) = pem(text) {
         hide(from, text.len());
     }
@@ -54,6 +106,16 @@ pub(super) fn mask(text: &str) -> String {
         hide(from, to);
     }
     text.char_indices().map(|(i, c)| if hidden.get(i) == Some(&true) { MASK } else { c }).collect()
+}
+
+/// A line of YAML with every credential in it replaced by as many `*`, those too that only their name tells.
+pub(super) fn mask_line(line: &str) -> String {
+    let mut masked = mask(line);
+    while let Some((from, to)) = entry(&masked) {
+        let stars = masked.get(from..to).map(|value| value.chars().map(|_| MASK).collect::<String>());
+        masked.replace_range(from..to, &stars.unwrap_or_default());
+    }
+    masked
 }
 
 /// `text` with the passwords of URLs in it replaced.
@@ -85,8 +147,8 @@ fn is_token(c: char) -> bool {
 fn token(text: &str, start: usize) -> Option<(usize, usize, &'static str)> {
     let mut run = Run::default();
     for (at, pair) in text.as_bytes().windows(2).enumerate().skip(start) {
-        // the last two characters of the prefixes
-        if !matches!(pair, b"k-" | b"p_" | b"o_" | b"u_" | b"s_" | b"r_" | b"t_" | b"t-" | b"b-" | b"p-" | b"IA") {
+        // the last character of the prefixes
+        if !matches!(pair, [_, b'-' | b'_' | b'.' | b'A' | b'a' | b'3']) {
             continue;
         }
         let from = at + 2;
@@ -141,6 +203,147 @@ impl Run {
             _ => !body.contains(['-', '_']) || self.random.is_some_and(|random| random >= from),
         }
     }
+}
+
+/// What a name says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What people choose: anything may be one.
+    Password,
+    /// What machines make: no number, word or path is one.
+    Key,
+}
+
+/// Words that end the name of a password, and of what machines make. `_`, `-`, `.` and capitals part words.
+const PASSWORDS: &[&str] = &["password", "passwd", "passphrase", "pwd", "passwort", "pass"];
+const KEYS: &[&str] = &[
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "secret_key",
+    "secretkey",
+    "secret_key_base",
+    "private_key",
+    "access_key",
+    "encryption_key",
+    "signing_key",
+    "master_key",
+    "session_key",
+    "auth_key",
+    "app_key",
+    "client_secret",
+    "salt",
+    "pepper",
+];
+
+/// What kind of secret a variable of this name holds, if any: `DB_PASSWORD` and `apiKey` do, `PASSWORD_MIN_LENGTH`,
+/// `PUBLIC_KEY` and `TOKEN_URL` do not.
+fn secret_name(name: &str) -> Option<Kind> {
+    /// No name is longer.
+    const MOST: usize = 256;
+    let mut words = String::new();
+    let mut small = false;
+    for c in name.get(..name.floor_char_boundary(MOST)).unwrap_or_default().chars() {
+        if small && c.is_ascii_uppercase() {
+            words.push('_');
+        }
+        small = c.is_ascii_lowercase() || c.is_ascii_digit();
+        words.push(if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' });
+    }
+    // `KEY_2`, `SECRET_V2`, `SECRET_2024`: the number is none of the name
+    let bare = words.trim_end_matches(|c: char| c.is_ascii_digit());
+    let bare = bare.strip_suffix("_v").or_else(|| bare.strip_suffix('_')).unwrap_or(bare);
+    let ends = |with: &&&str| {
+        bare.strip_suffix(**with).is_some_and(|before| before.is_empty() || before.ends_with('_') || with.len() >= 6)
+    };
+    let not =
+        ["no", "public", "allow", "allow_empty", "enable", "disable", "use", "with", "reset", "grant", "publishable"];
+    let word = PASSWORDS.iter().find(|word| ends(word)).map(|word| (word, Kind::Password));
+    // `PWD` is where a shell is
+    let (word, kind) =
+        word.filter(|_| bare != "pwd").or_else(|| KEYS.iter().find(|w| ends(w)).map(|w| (w, Kind::Key)))?;
+    let before = bare.strip_suffix(word).unwrap_or_default().trim_end_matches('_');
+    (!not.iter().any(|not| before == *not || before.ends_with(&format!("_{not}")))).then_some(kind)
+}
+
+/// Whether a value can be the secret that its name says: it is there, and more than a reference, a variable, a path or a switch.
+fn is_secret_value(kind: Kind, value: &str) -> bool {
+    let value = value.trim();
+    let referenced = value.contains(REFERENCE) || value.starts_with(['$', '{', '<', '%', '[']);
+    let path = value.starts_with('/') || value.starts_with("./");
+    let switch =
+        ["true", "false", "yes", "no", "on", "off", "none", "null", "required", "optional", "disabled", "enabled"]
+            .contains(&value.to_ascii_lowercase().as_str());
+    let number = value.parse::<f64>().is_ok();
+    let masked = value.chars().all(|c| matches!(c, '*' | '.' | '-' | 'x' | 'X'));
+    let address = value.contains("://");
+    !(referenced || path || switch || masked || address) && (kind == Kind::Password || (!number && value.len() >= 3))
+}
+
+/// The value of the first `password=…` in `text`, as connection strings and flags have it.
+fn assigned(text: &str) -> Option<(usize, usize)> {
+    given(text, "=")
+}
+
+/// The value of the first `password: …` in `text`, as YAML has it.
+fn entry(text: &str) -> Option<(usize, usize)> {
+    given(text, ": ")
+}
+
+/// The value that the first name of a secret in `text` is given by `sign`.
+fn given(text: &str, sign: &str) -> Option<(usize, usize)> {
+    /// The longest name that is looked at.
+    const MOST: usize = 64;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    for (at, _) in text.match_indices(sign) {
+        let before = text.get(..at)?;
+        let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
+        if line.starts_with(['#', ';']) || line.starts_with("//") {
+            continue;
+        }
+        let from = before.char_indices().rev().take(MOST).take_while(|(_, c)| is_name(*c)).last().map(|(at, _)| at);
+        let Some(name) = from.and_then(|from| before.get(from..)) else { continue };
+        let Some(kind) = secret_name(name) else { continue };
+        let rest = text.get(at + sign.len()..)?;
+        let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
+        let start = at + sign.len() + quote.map_or(0, char::len_utf8);
+        let rest = text.get(start..)?;
+        let end = match quote {
+            Some(quote) => rest.find(quote),
+            None => rest.find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | ',' | '"' | '\'' | ')' | '`')),
+        };
+        let value = rest.get(..end.unwrap_or(rest.len()))?;
+        // a comparison is none
+        if !value.starts_with('=') && is_secret_value(kind, value) {
+            return Some((start, start + value.len()));
+        }
+    }
+    None
+}
+
+/// What follows the first address of a webhook in `text`.
+fn hook(text: &str) -> Option<(usize, usize)> {
+    HOOKS.iter().find_map(|(address, least)| {
+        let from = text.find(address)? + address.len();
+        let rest = text.get(from..)?;
+        let secret = rest.get(..rest.find(|c| !is_token(c) && c != '/').unwrap_or(rest.len()))?;
+        (secret.len() >= *least).then_some((from, from + secret.len()))
+    })
+}
+
+/// The first JSON Web Token in `text`: three parts in base64url, the first of which begins an object (RFC 7519).
+fn web_token(text: &str) -> Option<(usize, usize)> {
+    text.match_indices("eyJ").find_map(|(from, _)| {
+        let rest = text.get(from..)?;
+        let token = rest.get(..rest.find(|c| !is_token(c) && c != '.').unwrap_or(rest.len()))?;
+        let mut parts = token.split('.');
+        let long = |part: Option<&str>, least: usize| part.is_some_and(|part| part.len() >= least);
+        let whole = long(parts.next(), 10)
+            && parts.next().is_some_and(|part| part.starts_with("eyJ"))
+            && long(parts.next(), 16);
+        whole.then_some((from, from + token.len()))
+    })
 }
 
 /// The password of the first URL in `text` that has one in plain text.
@@ -200,6 +403,14 @@ mod tests {
             format!("Bearer sk-ant-x-{body}"),
             "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----".to_owned(),
             "-----BEGIN PRIVATE KEY-----".to_owned(),
+            "host=db user=app password=hunter2".to_owned(),
+            "jdbc:postgresql://db/app?user=app&password=hunter2".to_owned(),
+            "--db-password='hunter2' serve".to_owned(),
+            format!("sk_live_{body}"),
+            format!("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{body}"),
+            format!("https://hooks.slack.com/services/T0/B0/{body}"),
+            format!("AIza{}", "Sy-0123456789abcdefghijklmnopqrstuv"),
+            format!("SG.{body}.{body}"),
             "postgres://app:hunter2@db:5432/app".to_owned(),
             "redis://:hunter2@cache:6379".to_owned(),
             "postgres://\u{1}:x\u{1}@db/app".to_owned(),
@@ -228,10 +439,78 @@ mod tests {
             "postgres://app:$(PASSWORD)@db:5432/app",
             "-----BEGIN CERTIFICATE-----",
             "AKIA",
+            "grant_type=password",
+            "password=$DB_PASSWORD",
+            "password=\u{1}",
+            "password_min_length=8",
+            "# db-password=password",
+            "a\n  ; token=changeme",
+            "use_token=true",
+            "max_token=4096",
+            "test \"$token\" == abc",
+            "https://hooks.slack.com/services/",
+            "eyJ.eyJ.x",
             "http://\u{1}:8080",
         ] {
             assert_eq!(find(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn names_tell() {
+        for name in [
+            "DB_PASSWORD",
+            "PGPASSWORD",
+            "DATABASE_PASS",
+            "SMTP_PWD",
+            "dbPassword",
+            "API_KEY",
+            "apiKey",
+            "JWT_SECRET",
+            "SECRET_KEY",
+            "SECRET_KEY_BASE",
+            "JWT_SECRET_V2",
+            "ENCRYPTION_KEY_2024",
+            "AWS_SECRET_ACCESS_KEY",
+            "GH_TOKEN",
+            "SALT",
+            "clientsecret",
+        ] {
+            assert!(named(name, "wJalrXUtnFEMI").is_some(), "{name}");
+        }
+        for name in [
+            "PWD",
+            "PASSWORD_MIN_LENGTH",
+            "PUBLIC_KEY",
+            "PUBLISHABLE_API_KEY",
+            "AWS_ACCESS_KEY_ID",
+            "TOKEN_URL",
+            "SECRET_NAME",
+            "BYPASS",
+            "COMPASS",
+            "TOKENIZERS_PARALLELISM",
+            "KEY",
+            "PRIMARY_KEY",
+            "SORT_KEY",
+            "PASSWORD_FILE",
+            "ALLOW_EMPTY_PASSWORD",
+            "NO_TOKEN",
+        ] {
+            assert_eq!(named(name, "wJalrXUtnFEMI"), None, "{name}");
+        }
+        for value in
+            ["", "true", "Off", "/run/secrets/db", "$OTHER", "\u{1}", "a\u{1}", "<set me>", "https://auth/token", "***"]
+        {
+            assert_eq!(named("DB_PASSWORD", value), None, "{value}");
+        }
+        assert!(named("DB_PASSWORD", "12345").is_some() && named("MAX_TOKEN", "12345").is_none());
+    }
+
+    #[test]
+    fn lines_are_masked_by_name() {
+        assert_eq!(mask_line("  DB_PASSWORD: hunter2"), "  DB_PASSWORD: *******");
+        assert_eq!(mask_line("env: {A: b, API_KEY: \"abc def\", C: d}"), "env: {A: b, API_KEY: \"*******\", C: d}");
+        assert_eq!(mask_line("password: ${secrets.a.b} token: x"), "password: ${secrets.a.b} token: x");
     }
 
     #[test]

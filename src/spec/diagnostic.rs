@@ -79,6 +79,11 @@ codes! {
     UnresolvedReference "unresolved-reference" "A reference to something that is not declared."
     MisplacedReference "misplaced-reference" "A reference at a place where it cannot be used."
     PlaintextCredential "plaintext-credential" "A credential stands in the file in plain text."
+    Lookalike "lookalike" "A character that only looks like the one that YAML needs, such as a non-breaking space or a typographic quote."
+    MovingTag "moving-tag" "Only a warning: the tag of an image, such as `latest`, is moved from one image to the next, and the same text deploys nothing new."
+    Implausible "implausible" "Only a warning: an amount that is allowed and far beyond what is usual."
+    DoubtfulParameter "doubtful-parameter" "Only a warning: this version of PostgreSQL has no such parameter or takes no such value, and does not start with it."
+    NothingToDeploy "nothing-to-deploy" "Only a warning: the Stack has neither apps nor data, so that whatever was deployed before is taken away."
 }
 
 impl fmt::Display for Code {
@@ -93,9 +98,22 @@ impl Serialize for Code {
     }
 }
 
+/// Whether a file is refused for what a [`Diagnostic`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It is.
+    #[default]
+    Error,
+    /// It is not; its author should know all the same.
+    Warning,
+}
+
 /// One mistake in an hks.yaml.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    /// Whether the file is refused for it.
+    pub severity: Severity,
     /// What kind of mistake it is.
     pub code: Code,
     /// The file, as the caller of `parse` named it.
@@ -127,6 +145,7 @@ impl Diagnostic {
             one_line
         };
         Self {
+            severity: Severity::Error,
             code,
             file: file.to_owned(),
             line: place.0,
@@ -135,6 +154,11 @@ impl Diagnostic {
             message: clean(message),
             help: clean(help),
         }
+    }
+
+    /// The same as something that the file is not refused for.
+    pub(super) fn warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
     }
 }
 
@@ -157,12 +181,16 @@ const MAX_WIDTH: usize = 160;
 /// The diagnostic for people: the line of `source` with a caret below the place, code and remedy; no colours, and
 /// credentials masked.
 pub fn snippet(source: &str, d: &Diagnostic) -> String {
-    let mut out = format!("error[{}]: {}\n", d.code, d.message);
+    let severity = match d.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let mut out = format!("{severity}[{}]: {}\n", d.code, d.message);
     let number = d.line.to_string();
     let gutter = " ".repeat(number.len());
     let _ = writeln!(out, "{gutter}--> {}:{}:{}", d.file, d.line, d.column);
     if let Some(line) = source.lines().nth(d.line.saturating_sub(1)) {
-        let masked = credential::mask(line);
+        let masked = credential::mask_line(line);
         let visible: Vec<char> = masked.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let caret = d.column.saturating_sub(1).min(visible.len());
         let from = if caret < MAX_WIDTH { 0 } else { caret - MAX_WIDTH / 2 };

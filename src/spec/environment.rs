@@ -7,9 +7,10 @@ use super::files::Files;
 use super::model::Spec;
 use super::place::Path;
 use super::reference::Scope;
-use super::report::{Report, below, root};
+use super::report::{Report, below, root, sorted};
+use super::template::{self, Piece};
 use super::violation::{self, Broken};
-use super::{Selection, credential, wire};
+use super::{Checked, Selection, credential, wire};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,9 @@ pub(super) struct Reader<'a> {
     pub value: Value,
 }
 
+/// Something is wrong, and has been reported.
+struct Reported;
+
 /// An environment as it is written.
 struct Named<'w> {
     name: &'w str,
@@ -34,15 +38,26 @@ struct Named<'w> {
 
 impl Reader<'_> {
     /// The selected environment, or everything that is wrong in any.
-    pub fn read(self, mut report: Report<'_>) -> Result<Option<Spec>, Vec<Diagnostic>> {
+    pub fn read(self, mut report: Report<'_>) -> Checked {
+        let chosen = self.choose(&mut report);
+        let warnings = sorted(std::mem::take(&mut report.warnings));
+        let spec = match chosen {
+            Ok(chosen) if report.found.is_empty() => Ok(chosen),
+            _ => Err(finish(report)),
+        };
+        Checked { spec, warnings }
+    }
+
+    /// The selected environment, if there is one.
+    fn choose(&self, report: &mut Report<'_>) -> Result<Option<Spec>, Reported> {
         let mut base = self.value.clone();
-        let broken = violation::check(&mut base, &mut report);
-        let Some(stack) = typed(base).filter(|_| !report.is_full()) else { return Err(finish(report)) };
+        let broken = violation::check(&mut base, report);
+        let stack = typed(base).filter(|_| !report.is_full()).ok_or(Reported)?;
         let environments: Vec<Named<'_>> =
             stack.environments.0.iter().map(|(name, wire)| Named { name, wire }).collect();
-        let mut params = values(&stack.params.0, &root(&["params"]), &mut report);
+        let mut params = values(&stack.params.0, &root(&["params"]), report);
         for (index, environment) in environments.iter().enumerate() {
-            rules(environment, &broken, &mut report);
+            rules(environment, &broken, report);
             if let Some(other) = environments[..index].iter().find(|other| same_place(other.wire, environment.wire)) {
                 let message = format!("`{}` and `{}` are for the same place", other.name, environment.name);
                 let help = "give each its own `project`, `branch` or `tag`";
@@ -50,7 +65,7 @@ impl Reader<'_> {
             }
             let at = root(&["environments", environment.name, "params"]);
             // in the file itself, a parameter that an environment sets counts as known
-            for (name, value) in values(&environment.wire.params.0, &at, &mut report) {
+            for (name, value) in values(&environment.wire.params.0, &at, report) {
                 params.entry(name).or_insert(value);
             }
         }
@@ -63,37 +78,30 @@ impl Reader<'_> {
         let budget = report.budget;
         let environment = some.then_some(SOME);
         let scope = Scope { stack: &stack, broken: &broken, params: &params, environment, tag, budget };
-        let spec =
-            Check { stack: &stack, broken: &broken, scope: &scope, files: self.files, report: &mut report }.spec();
+        let spec = Check { stack: &stack, broken: &broken, scope: &scope, files: self.files, report }.spec();
         if !some {
-            return match spec {
-                Some(spec) if report.found.is_empty() => Ok(Some(spec)),
-                _ => Err(finish(report)),
-            };
+            return spec.map(Some).ok_or(Reported);
         }
         // what was cut is not checked once more for each environment
-        if broken.crowded || !affordable(&environments, &mut report) {
-            return Err(finish(report));
+        if broken.crowded || !affordable(&environments, report) {
+            return Err(Reported);
         }
         let (mut chosen, mut names) = (None, vec![]);
         for environment in &environments {
-            let spec = self.patched(environment, &mut report);
+            let spec = self.patched(environment, report);
             if self.selects(environment) {
                 // one is enough: many large ones would not fit side by side
                 chosen = chosen.or(spec);
                 names.push(environment.name);
             }
             if report.is_full() {
-                return Err(finish(report));
+                return Err(Reported);
             }
         }
         if let (Selection::For { project, .. }, [first, second, ..]) = (self.selection, names.as_slice()) {
             let message = format!("`{first}` and `{second}` are both for this commit and `{project}`");
             let help = "give each its own `project`, `branch` or `tag`";
             report.key(Code::InvalidEnvironment, &root(&["environments", second]), &message, help);
-        }
-        if !report.found.is_empty() {
-            return Err(finish(report));
         }
         Ok(chosen)
     }
@@ -120,8 +128,15 @@ impl Reader<'_> {
         let places = report.places.patched(&at);
         let budget = report.budget;
         budget.next();
-        let mut own =
-            Report { file: report.file, source: report.source, places: &places, found: vec![], more: 0, budget };
+        let mut own = Report {
+            file: report.file,
+            source: report.source,
+            places: &places,
+            found: vec![],
+            more: 0,
+            warnings: vec![],
+            budget,
+        };
         let mut value = self.value.clone();
         merge(&mut value, &Value::Object(environment.wire.patch.clone()));
         let broken = violation::check(&mut value, &mut own);
@@ -129,7 +144,8 @@ impl Reader<'_> {
         let spec = stack.and_then(|stack| {
             let mut params = values(&stack.params.0, &root(&["params"]), &mut own);
             let at = root(&["environments", environment.name, "params"]);
-            params.extend(texts(&environment.wire.params.0, &at, &own));
+            let of_its_own = texts(&environment.wire.params.0, &at, &own);
+            params.extend(of_its_own.into_iter().map(|(name, text)| (name, text.replace("$${", "${"))));
             let tag = match self.selection {
                 Selection::For { tag, .. } | Selection::Named { tag, .. } if environment.wire.tag.is_some() => {
                     tag.or(Some(SOME))
@@ -142,16 +158,27 @@ impl Reader<'_> {
         });
         let right = own.found.is_empty();
         report.more += own.more;
-        for mut found in own.found {
-            let same = |d: &Diagnostic| (d.code, &d.path, &d.message) == (found.code, &found.path, &found.message);
-            if !report.found.iter().any(same) {
-                found.path = format!("{} in environment {}", found.path, environment.name);
-                found.message = format!("{} (in `{}`)", found.message, environment.name);
+        let (found, warnings) = (own.found, own.warnings);
+        for found in found {
+            if let Some(found) = told_anew(found, &report.found, environment.name) {
                 report.push(|_| found);
             }
         }
+        for warning in warnings {
+            report.warnings.extend(told_anew(warning, &report.warnings, environment.name));
+        }
         spec.filter(|_| right)
     }
+}
+
+/// What was found in an environment, said as such; `None` if it was found without its patch, too.
+fn told_anew(found: Diagnostic, before: &[Diagnostic], environment: &str) -> Option<Diagnostic> {
+    let same = |d: &Diagnostic| (d.code, &d.path, &d.message) == (found.code, &found.path, &found.message);
+    (!before.iter().any(same)).then(|| Diagnostic {
+        path: format!("{} in environment {environment}", found.path),
+        message: format!("{} (in `{environment}`)", found.message),
+        ..found
+    })
 }
 
 /// What is asked of an environment itself.
@@ -177,20 +204,25 @@ fn same_place(one: &wire::Environment, other: &wire::Environment) -> bool {
         && !apart(&one.project, &other.project)
 }
 
-/// Parameters as they are written; none may be a credential.
+/// Parameters as they are meant, `$${` as `${`; none may be a credential.
 fn values(map: &BTreeMap<String, wire::Scalar>, at: &Path, report: &mut Report<'_>) -> BTreeMap<String, String> {
-    let texts = texts(map, at, report);
-    for (name, text) in &texts {
-        if text.contains("${") {
-            let help = "write the value itself; refer to `git` and others where the parameter is used";
+    let written = texts(map, at, report);
+    for (name, text) in &written {
+        if refers(text) {
+            let help = "write the value itself; refer to others where it is used; `$${` is literal";
             report.value(Code::MisplacedReference, &below(at, &[name]), "a parameter is taken as it is written", help);
         }
-        if let Some(kind) = credential::find(text) {
+        if let Some(kind) = credential::find(text).or_else(|| credential::named(name, text)) {
             let help = "keep it in a secret and refer to that";
             report.value(Code::PlaintextCredential, &below(at, &[name]), &format!("{kind} in plain text"), help);
         }
     }
-    texts
+    written.into_iter().map(|(name, text)| (name, text.replace("$${", "${"))).collect()
+}
+
+/// Whether a text holds a `${` that is not escaped.
+fn refers(text: &str) -> bool {
+    template::split(text).is_none_or(|pieces| pieces.iter().any(|piece| matches!(piece, Piece::Reference(_))))
 }
 
 fn texts(map: &BTreeMap<String, wire::Scalar>, at: &Path, report: &Report<'_>) -> BTreeMap<String, String> {

@@ -20,6 +20,14 @@ pub(super) fn split(image: &str) -> Parts<'_> {
 
 /// The first thing that is wrong with an image; references stand in it as [`REFERENCE`].
 pub(super) fn complaint((repository, tag, digest): Parts<'_>) -> Option<Complaint> {
+    if repository.contains("{{") || tag.is_some_and(|tag| tag.contains("{{")) {
+        let message = "`{{ … }}` is a template of another tool, which nobody fills in here";
+        return Some((message, "write `${git.sha}`, `${git.tag}` or `${params.NAME}`"));
+    }
+    if repository.contains('$') || tag.is_some_and(|tag| tag.contains('$')) {
+        let help = "write `${git.sha}`, `${git.tag}` or `${params.NAME}`";
+        return Some(("a variable of the shell means nothing in an image", help));
+    }
     if repository.contains("://") {
         return Some(("the image starts with a scheme", "leave out `https://`"));
     }
@@ -46,6 +54,33 @@ pub(super) fn complaint((repository, tag, digest): Parts<'_>) -> Option<Complain
         return Some(("not a digest of an image", "write `sha256:` and 64 hexadecimal digits"));
     }
     None
+}
+
+/// Tags that are moved from one image to the next by custom.
+const MOVING: [&str; 14] = [
+    "latest",
+    "main",
+    "master",
+    "develop",
+    "development",
+    "dev",
+    "edge",
+    "nightly",
+    "stable",
+    "staging",
+    "canary",
+    "next",
+    "current",
+    "unstable",
+];
+
+/// What becomes of an image whose tag is moved, if its tag is one that is.
+pub(super) fn moving((_, tag, digest): Parts<'_>) -> Option<(String, &'static str)> {
+    let tag = tag.filter(|tag| digest.is_none() && MOVING.contains(tag))?;
+    let message = format!(
+        "the tag `{tag}` is moved: another image under it deploys nothing, and a rollback can't bring the old one back"
+    );
+    Some((message, "write a version, `${git.shortSha}`, or a digest"))
 }
 
 /// Whether a repository begins with the host of a registry.

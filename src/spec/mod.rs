@@ -18,6 +18,7 @@ pub mod explain;
 mod files;
 mod image;
 mod lexical;
+mod lookalike;
 mod place;
 mod quantity;
 mod reference;
@@ -30,7 +31,7 @@ mod value;
 mod violation;
 mod wire;
 
-pub use diagnostic::{Code, Diagnostic, snippet};
+pub use diagnostic::{Code, Diagnostic, Severity, snippet};
 pub use files::{Files, MAX_FILE, files_of, resolve};
 pub use image::is_host;
 pub use quantity::{bytes, cpu};
@@ -141,6 +142,15 @@ pub fn parse(source: &[u8], file: &str) -> Result<Spec, Vec<Diagnostic>> {
     read(source, file, &Files::default(), Selection::Any)?.ok_or_else(none)
 }
 
+/// What became of a file.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// See [`read`].
+    pub spec: Result<Option<Spec>, Vec<Diagnostic>>,
+    /// What its author should know and it is not refused for, in the order of the file, up to a hundred.
+    pub warnings: Vec<Diagnostic>,
+}
+
 /// Reads an hks.yaml. `file` is only for display in the diagnostics, which come in the order of the file and are all
 /// that could be found in any environment, up to a hundred and how many more there are; there is at least one. `None` means that the file is right but none of its
 /// environments is selected.
@@ -150,6 +160,15 @@ pub fn read(
     files: &Files,
     selection: Selection<'_>,
 ) -> Result<Option<Spec>, Vec<Diagnostic>> {
+    check(source, file, files, selection).spec
+}
+
+/// As [`read`], and what else its author should know.
+pub fn check(source: &[u8], file: &str, files: &Files, selection: Selection<'_>) -> Checked {
+    judged(source, file, files, selection).unwrap_or_else(|found| Checked { spec: Err(found), warnings: vec![] })
+}
+
+fn judged(source: &[u8], file: &str, files: &Files, selection: Selection<'_>) -> Result<Checked, Vec<Diagnostic>> {
     let one = |code, place, message: &str, help| vec![Diagnostic::new(code, file, place, "", message, help)];
     if source.len() > MAX_BYTES {
         let message = format!("{} KiB are too much for an hks.yaml", source.len().div_ceil(1024));
@@ -164,22 +183,25 @@ pub fn read(
     };
     let structure = place::read(text, file);
     if structure.fatal {
-        return Err(told(structure.found, structure.more));
+        let found = told(structure.found.clone(), structure.more);
+        return Err(structure.blamed(text, file, found));
     }
     if place::is_empty(text) {
         return Err(one(Code::Empty, (1, 1), "the file is empty", "start with `apiVersion: hks.hexabase.ai/v1`"));
     }
     let budget = budget::Budget::default();
-    let (found, more) = (structure.found, structure.more);
-    let report = Report { file, source: text, places: &structure.places, found, more, budget: &budget };
-    let value = match value::read(text, file) {
+    let (found, more) = (structure.found.clone(), structure.more);
+    let warnings = vec![];
+    let report = Report { file, source: text, places: &structure.places, found, more, warnings, budget: &budget };
+    let value = match value::read(structure.document(text), file) {
         Ok(value) => value,
         Err(error) => {
             let found = report.found.into_iter().chain([error]).collect();
             return Err(told(found, report.more));
         }
     };
-    environment::Reader { files, selection, value }.read(report)
+    let Checked { spec, warnings } = environment::Reader { files, selection, value }.read(report);
+    Ok(Checked { spec: spec.map_err(|found| structure.blamed(text, file, found)), warnings })
 }
 
 /// Whether a file holds nothing: comments, white space, `---`, a null. Such a file suspends, it never deletes.

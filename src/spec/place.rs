@@ -2,6 +2,7 @@
 //! (duplicate keys, tags, merge keys, several documents, bounds on what aliases expand to).
 
 use super::diagnostic::{Code, Diagnostic, MOST_TOLD};
+use super::lookalike::{self, Lines};
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -12,6 +13,9 @@ pub(super) const MAX_DEPTH: usize = 32;
 pub(super) const MAX_NODES: usize = 10_000;
 /// Longer keys, in bytes, are refused; the longest that mean something are paths of 1,024.
 const MAX_KEY: usize = 1024;
+
+/// More documents are refused, empty as they are.
+const MAX_EMPTY: usize = 10;
 
 /// Files whose scalars are longer, aliases expanded, are refused.
 const MAX_EXPANDED: usize = 4 * super::MAX_BYTES;
@@ -202,11 +206,28 @@ pub(super) struct Structure {
     pub more: usize,
     /// Whether the values cannot be read because of them.
     pub fatal: bool,
+    /// Where the first document ends, if an empty one follows it.
+    end: Option<usize>,
+    /// Lines of texts that have several.
+    texts: Vec<Lines>,
+}
+
+impl Structure {
+    /// The one document of `source` that says something.
+    pub fn document<'s>(&self, source: &'s str) -> &'s str {
+        self.end.and_then(|end| source.get(..end)).unwrap_or(source)
+    }
+
+    /// What was `found` in the file, or the characters in it that are to blame.
+    pub fn blamed(&self, source: &str, file: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let last = if self.fatal { found.iter().map(|d| d.line).max().unwrap_or_default() } else { usize::MAX };
+        lookalike::blamed(source, file, (1, last), &self.texts, found)
+    }
 }
 
 /// Reads the structure of `source`.
 pub(super) fn read(source: &str, file: &str) -> Structure {
-    let mut builder = Builder { file, ..Builder::default() };
+    let mut builder = Builder { file, source, ..Builder::default() };
     for event in Parser::new_from_str_with_options(source, options()) {
         let more = match event {
             Ok((event, span)) => builder.event(event, &span),
@@ -220,7 +241,8 @@ pub(super) fn read(source: &str, file: &str) -> Structure {
         }
     }
     let places = Places { root: builder.root.unwrap_or_default() };
-    Structure { places, found: builder.found, more: builder.more, fatal: builder.fatal }
+    let Builder { found, more, fatal, second, texts, .. } = builder;
+    Structure { places, found, more, fatal, end: second.map(|at| at.byte), texts }
 }
 
 /// Whether `source` holds nothing: comments, white space, `---`, nulls.
@@ -243,10 +265,14 @@ fn is_null(plain: &str) -> bool {
 #[derive(Default)]
 struct Builder<'a> {
     file: &'a str,
+    source: &'a str,
     found: Vec<Diagnostic>,
     more: usize,
     fatal: bool,
     documents: usize,
+    /// Where a second document starts, which is right as long as it is empty.
+    second: Option<Pos>,
+    texts: Vec<Lines>,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
     root: Option<Rc<Node>>,
@@ -277,12 +303,38 @@ impl Builder<'_> {
 
     fn syntax(&mut self, error: &ScanError) {
         let at = pos(error.marker());
-        let (message, help) = explain(error.kind());
+        let (at, message, help) = self.misread(at).unwrap_or_else(|| {
+            let (message, help) = explain(error.kind());
+            (at, message, help.to_owned())
+        });
         let code = match error.kind() {
             ErrorKind::RecursionLimitExceeded => Code::TooComplex,
             _ => Code::Syntax,
         };
-        self.stop(code, at, &message, help);
+        self.stop(code, at, &message, &help);
+    }
+
+    /// What of hks or of another language YAML took for a `{…}` of its own, on the line of a mistake or the one above.
+    fn misread(&self, at: Pos) -> Option<(Pos, String, String)> {
+        let lines = self.source.lines().enumerate().skip(at.line.saturating_sub(2)).take(2.min(at.line));
+        lines.collect::<Vec<_>>().into_iter().rev().find_map(|(index, line)| {
+            let quotes = |before: &str| before.matches(['"', '\'']).count() % 2 == 1;
+            let (sign, from) = line.match_indices("{{").map(|(from, _)| ("{{", from)).next().or_else(|| {
+                line.match_indices("${")
+                    .map(|(from, _)| ("${", from))
+                    .find(|(_, from)| !line.get(..*from).is_some_and(quotes))
+            })?;
+            let column = line.get(..from)?.chars().count() + 1;
+            let place = Pos { line: index + 1, column, byte: at.byte };
+            let rest = line.get(from..)?;
+            if sign == "{{" {
+                let message = "`{{ … }}` is a template of another tool, which nobody fills in here".to_owned();
+                return Some((place, message, "write the value, or `\"${params.NAME}\"`".to_owned()));
+            }
+            let reference = rest.get(..=rest.find('}')?).filter(|reference| reference.len() <= 63)?;
+            let message = "a reference between `{`, `[` or `,` must be in quotes".to_owned();
+            Some((place, message, format!("quote it: `\"{reference}\"`")))
+        })
     }
 
     /// Takes the next event; false when there is no use in going on.
@@ -298,14 +350,26 @@ impl Builder<'_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    let help = "keep one Stack a file: put each into a folder with its own hks.yaml";
-                    return self.stop(Code::MultipleDocuments, at, "a second YAML document starts here", help);
+                    self.second.get_or_insert(at);
                 }
+                // nobody means so many
+                self.documents <= MAX_EMPTY || self.second_document(at)
+            }
+            // a `---` at the end of a file
+            Event::Scalar(text, ScalarStyle::Plain, 0, _)
+                if self.second.is_some() && text.len() <= 1 && is_null(&text) =>
+            {
                 true
             }
+            _ if self.second.is_some() && event.is_node() => self.second_document(at),
             Event::Scalar(text, style, anchor, _) => {
                 let end = span.end.byte_offset().unwrap_or(at.byte);
                 let plain = style == ScalarStyle::Plain;
+                let last = pos(&span.end);
+                let last = if last.column == 1 { last.line - 1 } else { last.line };
+                if last > at.line {
+                    self.texts.push((at.line + 1, last));
+                }
                 let (bytes, text) = (text.len(), Some(text.into_owned()));
                 let node = Node { start: at, end, text, plain, size: 1, bytes, ..Node::default() };
                 self.close(Rc::new(node), at, anchor)
@@ -329,6 +393,12 @@ impl Builder<'_> {
             },
             _ => true,
         }
+    }
+
+    fn second_document(&mut self, at: Pos) -> bool {
+        let help = "keep one Stack a file: put each into a folder with its own hks.yaml";
+        let at = self.second.unwrap_or(at);
+        self.stop(Code::MultipleDocuments, at, "a second YAML document starts here", help)
     }
 
     fn enter(&mut self, start: Pos, anchor: usize, is_map: bool) -> bool {
@@ -375,12 +445,10 @@ impl Builder<'_> {
 
     fn key(&mut self, node: &Node, at: Pos) -> bool {
         let Some(text) = node.text.clone() else {
-            return self.stop(
-                Code::Syntax,
-                at,
-                "a mapping or a list stands where a key is needed",
-                "use plain text as key",
-            );
+            let (at, message, help) = self.misread(at).unwrap_or_else(|| {
+                (at, "a mapping or a list stands where a key is needed".into(), "use plain text as key".into())
+            });
+            return self.stop(Code::Syntax, at, &message, &help);
         };
         if node.plain && is_null(&text) {
             return self.stop(Code::Syntax, at, "a key is missing before `:`", "write the key, or quote it");
@@ -421,7 +489,7 @@ fn explain(kind: &ErrorKind) -> (String, &'static str) {
         E::MissingAnchorOrAliasName | E::UnexpectedCharacter { .. } | E::PlainScalarStartsWithDashFlowIndicator => {
             "quote the value"
         }
-        E::UnknownAnchor => "declare the anchor with `&name` before `*name` uses it",
+        E::UnknownAnchor => "quote it if it is text; an alias `*name` needs its `&name` before",
         E::UnknownQuotedScalarEscape => "use single quotes, or write `\\\\` for a backslash",
         E::RecursionLimitExceeded => "nest less deeply",
         _ => "check indentation, colons and quotes here and on the line above",

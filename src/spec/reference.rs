@@ -71,6 +71,11 @@ pub(super) fn shape(template: &Template, stand_in: impl Fn(&Reference) -> String
     parts.collect()
 }
 
+/// The text of a template in which nothing is left to look up.
+pub(super) fn known(template: &Template) -> String {
+    shape(template, |_| String::new())
+}
+
 /// The template that stands at `path` as `text`; `None` when that has been reported as wrong.
 pub(super) fn template(
     text: &str,
@@ -214,14 +219,16 @@ fn resolve(raw: &str, site: Site, scope: &Scope<'_>) -> Result<Option<Part>, Wro
                 None => return Err(field_wrong(raw, field, &CACHE_FIELDS.map(|(f, _)| f), scope)),
             }
         }
-        ["secrets", name, key] => {
+        // keys of existing Secrets may hold dots, as `tls.crt` does
+        ["secrets", name, _, ..] => {
+            let key = &raw["secrets.".len() + name.len() + 1..];
             if !named("secrets", name, &stack.secrets.0, scope)? {
                 return Ok(None);
             }
             if !secret_key(raw, name, key, scope)? {
                 return Ok(None);
             }
-            Reference::Secret((*name).to_owned(), (*key).to_owned())
+            Reference::Secret((*name).to_owned(), key.to_owned())
         }
         ["apps", name, field] => {
             if !named("apps", name, &stack.apps.0, scope)? {
@@ -283,8 +290,17 @@ fn secret_key(raw: &str, name: &str, key: &str, scope: &Scope<'_>) -> Result<boo
     let Some(secret) = scope.stack.secrets.0.get(name) else { return Ok(false) };
     let set = || secret.keys.iter().map(|key| key.0.as_str());
     let there = secret.generate.0.contains_key(key) || set().any(|set| set == key);
-    if there || (secret.from.is_some() && !key.is_empty()) {
+    if there {
         return Ok(true);
+    }
+    if secret.from.is_some() {
+        // as Kubernetes has it: `IsConfigMapKey`
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !key.is_empty() && key.len() <= 253 && key.chars().all(fits) {
+            return Ok(true);
+        }
+        let message = format!("`${{{}}}`: a key of a Secret has letters, digits, `-`, `_` and `.`", bounded(raw));
+        return Err((Code::InvalidReference, message, "write the key as the Secret has it".to_owned()));
     }
     if scope.broken.touches(&["secrets", name]) {
         return Ok(false);
@@ -361,12 +377,43 @@ fn not_a_reference(raw: &str, keys: &[&str], scope: &Scope<'_>) -> Wrong {
         "ingress" => "write `${ingress.NAME.url}` or `${ingress.NAME.host}`".to_owned(),
         "git" => "write `${git.sha}`, `${git.shortSha}` or `${git.tag}`".to_owned(),
         "project" => "write `${project.namespace}`".to_owned(),
-        _ => {
+        _ => foreign(raw).unwrap_or_else(|| {
             let otherwise = "write `${databases.…}`, `${secrets.…}` or the like; `$${` is literal".to_owned();
             scope.budget.hint(root, ROOTS, &otherwise)
-        }
+        }),
     };
     (Code::InvalidReference, message, help)
+}
+
+/// What to write instead of a variable of a shell or a workflow.
+fn foreign(raw: &str) -> Option<String> {
+    const SHA: [&str; 9] = [
+        "GIT_SHA",
+        "GIT_COMMIT",
+        "GITHUB_SHA",
+        "CI_COMMIT_SHA",
+        "COMMIT_SHA",
+        "COMMIT",
+        "SHA",
+        "SOURCE_COMMIT",
+        "REVISION",
+    ];
+    const SHORT: [&str; 3] = ["CI_COMMIT_SHORT_SHA", "SHORT_SHA", "GIT_SHORT_SHA"];
+    const TAG: [&str; 7] =
+        ["TAG", "GIT_TAG", "IMAGE_TAG", "CI_COMMIT_TAG", "VERSION", "APP_VERSION", "GITHUB_REF_NAME"];
+    if raw.starts_with('{') {
+        return Some(
+            "a workflow's `${{ … }}` means nothing here: write `${git.sha}`, `${git.tag}` or `${params.NAME}`".into(),
+        );
+    }
+    let name = raw.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+    let shell = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains(|c: char| c.is_ascii_lowercase());
+    let own = [(&SHA[..], "${git.sha}"), (&SHORT[..], "${git.shortSha}"), (&TAG[..], "${git.tag}")];
+    let own = own.iter().find(|(names, _)| names.contains(&name)).map(|(_, own)| *own);
+    shell.then(|| match own {
+        Some(own) => format!("write `{own}`, or `${{params.NAME}}`"),
+        None => "write `${params.NAME}`, or `$${` if the program is to read it".to_owned(),
+    })
 }
 
 /// A part of a text for a message.

@@ -29,6 +29,8 @@ pub(super) struct Report<'a> {
     pub found: Vec<Diagnostic>,
     /// How many more were found, which are not told.
     pub more: usize,
+    /// What the file is not refused for, in the order in which it was found.
+    pub warnings: Vec<Diagnostic>,
     /// What it may cost.
     pub budget: &'a Budget,
 }
@@ -70,6 +72,15 @@ impl Report<'_> {
     /// A mistake in the value at `path`.
     pub fn value(&mut self, code: Code, path: &[String], message: &str, help: &str) {
         self.add(code, self.places.value(path), path, message, help);
+    }
+
+    /// Something about the value at `path` that the file is not refused for.
+    pub fn warn(&mut self, code: Code, path: &[String], message: &str, help: &str) {
+        if self.warnings.len() < MOST_TOLD {
+            let at = self.places.value(path);
+            let told = Diagnostic::new(code, self.file, (at.line, at.column), &path.join("."), message, help);
+            self.warnings.push(told.warning());
+        }
     }
 
     /// A mistake in the key of `path`.
@@ -118,7 +129,7 @@ pub(super) fn told(found: Vec<Diagnostic>, more: usize) -> Vec<Diagnostic> {
 }
 
 /// In the order of the file, each once.
-fn sorted(mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
+pub(super) fn sorted(mut all: Vec<Diagnostic>) -> Vec<Diagnostic> {
     // at one place, in the order in which they were found
     all.sort_by_key(|d| (d.line, d.column));
     let mut found: Vec<Diagnostic> = vec![];

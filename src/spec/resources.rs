@@ -78,12 +78,27 @@ fn cpu(wire: &wire::Cpu, path: &[String], report: &mut Report<'_>) -> Option<Mil
         wire::Cpu::Text(text) => Millicores::parse(text),
         wire::Cpu::Number(number) => Millicores::parse(&format!("{number:.3}")),
     };
-    if amount.is_none() {
+    let Some(amount) = amount else {
         let help = "write at least `1m`; cores such as `0.5`, or millicores such as `500m`";
         report.value(Code::InvalidQuantity, path, "not an amount of CPU", help);
+        return None;
+    };
+    if amount.size() > MANY_CORES * 1000 {
+        let cores = amount.canonical();
+        report.warn(
+            Code::Implausible,
+            path,
+            &format!("{cores} cores for one pod"),
+            &format!("write `{cores}m` for thousandths"),
+        );
     }
-    amount
+    Some(amount)
 }
+
+/// More cores than pods are given: `cpu: 500` was meant as `500m`.
+const MANY_CORES: u128 = 64;
+/// More memory or storage than one pod is given.
+const MUCH: u128 = 64 << 40;
 
 /// The amount of memory or storage at `path`; `None` when that has been reported as wrong.
 pub(super) fn bytes(text: &str, path: &[String], report: &mut Report<'_>) -> Option<Bytes> {
@@ -93,7 +108,17 @@ pub(super) fn bytes(text: &str, path: &[String], report: &mut Report<'_>) -> Opt
             report.value(Code::MemoryUnit, path, &message, "add a unit, such as `512Mi`");
             None
         }
-        Some(bytes) => Some(bytes),
+        Some(bytes) => {
+            if bytes.size() > MUCH {
+                report.warn(
+                    Code::Implausible,
+                    path,
+                    &format!("{} for one pod", bytes.canonical()),
+                    "see whether the unit is right",
+                );
+            }
+            Some(bytes)
+        }
         None => {
             let message = "more than can be counted, or not an amount of memory";
             report.value(Code::InvalidQuantity, path, message, "write a number with Ki, Mi, Gi or Ti, such as `512Mi`");

@@ -1,12 +1,13 @@
 //! What the schema refuses, said to people; and the file without it, so that the other checks can still run.
 
 mod crowd;
+mod foreign;
 mod pattern;
 
 use super::credential;
 use super::diagnostic::{Code, MOST_TOLD};
 use super::place::Path;
-use super::report::{Report, below};
+use super::report::{Report, below, root};
 use super::schema::{SCHEMA, VALIDATOR};
 use super::suggest;
 use crowd::Crowd;
@@ -128,14 +129,23 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
                     violation(e, report, removals, broken);
                 }
             } else {
-                let (message, help) = wrong_type(error.instance(), "text or a mapping", name, definition, None);
+                let types = context.iter().flatten().filter(top).filter_map(|e| match e.kind() {
+                    Kind::Type { kind } => Some(expected(kind)),
+                    _ => None,
+                });
+                let types = types.collect::<Vec<_>>().join(" or ");
+                let (message, help) = wrong_type(error.instance(), &types, name, definition, None);
                 report.value(Code::WrongType, &path, &message, &help);
                 remove(&path, removals, broken);
             }
         }
         Kind::Type { kind } => {
             let written = report.places.text(&path).map(str::to_owned);
-            let (message, help) = wrong_type(error.instance(), expected(kind), name, definition, written.as_deref());
+            let (message, mut help) =
+                wrong_type(error.instance(), expected(kind), name, definition, written.as_deref());
+            if definition == "PortName" {
+                help = port_name(&path, written.as_deref(), report).unwrap_or(help);
+            }
             report.value(Code::WrongType, &path, &message, &help);
             remove(&path, removals, broken);
         }
@@ -161,8 +171,10 @@ fn violation(error: &ValidationError<'_>, report: &mut Report<'_>, removals: &mu
             remove(&path, removals, broken);
         }
         Kind::Pattern { .. } => {
-            let (code, message, help) = bad_text(definition, name, error.instance().as_str().unwrap_or_default());
-            report.value(code, &path, &message, help);
+            let text = error.instance().as_str().unwrap_or_default();
+            let (code, message, help) = bad_text(definition, name, text);
+            let port = (definition == "PortName").then(|| port_name(&path, Some(text), report)).flatten();
+            report.value(code, &path, &message, port.as_deref().unwrap_or(help));
             remove(&path, removals, broken);
         }
         Kind::MaxLength { limit } if is_name(definition) => {
@@ -209,11 +221,13 @@ fn unknown_keys(
             report.more += unexpected.len() - index;
             return;
         }
+        let said = foreign::said(key).filter(|_| synonym(key, &known).is_none());
         let near = synonym(key, &known).or_else(|| report.budget.nearest(key, known.iter().map(String::as_str)));
         if let Some(near) = near {
             broken.add(&below(path, &[near]));
         }
-        report.key(Code::UnknownKey, &at, &format!("unknown key `{}`", short(key)), &unknown_key(near, &known));
+        let help = said.map_or_else(|| unknown_key(near, &known), str::to_owned);
+        report.key(Code::UnknownKey, &at, &format!("unknown key `{}`", short(key)), &help);
         removals.push(at);
     }
 }
@@ -233,6 +247,24 @@ fn known_keys(error: &ValidationError<'_>) -> Vec<String> {
     let parent = error.schema_path().as_str().strip_suffix("/additionalProperties").unwrap_or_default();
     let properties = SCHEMA.pointer(&format!("{parent}/properties")).and_then(Value::as_object);
     properties.map(|p| p.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// What to write where a port is referred to by its number: the name of the app's port that has it.
+fn port_name(path: &Path, written: Option<&str>, report: &Report<'_>) -> Option<String> {
+    let number = written.filter(|text| text.parse::<u16>().is_ok())?;
+    let above = path.split_last()?.1;
+    let app = match path.as_slice() {
+        [section, app, ..] if section == "apps" => app.as_str(),
+        _ => report.places.text(&below(above, &["app"]))?,
+    };
+    let ports = root(&["apps", app, "ports"]);
+    let has = |name: &&str| {
+        let at = below(&ports, &[name]);
+        [at.clone(), below(&at, &["port"])].iter().any(|at| report.places.text(at) == Some(number))
+    };
+    let name = report.places.keys(&ports).into_iter().find(has);
+    let help = |name: &str| format!("ports are named: write `{}`", short(name));
+    Some(name.map_or_else(|| format!("ports are named; {number} has no name in `ports` of `{}`", short(app)), help))
 }
 
 /// What other languages call what this one calls otherwise.
@@ -340,6 +372,9 @@ fn wrong_type(actual: &Value, expected: &str, name: &str, definition: &str, writ
         _ => format!("`{name}` must be {expected}, but {is}"),
     };
     let help = match (actual, expected, definition) {
+        (Value::String(text), ..) if text.contains("${") && !expected.contains("text") => {
+            "refer to nothing here; environments set it in their `patch`".to_owned()
+        }
         (Value::Null, "text, a number or a boolean", _) => "write `\"\"` for an empty text".to_owned(),
         (Value::Null, ..) => "give it a value, or remove the key".to_owned(),
         (Value::Number(_), "text", "Duration") => "add a unit, such as `30s` or `10m`".to_owned(),
@@ -347,7 +382,9 @@ fn wrong_type(actual: &Value, expected: &str, name: &str, definition: &str, writ
         (Value::Number(_) | Value::Bool(_), "text", _) => {
             format!("quote it: `\"{}\"`", short(written.unwrap_or("…")))
         }
-        (Value::String(_), "a whole number", _) => "write it in digits, without quotes".to_owned(),
+        (Value::String(_), "a whole number" | "a whole number or a mapping", _) => {
+            "write it in digits, without quotes".to_owned()
+        }
         (Value::Array(_), "a mapping", _) if name == "ports" => "name each port: `ports: {http: 8080}`".to_owned(),
         (Value::Array(_), "a mapping", _) if name == "env" => "write `NAME: value` below it, without `-`".to_owned(),
         (Value::Array(_), "a mapping", _) => "write `name: …` below it instead of `- …`".to_owned(),

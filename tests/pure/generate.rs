@@ -1,5 +1,7 @@
 //! Valid hks.yaml files from bytes: each byte decides one thing, so that proptest can shrink what fails.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 /// Decisions.
@@ -55,7 +57,9 @@ pub fn stack(tape: &mut Tape<'_>) -> Value {
             json!({ "from": { "existing": "theirs" } })
         };
     }
-    stack["certificates"]["ca"] = json!({ "text": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----" });
+    let authority = STANDARD.encode(&webpki_root_certs::TLS_SERVER_ROOT_CERTS[0]);
+    stack["certificates"]["ca"] =
+        json!({ "text": format!("-----BEGIN CERTIFICATE-----\n{authority}\n-----END CERTIFICATE-----") });
     let count = 1 + tape.below(APPS.len());
     let known = Known { databases, caches, secrets };
     for name in &APPS[..count] {

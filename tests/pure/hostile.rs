@@ -3,6 +3,8 @@
 pub mod known;
 
 use super::numbers::Numbers;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
 
 /// How many of what: a kind of building block, how many there are, how many in each, how long their texts are, and the shape
@@ -278,9 +280,14 @@ fn registries(block: &Block, text: &mut String) {
 }
 
 fn certificates(block: &Block, text: &mut String) {
+    let authority = STANDARD.encode(&webpki_root_certs::TLS_SERVER_ROOT_CERTS[0]);
     for at in 0..block.many {
-        let body = "A".repeat(block.long.min(60_000));
-        let _ = writeln!(text, "  c{at}: {{text: '-----BEGIN CERTIFICATE-----{body}-----END CERTIFICATE-----'}}");
+        // what stands before a certificate is carried along
+        let words = "A".repeat(block.long.min(60_000));
+        let _ = writeln!(
+            text,
+            "  c{at}: {{text: '{words}-----BEGIN CERTIFICATE-----{authority}-----END CERTIFICATE-----'}}"
+        );
         if text.len() > hks::spec::MAX_BYTES {
             return;
         }

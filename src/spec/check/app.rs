@@ -10,6 +10,7 @@ use super::super::report::{below, root};
 use super::super::resources::{self, bytes, duration, resources};
 use super::super::wire;
 use super::order::Waves;
+use super::program::above;
 use super::{Check, DAY, HOUR, MINUTE, each};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -138,13 +139,9 @@ impl Check<'_, '_> {
                 let message = "`port` means nothing beside `exec`";
                 self.report.key(Code::Contradiction, &below(&at, &["port"]), message, "remove it");
             }
-            for (index, word) in wire.exec.iter().enumerate() {
-                let at = below(&at, &["exec", &index.to_string()]);
-                if !self.innocent(&at, word) || !self.literal(&at, word) {
-                    return None;
-                }
-            }
-            Some(HealthCheck::Exec(wire.exec.clone()))
+            let word = |(index, word): (usize, &String)| self.plain(&below(&at, &["exec", &index.to_string()]), word);
+            let words: Vec<_> = wire.exec.iter().enumerate().map(word).collect();
+            words.into_iter().collect::<Option<_>>().map(HealthCheck::Exec)
         } else {
             None
         };
@@ -296,10 +293,18 @@ impl Check<'_, '_> {
         let inherited = inherited.into_iter().flat_map(|base| base.files.0.keys());
         let mut mounts: BTreeMap<String, String> =
             wire.files.0.keys().chain(inherited).map(|path| (path.clone(), "a file".into())).collect();
+        let files = mounts.clone();
         each(&wire.volumes.0, |name, volume| {
             let at = below(at, &["volumes", name]);
             let mount = &volume.mount.as_ref()?.0;
-            self.container_path(&below(&at, &["mount"]), mount);
+            // a larger one is the only thing that is put over what the runtime makes
+            if mount != "/dev/shm" || volume.scratch.is_none() {
+                self.container_path(&below(&at, &["mount"]), mount);
+            }
+            if let Some(file) = above(mount, files.keys()) {
+                let message = format!("`{file}` is a file: nothing can be below it");
+                self.report.value(Code::Contradiction, &below(&at, &["mount"]), &message, "choose another path");
+            }
             if let Some(other) = mounts.insert(mount.clone(), format!("`{name}`")) {
                 let message = format!("{other} is at `{mount}` already");
                 self.report.value(Code::Contradiction, &below(&at, &["mount"]), &message, "choose another path");

@@ -6,12 +6,16 @@ use super::super::place::Path;
 use super::super::quantity::{Amount, Bytes};
 use super::super::report::below;
 use super::super::resources::{self, bytes, resources};
-use super::super::wire;
+use super::super::{suggest, wire};
 use super::{Check, each};
 use crate::engine::postgres;
 
 /// The largest cache: more than the memory of any machine that it could run on.
 const MAX_CACHE: u64 = 1 << 40;
+
+/// A new server takes some 40 MB and the first segment of its write-ahead log 16 MB; it stops when the
+/// volume is full.
+const LEAST_STORAGE: u128 = 64 << 20;
 
 /// What a cache server needs besides its data: buffers of clients, fragmentation, copies on write.
 const CACHE_OVERHEAD: u64 = 32 << 20;
@@ -23,7 +27,7 @@ impl Check<'_, '_> {
         }
         let storage = match &wire.storage.size {
             None => Some("5Gi".to_owned()),
-            Some(size) => bytes(&size.0, &below(at, &["storage", "size"]), self.report).map(Amount::canonical),
+            Some(size) => self.storage(&below(at, &["storage", "size"]), &size.0),
         };
         let resources = resources(&wire.resources, &below(at, &["resources"]), &resources::DATABASE, self.report);
         let name = self.identifier(at, "name", wire.name.as_ref());
@@ -34,8 +38,10 @@ impl Check<'_, '_> {
                 self.report.key(Code::ReservedKey, &at, &format!("hks itself sets `{name}`"), "remove it");
                 return None;
             }
-            let value = self.report.places.text(&at)?.to_owned();
-            (self.innocent(&at, &value) && self.literal(&at, &value)).then_some(value)
+            let written = self.report.places.text(&at)?.to_owned();
+            let value = self.plain(&at, &written)?;
+            self.parameter(&at, name, &value, wire.version);
+            Some(value)
         });
         let mut extensions: Vec<String> = wire.extensions.iter().map(|extension| extension.0.clone()).collect();
         extensions.sort_unstable();
@@ -63,6 +69,34 @@ impl Check<'_, '_> {
             credentials: wire.credentials.as_ref().and_then(|from| Some(from.existing.as_ref()?.0.clone())),
             delete_data: matches!(wire.on_delete, Some(wire::OnDelete::Delete)),
         })
+    }
+
+    /// The size of a database's volume.
+    fn storage(&mut self, at: &Path, size: &str) -> Option<String> {
+        let size = bytes(size, at, self.report)?;
+        if size.size() < LEAST_STORAGE {
+            let message = format!("{} are too small for PostgreSQL", size.canonical());
+            self.report.value(Code::OutOfRange, at, &message, "write at least `64Mi`; `5Gi` is the default");
+            return None;
+        }
+        Some(size.canonical())
+    }
+
+    /// Tells of a parameter that keeps this version of the server from starting. No refusal: hks knows the parameters of the
+    /// versions that it was built with.
+    fn parameter(&mut self, at: &Path, name: &str, value: &str, version: Option<wire::Version>) {
+        let Some(major) = version.map(wire::Version::major).filter(|_| !name.contains('.')) else { return };
+        let Some(known) = postgres::parameters(major).find(|known| known.name == name) else {
+            let alike = |known: &&str| known.len().abs_diff(name.len()) <= 3 && known.get(..1) == name.get(..1);
+            let names = postgres::parameters(major).map(|known| known.name).filter(alike);
+            let help = suggest::hint(name, names, "remove it, or see the documentation of PostgreSQL");
+            let message = format!("PostgreSQL {major} has no parameter `{name}` and would not start");
+            return self.report.warn(Code::DoubtfulParameter, at, &message, &help);
+        };
+        if known.switch && !postgres::is_switch(value) {
+            let message = format!("`{name}` is on or off; PostgreSQL would not start");
+            self.report.warn(Code::DoubtfulParameter, at, &message, "write `\"on\"` or `\"off\"`");
+        }
     }
 
     fn identifier(&mut self, at: &Path, key: &str, wire: Option<&wire::DatabaseName>) -> Option<String> {

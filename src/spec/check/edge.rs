@@ -2,18 +2,19 @@
 
 use super::super::budget;
 use super::super::diagnostic::Code;
-use super::super::model::{
-    Certificate, Cors, Ingress, Part, Policy, Port, Protocol, Target, Template, Tls, TlsVersion,
-};
+use super::super::model::{Certificate, Cors, Ingress, Policy, Port, Protocol, Target, Template, Tls, TlsVersion};
 use super::super::place::Path;
 use super::super::quantity::{Amount, Bytes};
-use super::super::reference::{Site, shape};
+use super::super::reference::{Site, known, shape};
 use super::super::report::{below, root};
 use super::super::resources::duration;
 use super::super::{image, wire};
 use super::app::ports_of;
 use super::{Check, DAY, HOUR, each};
 use std::collections::BTreeMap;
+
+/// Names of entries by the hosts that they claim.
+pub(super) type Hosts = BTreeMap<String, String>;
 
 /// Headers as they are written.
 type Headers = wire::Map<wire::HeaderName, wire::HeaderValue>;
@@ -32,7 +33,7 @@ const MESSAGE_HEADERS: [&str; 9] = [
 ];
 
 impl Check<'_, '_> {
-    pub(super) fn ingress(&mut self, name: &str, wire: &wire::Ingress) -> Option<Ingress> {
+    pub(super) fn ingress(&mut self, name: &str, wire: &wire::Ingress, hosts: &mut Hosts) -> Option<Ingress> {
         let at = root(&["ingress", name]);
         if !self.affords(2, wire.paths.0.len() + 2 * wire.redirects.0.len(), &at) {
             return None;
@@ -41,6 +42,10 @@ impl Check<'_, '_> {
             Some(host) => self.host(&below(&at, &["host"]), host).map(Some),
             None => Some(None),
         };
+        if let Some(Some(host)) = &host {
+            self.claim(name, host, hosts);
+        }
+        self.overlaps(&at);
         let common = self.policy(&at, wire.cors.as_ref(), [&wire.headers, &wire.request_headers]);
         let maintenance = wire.maintenance.as_ref().map(|app| {
             let at = below(&at, &["maintenance"]);
@@ -112,6 +117,13 @@ impl Check<'_, '_> {
     }
 
     fn prefix(&mut self, at: &Path, prefix: &str) {
+        if prefix.contains('*') || prefix.ends_with('$') || prefix.contains("(.") || prefix.contains("(/") {
+            let plain = prefix.split(['*', '(', '$']).next().unwrap_or_default().trim_end_matches(['/', '.']);
+            let help =
+                format!("write `{}`: it matches all that begins with it", if plain.is_empty() { "/" } else { plain });
+            self.report.key(Code::InvalidPath, at, &format!("`{prefix}` is a pattern; a path here is a prefix"), &help);
+            return;
+        }
         if prefix.contains("//") || prefix.split('/').any(|s| s == "." || s == "..") || prefix.contains('%') {
             let help = "leave out `//`, `.`, `..` and `%`";
             self.report.key(Code::InvalidPath, at, &format!("`{prefix}` is not a path prefix"), help);
@@ -274,20 +286,37 @@ impl Check<'_, '_> {
         Some(host)
     }
 
-    /// No two entries may claim the same host.
-    pub(super) fn hosts(&mut self) {
-        let mut claimed: BTreeMap<&str, &str> = BTreeMap::new();
-        let stack = self.stack;
-        for name in self.report.places.keys(&root(&["ingress"])) {
-            let Some(host) = stack.ingress.0.get(name).and_then(|i| i.host.as_deref()) else { continue };
-            match claimed.get(host) {
-                Some(first) => {
-                    let message = format!("`ingress.{first}` has the same host");
-                    let help = "put all paths of a host into one entry";
-                    self.report.value(Code::DuplicateHost, &root(&["ingress", name, "host"]), &message, help);
-                }
-                None => {
-                    claimed.insert(host, name);
+    /// No two entries may claim the same host, however they write it.
+    fn claim(&mut self, name: &str, host: &Template, hosts: &mut Hosts) {
+        let meant = shape(host, |reference| format!("{reference:?}"));
+        let Some(first) = hosts.get(&meant) else {
+            hosts.insert(meant, name.to_owned());
+            return;
+        };
+        // the second one in the file is told
+        let names = self.report.places.keys(&root(&["ingress"]));
+        let place = |name: &str| names.iter().position(|known| *known == name);
+        let (first, second) = if place(first) < place(name) { (first.as_str(), name) } else { (name, first.as_str()) };
+        let message = format!("`ingress.{first}` has the same host");
+        let help = "put all paths of a host into one entry";
+        self.report.value(Code::DuplicateHost, &root(&["ingress", second, "host"]), &message, help);
+    }
+
+    /// No two paths of an entry may mean the same: `/api` and `/api/` match the same requests (`Prefix` of an Ingress).
+    fn overlaps(&mut self, at: &Path) {
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        for section in ["paths", "redirects"] {
+            for prefix in self.report.places.keys(&below(at, &[section])) {
+                let meant = prefix.trim_end_matches('/');
+                match known.get(meant) {
+                    // the same text twice is told elsewhere
+                    Some(first) if *first != prefix => {
+                        let message = format!("`{prefix}` and `{first}` match the same requests");
+                        let at = below(at, &[section, prefix]);
+                        self.report.key(Code::Contradiction, &at, &message, "keep one of them");
+                    }
+                    Some(_) => {}
+                    None => drop(known.insert(meant, prefix)),
                 }
             }
         }
@@ -300,11 +329,6 @@ fn size(policy: &Policy) -> usize {
     let cors = policy.cors.iter().flat_map(|cors| cors.origins.iter().chain(&cors.methods).chain(&cors.headers));
     let headers = headers.map(|(name, value)| budget::text(name.len() + value.len()));
     headers.chain(cors.map(|text| budget::text(text.len()))).sum()
-}
-
-/// A text in which everything has been looked up.
-fn known(template: &Template) -> String {
-    template.0.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { "" }).collect()
 }
 
 /// A network as it is written canonically; one address is a network of its own.

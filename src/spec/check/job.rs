@@ -109,6 +109,7 @@ fn cron_complaint(cron: &str) -> Option<(String, &'static str)> {
     if cron.starts_with('@') {
         return None;
     }
+    let mut fields = vec![];
     for (text, (name, least, most)) in cron.split(' ').zip(FIELDS) {
         let number = |text: &str| match NAMES.iter().position(|known| *known == text.to_lowercase()) {
             Some(month @ 0..12) if name == "month" => u32::try_from(month + 1).ok(),
@@ -116,23 +117,42 @@ fn cron_complaint(cron: &str) -> Option<(String, &'static str)> {
             Some(_) => None,
             None => text.parse::<u32>().ok().filter(|number| (least..=most).contains(number)),
         };
-        let right = text.split(',').all(|item| {
-            let (range, step) = item.split_once('/').map_or((item, None), |(range, step)| (range, Some(step)));
-            let ends = match range.split_once('-') {
-                _ if matches!(range, "*" | "?") => true,
-                Some((from, to)) => matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to),
-                None => number(range).is_some(),
+        // a step from a number on goes up to the most
+        let range = |range: &str, steps: bool| match range.split_once('-') {
+            _ if matches!(range, "*" | "?") => Some(least..=most),
+            Some((from, to)) => Some(number(from)?..=number(to)?).filter(|range| !range.is_empty()),
+            None => number(range).map(|only| only..=if steps { most } else { only }),
+        };
+        let item = |item: &str| {
+            let (of, step) = item.split_once('/').map_or((item, None), |(of, step)| (of, Some(step)));
+            let step = step.map_or(Some(1), |step| step.parse::<usize>().ok().filter(|step| *step > 0))?;
+            Some(range(of, item.contains('/'))?.step_by(step).collect::<Vec<u32>>())
+        };
+        let Some(items) = text.split(',').map(item).collect::<Option<Vec<_>>>() else {
+            let sunday = name == "day of the week" && text.split(['-', ',', '/']).any(|part| part == "7");
+            let help = if sunday {
+                "write 0 or `sun` for Sunday"
+            } else {
+                "write minute, hour, day, month and weekday, such as `0 3 * * *`"
             };
-            ends && step.is_none_or(|step| step.parse::<u32>().is_ok_and(|step| step > 0))
-        });
-        if !right {
-            return Some((
-                format!("`{text}` can't stand for the {name}"),
-                "write minute, hour, day, month and weekday, such as `0 3 * * *`",
-            ));
-        }
+            return Some((format!("`{text}` can't stand for the {name}"), help));
+        };
+        fields.push((text, items.concat()));
     }
-    None
+    never(&fields)
+        .then(|| ("no such day ever comes: none of these months has it".to_owned(), "choose a day that there is"))
+}
+
+/// Whether no month has one of the days. Where weekdays are given, too, one of both is enough (crontab(5)).
+fn never(fields: &[(&str, Vec<u32>)]) -> bool {
+    let [_, _, (_, days), (_, months), (weekdays, _)] = fields else { return false };
+    let longest = |month: &u32| match month {
+        2 => 29,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let free = weekdays.starts_with(['*', '?']);
+    free && !months.iter().any(|month| days.iter().any(|day| *day <= longest(month)))
 }
 
 #[cfg(test)]
@@ -141,7 +161,16 @@ mod tests {
 
     #[test]
     fn schedules() {
-        for good in ["0 3 * * *", "*/15 0-6 1,15 jan-mar MON", "@daily", "59 23 31 12 0"] {
+        for good in [
+            "0 0 29 2 *",
+            "0 0 31 */2 *",
+            "0 0 30 2 1",
+            "0 0 5/10 2 *",
+            "0 3 * * *",
+            "*/15 0-6 1,15 jan-mar MON",
+            "@daily",
+            "59 23 31 12 0",
+        ] {
             assert_eq!(cron_complaint(good), None, "{good}");
         }
         for bad in [
@@ -153,6 +182,10 @@ mod tests {
             "*/0 * * * *",
             "5-1 * * * *",
             "0 0 * mon *",
+            "0 0 30 2 *",
+            "0 0 31 4,6,9,11 *",
+            "0 0 31 feb-feb *",
+            "0 0 30/1 2 ?",
         ] {
             assert!(cron_complaint(bad).is_some(), "{bad}");
         }

@@ -3,6 +3,7 @@
 //! Invariant: a function here returns `None` only when a diagnostic, perhaps one of the schema, says why.
 
 mod app;
+mod certificate;
 mod data;
 mod edge;
 mod job;
@@ -68,9 +69,19 @@ impl Check<'_, '_> {
             }
         }
         let jobs = each(&stack.jobs.0, |name, j| self.unless_full()?.job(name, j, &apps));
-        let ingress = each(&stack.ingress.0, |name, i| self.unless_full()?.ingress(name, i));
-        self.hosts();
+        let mut hosts = BTreeMap::new();
+        let ingress = each(&stack.ingress.0, |name, i| self.unless_full()?.ingress(name, i, &mut hosts));
         let deploy = self.deploy();
+        let parts = [stack.databases.0.len(), stack.caches.0.len(), stack.apps.0.len(), stack.secrets.0.len()];
+        if parts.iter().all(|parts| *parts == 0) {
+            let message = "the Stack has neither apps nor data: whatever was deployed before is taken away";
+            self.report.warn(
+                Code::NothingToDeploy,
+                &[],
+                message,
+                "declare `apps`, or use `hks destroy` if that is meant",
+            );
+        }
         Some(Spec {
             name: StackName::new(stack.metadata.name.as_ref()?.0.clone())?,
             databases: databases?,
@@ -130,7 +141,8 @@ impl Check<'_, '_> {
     }
 
     fn list(&mut self, at: &Path, items: usize) -> Option<Vec<Template>> {
-        let templates: Vec<_> = (0..items).map(|i| self.process(&below(at, &[&i.to_string()]))).collect();
+        let mut argument = |at: &Path| self.process(at).filter(|text| self.fits(at, 0, text));
+        let templates: Vec<_> = (0..items).map(|i| argument(&below(at, &[&i.to_string()]))).collect();
         templates.into_iter().collect()
     }
 
@@ -181,11 +193,9 @@ impl Check<'_, '_> {
             (Some(path), _) => ("file", self.file(&below(at, &["file"]), path)?),
             (None, text) => ("text", text.clone()?),
         };
-        let certificates = text.matches("-----BEGIN CERTIFICATE-----").count();
-        let complete = certificates > 0 && certificates == text.matches("-----END CERTIFICATE-----").count();
-        if !complete || text.contains("PRIVATE KEY") {
-            let help = "give certificates in PEM, each from `-----BEGIN CERTIFICATE-----` to its end, and no key";
-            self.report.value(Code::InvalidCertificate, &below(at, &[key]), "not a certificate in PEM", help);
+        if let Some(message) = certificate::complaint(&text) {
+            let help = "give each in PEM, from `-----BEGIN CERTIFICATE-----` to its end";
+            self.report.value(Code::InvalidCertificate, &below(at, &[key]), &message, help);
             return None;
         }
         Some(format!("{}\n", text.trim()))

@@ -4,9 +4,9 @@ use super::super::budget::{self, REFERENCE};
 use super::super::diagnostic::Code;
 use super::super::model::{App, Part, Program, Security, Template};
 use super::super::place::Path;
-use super::super::reference::{Site, shape};
+use super::super::reference::{Site, known, shape};
 use super::super::report::{below, root};
-use super::super::{credential, image, wire};
+use super::super::{credential, image, template, wire};
 use super::{Check, each};
 use std::collections::BTreeMap;
 
@@ -108,6 +108,7 @@ impl Check<'_, '_> {
         let (mut env, mut files, of_base) = inherits?;
         env.extend(own?);
         files.extend(more?);
+        self.nested(&below(&at, &["files"]), &files);
         let certificates = if wire.ca_certificates.is_empty() { of_base } else { trusted? };
         Some(Program {
             image,
@@ -163,6 +164,9 @@ impl Check<'_, '_> {
             self.report.value(Code::InvalidImage, &at, message, help);
             return None;
         }
+        if let Some((message, help)) = image::moving(image::split(&shape)) {
+            self.report.warn(Code::MovingTag, &at, &message, help);
+        }
         Some((template, secret))
     }
 
@@ -195,10 +199,37 @@ impl Check<'_, '_> {
             if name.starts_with("HKS_") {
                 self.report.key(Code::InvalidName, &at, &format!("`{name}` is reserved: `HKS_…`"), "rename it");
             }
-            let value = self.process(&at);
+            let value = self.variable(name, &at);
             at.pop();
             value
         })
+    }
+
+    /// The value of a variable: no password, and no longer than a program can be given.
+    fn variable(&mut self, name: &str, at: &Path) -> Option<Template> {
+        let raw = self.report.places.text(at)?;
+        if let Some(kind) = template::split(raw).and_then(|pieces| credential::named(name, &template::literal(&pieces)))
+        {
+            let message = format!("`{name}` holds {kind} in plain text");
+            let help = "refer to `${secrets.…}`; what is no secret may come from `params`";
+            self.report.value(Code::PlaintextCredential, at, &message, help);
+            return None;
+        }
+        let value = self.process(at)?;
+        self.fits(at, name.len() + 1, &value).then_some(value)
+    }
+
+    /// Whether a program can be given a text, with `more` bytes before it: Linux takes 128 KiB in one argument or variable,
+    /// with the NUL that ends it (`MAX_ARG_STRLEN`, execve(2)).
+    pub(super) fn fits(&mut self, at: &Path, more: usize, template: &Template) -> bool {
+        const MOST: usize = 128 * 1024 - 1;
+        let size = more + shape(template, |_| String::new()).len();
+        if size > MOST {
+            let message = format!("{size} bytes are more than one variable or argument can have");
+            let help = "128 KiB reach a program; put longer texts into `files`";
+            self.report.value(Code::OutOfRange, at, &message, help);
+        }
+        size <= MOST
     }
 
     /// The files of an app by path.
@@ -237,6 +268,16 @@ impl Check<'_, '_> {
         Some(files)
     }
 
+    /// No file may be below another one, those of the app included that the program is taken from.
+    fn nested(&mut self, at: &Path, files: &BTreeMap<String, Template>) {
+        for path in files.keys() {
+            if let Some(above) = above(path, files.keys()) {
+                let message = format!("`{above}` is a file: `{path}` can't be below it");
+                self.report.key(Code::Contradiction, &below(at, &[path]), &message, "choose another path");
+            }
+        }
+    }
+
     /// A path where something can be put into a container.
     pub(super) fn container_path(&mut self, at: &Path, path: &str) {
         if path.split('/').any(|part| part == "." || part == "..") {
@@ -256,13 +297,10 @@ impl Check<'_, '_> {
         false
     }
 
-    /// Whether a text holds no reference where none is looked up; says so if it does.
-    pub(super) fn literal(&mut self, at: &Path, text: &str) -> bool {
-        if !text.contains("${") {
-            return true;
-        }
-        self.report.value(Code::MisplacedReference, at, "nothing can be referred to here", "write the value itself");
-        false
+    /// A text that is known before anything is deployed: what the file itself says.
+    pub(super) fn plain(&mut self, at: &Path, text: &str) -> Option<String> {
+        let text = known(&self.template(text, at, Site::Known)?);
+        self.innocent(at, &text).then_some(text)
     }
 
     fn trusted(
@@ -306,11 +344,7 @@ impl Check<'_, '_> {
                 );
                 return None;
             }
-            if !self.innocent(&below(owner, &[section, key]), &value)
-                || !self.literal(&below(owner, &[section, key]), &value)
-            {
-                return None;
-            }
+            let value = self.plain(&below(owner, &[section, key]), &value)?;
             if !self.report.affords_copy(budget::text(value.len()), owner) {
                 return None;
             }
@@ -318,6 +352,11 @@ impl Check<'_, '_> {
         }
         Some(kept)
     }
+}
+
+/// The one of `paths` that `path` is below.
+pub(super) fn above<'p>(path: &str, paths: impl IntoIterator<Item = &'p String>) -> Option<&'p String> {
+    paths.into_iter().find(|other| path.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/')))
 }
 
 /// About how many bytes a program takes.

@@ -76,11 +76,7 @@ pub(super) fn bad_text(definition: &str, name: &str, text: &str) -> (Code, Strin
             format!("{shown} is not a part of the Stack"),
             "write `databases.NAME`, `caches.NAME` or `apps.NAME`",
         ),
-        "Cron" => (
-            Code::InvalidCron,
-            "not a schedule of five fields".to_owned(),
-            "write minute, hour, day, month and weekday, such as `0 3 * * *`",
-        ),
+        "Cron" => (Code::InvalidCron, "not a schedule of five fields".to_owned(), cron(text)),
         "TimeZone" => (Code::UnknownValue, "not a time zone".to_owned(), "write one such as `Asia/Tokyo`, or `UTC`"),
         "ImageParam" => (
             Code::InvalidImage,
@@ -138,5 +134,18 @@ pub(super) fn bad_text(definition: &str, name: &str, text: &str) -> (Code, Strin
             format!("{shown} is not valid as a name"),
             "use lower-case letters, digits and `-`, at most 63",
         ),
+    }
+}
+
+/// What to write instead of a schedule that is none.
+fn cron(text: &str) -> &'static str {
+    if text.starts_with("CRON_TZ=") || text.starts_with("TZ=") {
+        "write the time zone under `timezone`, such as `timezone: Asia/Tokyo`"
+    } else if text == "@reboot" || text.starts_with("@every") {
+        "write five fields, such as `*/5 * * * *` for every five minutes"
+    } else if text.split_whitespace().count() == 6 {
+        "leave out the seconds: minute, hour, day, month and weekday, such as `0 3 * * *`"
+    } else {
+        "write minute, hour, day, month and weekday, such as `0 3 * * *`"
     }
 }
