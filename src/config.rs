@@ -337,7 +337,9 @@ impl Config {
         policy.issuers.get_or_insert_with(|| self.platform.ingress_tls.issuer.iter().cloned().collect());
         policy.annotations.get_or_insert_with(|| vec![HARMLESS.into()]);
         policy.labels.get_or_insert_default();
-        policy.reserved_hosts.extend(self.public_url.as_deref().and_then(host_of));
+        // an address is no name, and no file may claim one
+        let own = self.public_url.as_deref().and_then(host_of).filter(|host| crate::spec::is_host(host));
+        policy.reserved_hosts.extend(own);
         policy
     }
 
@@ -536,6 +538,11 @@ mod tests {
             assert!(text.contains("source shop"), "{text}");
         }
         assert!(refusal(&format!("probeNetworks: [ten]\n{LEAST}")).contains("10.0.0.0/8"));
+        // where the daemon is reached may be an address: the demo's is
+        for address in ["127.0.0.1:8088", "[::1]:8088", "192.0.2.7"] {
+            let config = Config::parse(&format!("publicUrl: http://{address}\n{LEAST}"), Path::new("c.yaml"))?;
+            assert_eq!(config.platform_of(&config.sources["shop"]).policy.reserved_hosts, [""; 0], "{address}");
+        }
         Ok(())
     }
 
