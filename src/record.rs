@@ -273,7 +273,7 @@ impl Deployment {
 
     /// How it ended, in a history that people read: what somebody else may have written is not told as if it were so.
     pub fn shown(&self) -> &'static str {
-        if self.hearsay { "not proven" } else { self.outcome.label() }
+        if self.hearsay { "not proven" } else { self.label() }
     }
 
     /// How it ended, for people and metrics: a rollback that was not restored, or not well, is told as that.

@@ -259,7 +259,8 @@ fn a_project_or_cluster_that_is_not_there_is_told_in_time() {
             let output = world.hks_by(&kubeconfig, &[args, &["--timeout", "2s"]].concat());
             assert_eq!(code(&output), 4, "{args:?}: {}", err(&output));
             assert!(err(&output).contains("failed to reach the cluster"), "{args:?}: {}", err(&output));
-            assert!(begun.elapsed() < Duration::from_secs(10), "{args:?}");
+            // without a bound it would be minutes
+            assert!(begun.elapsed() < Duration::from_secs(30), "{args:?}");
         }
     }
 }

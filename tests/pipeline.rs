@@ -44,7 +44,7 @@ fn applied(manifest: &Manifest) -> (Live, Vec<Owned>) {
     let owned = manifest
         .objects
         .iter()
-        .map(|object| Owned { key: object.key.clone(), settled: true, made: None, doomed: false })
+        .map(|object| Owned { key: object.key.clone(), settled: true, made: None, doomed: false, accepted: false })
         .collect();
     (Live { objects, ..Live::default() }, owned)
 }

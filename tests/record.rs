@@ -37,7 +37,7 @@ fn settled(files: usize, size: usize) -> Record {
     let read = spec::read(&document.source, &document.path, &document.files, Selection::Any).unwrap().unwrap();
     let manifest = hks::manifest::render(&read, &Revision::new("aaaa"), &context());
     let at = Timestamp::from_second(1_800_000_000).unwrap();
-    let owned = |key: &ObjectKey| Owned { key: key.clone(), settled: true, made: None, doomed: false };
+    let owned = |key: &ObjectKey| Owned { key: key.clone(), settled: true, made: None, doomed: false, accepted: false };
     let inventory = manifest.objects.iter().map(|object| owned(&object.key)).collect();
     let settled = Some(Arc::new(Release::new(&document, &manifest.revision, at, &manifest)));
     Record { format: FORMAT, inventory, settled, ..Record::default() }

@@ -11,12 +11,12 @@ use crate::shell::cluster::pages;
 use futures::io::AsyncBufReadExt as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -154,6 +154,17 @@ pub(super) async fn restart(app: &str, stack: Option<&str>, wait: Duration, clus
         out.say(&format!("{app} of {stack} is parked (replicas: 0): there is nothing to make anew"));
         return Ok(ExitCode::SUCCESS);
     }
+    let claims = deployments.iter().flat_map(claims_of);
+    for claim in claims.collect::<BTreeSet<_>>() {
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(api.clone().into_client(), namespace);
+        let found = api.get_metadata_opt(&claim).await.explain(|| format!("failed to read claim {claim}"))?;
+        if found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()) {
+            return Err(Failure::last(format!(
+                "failed to restart {app}: claim {claim} is being deleted, and its data goes when the last pod that uses it ends; \
+                 copy the data first"
+            )));
+        }
+    }
     let at = clock::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let patch = json!({ "spec": { "template": { "metadata": { "annotations": { RESTARTED: at } } } } });
     for name in &running {
@@ -185,6 +196,13 @@ pub(super) async fn restart(app: &str, stack: Option<&str>, wait: Duration, clus
         ));
     }
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(UNHEALTHY) })
+}
+
+/// The claims that the pods of a Deployment have.
+fn claims_of(deployment: &Deployment) -> Vec<String> {
+    let pods = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let volumes = pods.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
+    volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone())).collect()
 }
 
 /// Waits until all pods of a Deployment are of its newest template and available.

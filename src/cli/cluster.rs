@@ -195,7 +195,7 @@ fn as_data(plan: &Plan, changes: &[(&Step, String)], added: &[AddedView]) -> Val
         json!({ "object": step.object.key.to_string(), "action": action, "diff": text, "irreversible": step.irreversible })
     });
     let names = |keys: &[ObjectKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
-    json!({ "objects": objects.collect::<Vec<_>>(), "delete": names(&plan.prune), "retain": names(&plan.retain), "added": added })
+    json!({ "objects": objects.collect::<Vec<_>>(), "delete": names(&[&plan.prune[..], &plan.goes].concat()), "retain": names(&plan.retain), "added": added })
 }
 
 fn print(plan: &Plan, changes: &[(&Step, String)], out: Out) {
@@ -213,7 +213,7 @@ fn print(plan: &Plan, changes: &[(&Step, String)], out: Out) {
             out.print(&format!("  {BUSY}! {warning}{BUSY:#}"));
         }
     }
-    for key in &plan.prune {
+    for key in plan.prune.iter().chain(&plan.goes) {
         out.print(&format!("{BAD}- {key} is deleted{BAD:#}"));
     }
     for key in &plan.retain {

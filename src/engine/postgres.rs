@@ -100,11 +100,21 @@ const TABLES: &str = "SELECT CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class c
     AND NOT n.nspname OPERATOR(pg_catalog.~) '^pg_toast' \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) c.oid \
     AND d.deptype OPERATOR(pg_catalog.=) 'e')) THEN 'tables' ELSE 'empty' END";
-/// Runs psql in the database's own name, which the file chooses.
-const PSQL: &str =
-    r#"PGOPTIONS='-c search_path=pg_catalog' exec psql -XAtq -v ON_ERROR_STOP=1 -U postgres -d "$HKS_NAME" -c "$0""#;
+/// Asks in every database of the server: an administrator may have put something elsewhere than into the one of the file. Names go
+/// by the environment, where libpq takes none for a connection string.
+const PSQL: &str = r#"set -e
+export PGOPTIONS='-c search_path=pg_catalog'
+ask() { PGDATABASE="$1" psql -XAtq -v ON_ERROR_STOP=1 -U postgres -c "$2" </dev/null; }
+names=$(ask postgres "SELECT d.datname FROM pg_catalog.pg_database d WHERE d.datallowconn")
+while IFS= read -r name; do
+    found=$(ask "$name" "$0")
+    if [ "$found" != empty ]; then printf '%s\n' "$found"; exit; fi
+done <<END
+$names
+END
+echo empty"#;
 
-/// Says by `empty` or `tables` whether anybody has made something in the database: to be run in the server's container.
+/// Says by `empty` or `tables` whether anybody has made something in a database of the server: to be run in the server's container.
 pub const ANY_TABLE: [&str; 4] = ["sh", "-c", PSQL, TABLES];
 
 /// Whether a database or role of this name belongs to the server itself.

@@ -49,7 +49,7 @@ impl Turn<'_> {
         let plan = plan::compare(&manifest, self.live, &machine.record.inventory);
         // what passes by itself is waited for on the way
         let final_refusal = plan.refusals.iter().any(|refusal| refusal.until.is_none() && !is_of_size(&plan, refusal));
-        if final_refusal || !plan.lost.is_empty() {
+        if final_refusal || !plan.lost.is_empty() || plan.endangers().is_some() {
             return None;
         }
         Some((manifest, plan))
@@ -63,7 +63,8 @@ impl Turn<'_> {
                 let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
                 self.machine.lost.clone_from(&plan.lost);
                 let lost = super::drift::data_lost(&self.machine.stack, &plan.lost);
-                let refusal = plan.refusals.into_iter().find(|refusal| refusal.until.is_none());
+                let endangered = plan.endangers().cloned();
+                let refusal = plan.refusals.into_iter().find(|refusal| refusal.until.is_none()).or(endangered);
                 let refused =
                     refusal.map(|refusal| Cause::Refused { object: refusal.key.to_string(), message: refusal.message });
                 lost.or(refused).unwrap_or_else(|| Cause::Unavailable { message: "it can't be put back".into() })

@@ -138,7 +138,7 @@ pub struct Machine {
     head_takes: BTreeSet<String>,
     context: Arc<Context>,
     /// The record as the cluster has it, as far as known.
-    saved: Record,
+    pub saved: Record,
     baseline: Baseline,
     packing: Packing,
     /// The settled file becomes just what ran, with today's hks and settings.
@@ -429,6 +429,7 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     fn take(&mut self, event: Event) {
+        self.see_what_was_accepted();
         match event {
             Event::Commit(commit) => {
                 self.machine.hear(&commit);

@@ -29,24 +29,29 @@ impl Turn<'_> {
             Toward::Nothing { wish } => {
                 // servers go in any case; what they have written stays, with the credentials to it
                 let all = matches!(wish.what, Want::Destroy { with_data: true });
-                let data = plan.retain.into_iter().chain(plan.discard);
+                let data = plan.retain.into_iter().chain(plan.discard).chain(plan.goes);
                 let data = data.filter(|key| all || key.kind == Kind::StatefulSet);
                 plan.prune.into_iter().chain(retire).chain(data).collect()
             }
             Toward::Back { .. } => {
                 let ours = |key: &ObjectKey| owned(key).is_some_and(|owned| !owned.settled);
                 let newest = |key: &ObjectKey| owned(key).is_some_and(|owned| owned.made == Some(pass.started));
-                let gone =
-                    plan.prune.into_iter().chain(retire).filter(ours).filter(|key| newest(key) || !is_data(key, live));
-                gone.chain(plan.discard.into_iter().filter(newest)).collect()
+                let data = plan.discard.into_iter().chain(plan.goes).filter(ours).filter(newest);
+                plan.prune.into_iter().chain(retire).filter(ours).chain(data).collect()
             }
             // only the version that has just been replaced stays for a while
             Toward::Forward | Toward::Heal => {
+                let by_commit = pass.toward == Toward::Forward && !matches!(pass.origin, Origin::Person(_));
+                let (goes, stays): (Vec<_>, Vec<_>) = plan.goes.into_iter().partition(|_| by_commit);
+                if pass.toward == Toward::Forward {
+                    let servers = stays.iter().filter(|key| key.kind == Kind::StatefulSet);
+                    pass.kept.extend(servers.map(|key| format!("{} (with its data)", key.name)));
+                }
                 let replaced = |key: &ObjectKey| match &self.machine.baseline {
                     Baseline::Kept(baseline) => baseline.get(key).is_some(),
                     Baseline::Nothing | Baseline::Unreadable(_) => false,
                 };
-                plan.prune.into_iter().chain(retire.filter(|key| !replaced(key))).collect()
+                plan.prune.into_iter().chain(goes).chain(retire.filter(|key| !replaced(key))).collect()
             }
         };
         if pass.is_back() { self.keep_the_unknown(pass) } else { self.delete(pass) }
@@ -59,12 +64,8 @@ impl Turn<'_> {
         let servers: BTreeSet<_> = live.of(Kind::StatefulSet).filter_map(|(_, server)| database(server)).collect();
         let proven = |key: &ObjectKey| inventory.iter().any(|owned| owned.key == *key && owned.doomed);
         let unknown = |key: &&ObjectKey| {
-            let object = live.get(key);
-            let named = object.and_then(database);
-            named.is_some_and(|name| !servers.contains(&name))
-                && is_data(key, live)
-                && !proven(key)
-                && !object.is_some_and(plan::may_go)
+            let named = live.get(key).and_then(database);
+            named.is_some_and(|name| !servers.contains(&name)) && is_data(key, live) && !proven(key)
         };
         let kept: BTreeSet<_> = pass.gone.iter().filter(unknown).cloned().collect();
         pass.gone.retain(|key| !kept.contains(key));
@@ -331,14 +332,12 @@ fn is_data(key: &ObjectKey, live: &Live) -> bool {
     live.get(key).is_some_and(|object| holds_data(key, object))
 }
 
-/// The servers, by `StatefulSet`, that are asked for tables before they go: all but those whose data may go, says the file,
-/// and those that have never been ready, so that nobody can have put anything into them.
+/// The servers, by `StatefulSet`, that are asked for tables before they go: all but those that have never been ready, so that
+/// nobody can have put anything into them. That data may go, as the file says, is about the next commit, not about a rollback.
 pub(super) fn asked(gone: &[ObjectKey], live: &Live) -> Vec<String> {
     let servers = gone.iter().filter(|key| key.kind == Kind::StatefulSet);
     let holds = |key: &&ObjectKey| {
-        live.get(key).is_some_and(|object| {
-            database(object).is_some() && !plan::may_go(object) && !rollout::was_never_ready(object, live)
-        })
+        live.get(key).is_some_and(|object| database(object).is_some() && !rollout::was_never_ready(object, live))
     };
     servers.filter(holds).map(|key| key.name.clone()).collect()
 }

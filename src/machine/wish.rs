@@ -3,9 +3,9 @@
 use super::consider::{Usable, identity};
 use super::pass::{Origin, Target, Toward};
 use super::{Commit, Content, Machine, State, Turn, Verdict};
-use crate::ident::Revision;
-use crate::manifest::Manifest;
-use crate::plan;
+use crate::ident::{Kind, ObjectKey, Revision};
+use crate::manifest::{Manifest, holds_data};
+use crate::plan::{self, Owned};
 use crate::record::{Attempt, Ending, Left, Suspended, Want, Wish};
 use crate::report::News;
 use crate::rollout::Cause;
@@ -180,9 +180,15 @@ impl Turn<'_> {
             if let Some(kept) = self.machine.kept() {
                 lost.extend(plan::compare(kept, self.live, &self.machine.record.inventory).lost);
             }
-            // they stay written down, but as what may be made
-            for owned in self.machine.record.inventory.iter_mut().filter(|owned| lost.contains(&owned.key)) {
-                owned.settled = false;
+            lost.sort();
+            lost.dedup();
+            // they stay written down, but as what may be made anew: once
+            for key in lost {
+                let inventory = &mut self.machine.record.inventory;
+                match inventory.iter_mut().find(|owned| owned.key == key) {
+                    Some(owned) => owned.accepted = true,
+                    None => inventory.push(Owned { accepted: true, ..Owned::new(key, true, self.now) }),
+                }
             }
         }
         self.machine.record.answer(wish, self.now, None);
@@ -197,6 +203,13 @@ impl Turn<'_> {
             self.rest_again();
         }
         Ok(true)
+    }
+
+    /// What was accepted as lost is there again: should it go once more, that has to be accepted once more.
+    pub(super) fn see_what_was_accepted(&mut self) {
+        let there = |owned: &Owned| self.live.get(&owned.key).is_some_and(|object| !plan::is_going(object));
+        let accepted = self.machine.record.inventory.iter_mut().filter(|owned| owned.accepted);
+        accepted.filter(|owned| there(owned)).for_each(|owned| owned.accepted = false);
     }
 
     fn suspend(&mut self, wish: &Wish, reason: &str) -> bool {
@@ -227,9 +240,24 @@ impl Turn<'_> {
         Ok(true)
     }
 
+    /// Data of the Stack that somebody has deleted and that a pod still holds.
+    fn data_that_goes(&self) -> Option<&ObjectKey> {
+        let inventory = self.machine.record.inventory.iter().map(|owned| &owned.key);
+        let goes = |key: &&ObjectKey| {
+            self.live.get(key).is_some_and(|object| holds_data(key, object) && plan::is_going(object))
+        };
+        inventory.filter(|key| key.kind == Kind::PersistentVolumeClaim).find(goes)
+    }
+
     fn destroy(&mut self, wish: &Wish) -> Result<bool, String> {
         if self.machine.record.suspended.is_some() {
             return Err("the Stack is suspended; resume it first".into());
+        }
+        if let Some(going) = self.data_that_goes().filter(|_| wish.what == Want::Destroy { with_data: false }) {
+            return Err(format!(
+                "{going} is being deleted: its data goes when the last pod that uses it ends, and that would be now; copy the data \
+                 first, or say --with-data"
+            ));
         }
         let left = self.left_by(wish);
         self.machine.record.answer(wish, self.now, None);

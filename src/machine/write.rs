@@ -81,7 +81,8 @@ impl Turn<'_> {
         }
     }
 
-    /// A volume of the settled release went while the pass was under way: an empty one in its place would hide that.
+    /// A volume of the settled release went while the pass was under way, or goes: an empty one in its place would hide that, and
+    /// what ends its pods would make an end of it.
     pub(super) fn has_lost_data(pass: &mut Pass, cause: Cause) -> Flow {
         if pass.toward == Toward::Heal {
             Flow::Rest
@@ -103,6 +104,10 @@ impl Turn<'_> {
         if let Some(cause) = data_lost(&self.machine.stack, &plan.lost) {
             self.machine.lost = plan.lost;
             return Some(cause);
+        }
+        // it goes with the last pod that has it, which would be ended here
+        if let Some(refusal) = plan.endangers() {
+            return Some(Cause::Refused { object: refusal.key.to_string(), message: refusal.message.clone() });
         }
         // drift is put back as it was found; what changes meanwhile is the next drift
         if pass.toward == Toward::Heal {
@@ -152,7 +157,8 @@ impl Turn<'_> {
         // a volume that was made anew since a person wanted that belongs to the settled release like the others
         let inventory = &mut self.machine.record.inventory;
         let new = inventory.iter_mut().filter(|owned| !owned.settled && pass.manifest.get(&owned.key).is_some());
-        if new.map(Owned::settle).count() > 0 {
+        new.for_each(Owned::settle);
+        if self.machine.record.inventory != self.machine.saved.inventory {
             self.save_aside();
         }
         Flow::Rest

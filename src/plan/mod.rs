@@ -42,17 +42,20 @@ pub struct Owned {
     /// It holds data that was proven empty and is being deleted: a rollback that is interrupted here goes on with that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub doomed: bool,
+    /// It is gone with its data, and somebody has said that it may be made anew; until it is there again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
 }
 
 impl Owned {
     /// What an attempt is going to write: `existed` if it was there before.
     pub fn new(key: ObjectKey, existed: bool, attempt: Timestamp) -> Self {
-        Self { key, settled: existed, made: (!existed).then_some(attempt), doomed: false }
+        Self { key, settled: existed, made: (!existed).then_some(attempt), doomed: false, accepted: false }
     }
 
     /// From now on no rollback deletes it.
     pub fn settle(&mut self) {
-        (self.settled, self.made, self.doomed) = (true, None, false);
+        (self.settled, self.made, self.doomed, self.accepted) = (true, None, false, false);
     }
 }
 
@@ -140,6 +143,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Owned objects that the manifest does not contain and that hold no data.
     pub prune: Vec<ObjectKey>,
+    /// Owned objects with data that the manifest does not contain, and of which the file has said that they may go: with the next
+    /// commit that works, by nothing else.
+    pub goes: Vec<ObjectKey>,
     /// Owned objects with data that no settled release contained; only a rollback deletes them.
     pub discard: Vec<ObjectKey>,
     /// Owned objects with data that the manifest no longer contains; they stay.
@@ -179,7 +185,7 @@ impl Plan {
 
     /// Whether the live state is as the manifest says.
     pub fn is_empty(&self) -> bool {
-        self.prune.is_empty() && self.is_idle()
+        self.prune.is_empty() && self.goes.is_empty() && self.is_idle()
     }
 
     /// Whether carrying it out takes something away before what replaces it is there: a server restarts, old pods of an app end
@@ -200,20 +206,34 @@ impl Plan {
             apart.filter(|step| want(&step.action)).count()
         };
         let changed = count(|action| matches!(action, Action::Change(_)));
-        (count(|action| *action == Action::Create), changed, self.prune.len())
+        (count(|action| *action == Action::Create), changed, self.prune.len() + self.goes.len())
+    }
+
+    /// Data that is being deleted, and that pods hold which the plan would end.
+    pub fn endangers(&self) -> Option<&Refusal> {
+        let changed: BTreeSet<_> = self.all_work().map(|step| step.object.component()).collect();
+        let holds = |key: &ObjectKey| {
+            let step = self.steps.iter().find(|step| step.object.key == *key);
+            step.is_some_and(|step| step.object.holds_data() && changed.contains(&step.object.component()))
+        };
+        self.refusals.iter().find(|refusal| matches!(refusal.until, Some(Until::Gone(_))) && holds(&refusal.key))
     }
 }
 
 /// Compares a manifest with what is live. `inventory` is what hks made in this project for this Stack.
 pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
     let mut plan = Plan::default();
-    let settled = |key: &ObjectKey| inventory.iter().any(|owned| owned.key == *key && owned.settled);
+    let was_there = |key: &ObjectKey| match inventory.iter().find(|owned| owned.key == *key) {
+        Some(owned) => owned.settled && !owned.accepted,
+        // what is going to be made is written down before: without a record, what runs with it tells of it
+        None => live.objects.values().any(|object| mounts(object, &key.name)),
+    };
     for object in &manifest.objects {
         let current = live.get(&object.key);
         let step = step(object, current, live, manifest);
         match current {
             Some(current) => plan.refusals.extend(refusals(object, current)),
-            None if object.key.kind == Kind::PersistentVolumeClaim && settled(&object.key) => {
+            None if object.key.kind == Kind::PersistentVolumeClaim && was_there(&object.key) => {
                 plan.lost.push(object.key.clone());
             }
             None => {}
@@ -234,8 +254,10 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
         let keep = kept_for(current);
         if keep > 0 {
             plan.retire.push((owned.key.clone(), keep));
-        } else if !holds_data(&owned.key, current) || may_go(current) {
+        } else if !holds_data(&owned.key, current) {
             plan.prune.push(owned.key.clone());
+        } else if may_go(current) {
+            plan.goes.push(owned.key.clone());
         } else if owned.settled {
             plan.retain.push(owned.key.clone());
         } else {
@@ -243,6 +265,12 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
         }
     }
     plan
+}
+
+/// Whether the pods of a live Deployment or StatefulSet have this claim.
+fn mounts(object: &Value, claim: &str) -> bool {
+    let volumes = object["spec"]["template"]["spec"]["volumes"].as_array();
+    volumes.is_some_and(|volumes| volumes.iter().any(|volume| volume["persistentVolumeClaim"]["claimName"] == claim))
 }
 
 /// Longest time that an old version stays: what hks.yaml may ask for is less.
@@ -392,8 +420,14 @@ fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
 /// Pods that pull the images that no live workload of this Stack runs yet: only where data is going to be touched.
 /// Without data at stake, a rolling update is itself the safest proof.
 fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
+    // what is ended before its successor is there waits for the pull as well: an app with a volume, or one that is made anew
+    let ends = |step: &Step| {
+        matches!(step.action, Action::Change(_))
+            && step.object.key.kind == Kind::Deployment
+            && ends_old_first(&step.object.body)
+    };
     let touches_data = steps.iter().any(|step| step.object.holds_data() && step.action != Action::Keep);
-    if !touches_data {
+    if !touches_data && !steps.iter().any(ends) {
         return vec![];
     }
     let images =

@@ -39,6 +39,10 @@ pub fn file(kind: &str) -> Content {
         "badvolume" => {
             text(false, "missing").replace("ports:", "volumes: {uploads: {mount: /data, size: 1Gi}}, ports:")
         }
+        "maygo" => {
+            format!("{}databases: {{two: {{engine: postgres, version: \"16\", onDelete: delete}}}}\n", text(false, "2"))
+        }
+        "tuned" => text(true, "2").replace("\"16\"", "\"16\", parameters: {max_connections: 40}"),
         "v3" => text(true, "3"),
         "bad" | "badapp" => text(true, "missing"),
         "prod" => format!("{}environments: {{prod: {{branch: main, project: shop}}}}\n", text(true, "1")),

@@ -192,16 +192,17 @@ impl Driver {
         }
     }
 
-    /// Somebody has deleted the record of a Stack at rest, has written in it, or has put one of before in its place: what is
-    /// known is written down again.
+    /// Somebody has deleted the record of a Stack, has written in it, or has put one of before in its place: what is known is
+    /// written down again. In the middle of a deployment that is what was written before its last step.
     pub(super) fn keep_the_record(&mut self, stack: &StackName) {
-        let record = &self.machine.record;
-        let deployed = record.settled.is_some() || record.held.is_some();
+        let record = if self.rests() { &self.machine.record } else { &self.machine.saved };
+        let deployed = record.settled.is_some() || record.held.is_some() || record.attempt.is_some();
         let is_kept = || {
             record::seen(&self.project, stack)
                 .is_some_and(|map| !record::is_of_another_hand(&map) && record::kept_at(&map) == self.kept.as_deref())
         };
-        if deployed && self.idles() && !self.was_just_rewritten() && !is_kept() {
+        let between = self.request.is_none() && self.queue.is_empty();
+        if deployed && between && !self.was_just_rewritten() && !is_kept() {
             self.rewritten = Some(Instant::now());
             tracing::warn!(%stack, "somebody has deleted or changed the record; writing it again");
             self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));
