@@ -8,7 +8,7 @@ jobs := env("HKS_JOBS", "2")
 default:
     @just --list --unsorted
 
-# The whole story on a real cluster, told step by step; `just demo status` and `just demo stop` afterwards
+# The whole story on a real cluster, told step by step; `just demo status` and `just demo stop` afterwards; `just demo tenants` for one of hostile tenants
 demo *ARGS: _packages
     @bash tests/cluster/demo {{ ARGS }}
 

@@ -36,49 +36,57 @@ urls_up() {
   part_up traefik PORT_INGRESS="$PORT_INGRESS" PORT_INGRESS_TLS="$PORT_INGRESS_TLS" PORT_INGRESS_ADMIN="$PORT_INGRESS_ADMIN"
 }
 
+# vcluster_up [NAME]: the vCluster of the tests, or another one beside it
 vcluster_up() {
-  local values="$KIT_STATE/vcluster-values.yaml" chart key stamp="$KIT_STATE/stamps/vcluster"
-  chart="$(go_dir vcluster)/chart"
+  local name=${1:-$VCLUSTER} values chart key stamp
+  values="$KIT_STATE/vcluster-values.yaml" chart="$(go_dir vcluster)/chart" stamp="$KIT_STATE/stamps/vcluster"
+  [[ "$name" == "$VCLUSTER" ]] || stamp+="-$name"
   render "$KIT_DIR/vcluster-values.yaml" REGISTRY="$REGISTRY" GATEWAY="$GATEWAY" KUBERNETES_TAG="$(image_tag kubernetes)" \
     VCLUSTER_TAG="$(image_tag vcluster)" COREDNS_IMAGE="$(image_ref coredns)" \
     BUSYBOX_TAG="$(image_tag busybox)" | write_file_if_changed "$values"
   key=$({ echo "$chart"; cat "$values"; } | hash_text)
   if [[ "$(cat "$stamp" 2>/dev/null)" != "$key" ]]; then
     wait_until 90 "metrics-server" metrics_answer # the vCluster looks for it once, at its start
-    vcluster_install "$chart" "$values"
+    vcluster_install "$name" "$chart" "$values"
     printf '%s\n' "$key" | write_file "$stamp"
   fi
-  wait_until 180 "the vCluster" vcluster_answers
+  wait_until 180 "the vCluster $name" vcluster_answers "$name"
 }
 
 vcluster_install() {
   local helm
   helm="$(go_dir helm)/helm"
   # A killed helm leaves a release "pending", which blocks every later one.
-  kube -n "$VCLUSTER_NAMESPACE" delete secret -l "owner=helm,name=$VCLUSTER,status in (pending-install,pending-upgrade)" --ignore-not-found
+  kube -n "vcluster-$1" delete secret -l "owner=helm,name=$1,status in (pending-install,pending-upgrade)" --ignore-not-found
   HELM_CACHE_HOME="$KIT_STATE/helm" HELM_CONFIG_HOME="$KIT_STATE/helm" HELM_DATA_HOME="$KIT_STATE/helm" \
-    "$helm" --kubeconfig "$ADMIN_KUBECONFIG" upgrade --install "$VCLUSTER" "$1" \
-    --namespace "$VCLUSTER_NAMESPACE" --create-namespace --values "$2" --timeout 3m
+    "$helm" --kubeconfig "$ADMIN_KUBECONFIG" upgrade --install "$1" "$2" \
+    --namespace "vcluster-$1" --create-namespace --values "$3" --timeout 3m
+}
+
+# vcluster_gone NAME: one that was made beside that of the tests
+vcluster_gone() {
+  rm -f "$KIT_STATE/stamps/vcluster-$1" "$(vcluster_file "$1")"
+  kube delete namespace "vcluster-$1" --ignore-not-found --timeout 180s
 }
 
 vcluster_answers() {
-  [[ "$(kube -n "$VCLUSTER_NAMESPACE" get statefulset "$VCLUSTER" -o 'jsonpath={.status.readyReplicas}')" == 1 ]] || return 1
-  vcluster_kubeconfig || return 1
+  [[ "$(kube -n "vcluster-$1" get statefulset "$1" -o 'jsonpath={.status.readyReplicas}')" == 1 ]] || return 1
+  vcluster_kubeconfig "$1" || return 1
   # Its own DNS runs as a pod of the vCluster: when that is ready, syncing works.
-  [[ "$("$KUBECTL" --kubeconfig "$VCLUSTER_KUBECONFIG" -n kube-system get deployment coredns -o 'jsonpath={.status.readyReplicas}')" == 1 ]]
+  [[ "$("$KUBECTL" --kubeconfig "$(vcluster_file "$1")" -n kube-system get deployment coredns -o 'jsonpath={.status.readyReplicas}')" == 1 ]]
 }
 
 # The syncer renews the credentials at its start, so the file is written anew on every `up`.
 vcluster_kubeconfig() {
   local address secret
-  address=$(kube -n "$VCLUSTER_NAMESPACE" get service "$VCLUSTER" -o 'jsonpath={.spec.clusterIP}') || return 1
-  secret=$(kube -n "$VCLUSTER_NAMESPACE" get secret "vc-$VCLUSTER" -o json) || return 1
+  address=$(kube -n "vcluster-$1" get service "$1" -o 'jsonpath={.spec.clusterIP}') || return 1
+  secret=$(kube -n "vcluster-$1" get secret "vc-$1" -o json) || return 1
   jq -r --arg server "https://$address:443" '.data | {
     apiVersion: "v1", kind: "Config", "current-context": "vcluster",
     clusters: [{name: "vcluster", cluster: {server: $server, "tls-server-name": "localhost", "certificate-authority-data": .["certificate-authority"]}}],
     users: [{name: "vcluster", user: {"client-certificate-data": .["client-certificate"], "client-key-data": .["client-key"]}}],
     contexts: [{name: "vcluster", context: {cluster: "vcluster", user: "vcluster"}}]
-  }' <<<"$secret" | write_file_if_changed "$VCLUSTER_KUBECONFIG" 600
+  }' <<<"$secret" | write_file_if_changed "$(vcluster_file "$1")" 600
 }
 
 # Simulated nodes and pods for tests of scale: started by those tests, against this API server.

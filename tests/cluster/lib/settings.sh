@@ -59,6 +59,9 @@ GATEWAY=gateways/public # as projects of the vCluster see it
 VCLUSTER=team-a
 VCLUSTER_NAMESPACE="vcluster-$VCLUSTER"
 
+# vcluster_file NAME: its kubeconfig
+vcluster_file() { if [[ "$1" == "$VCLUSTER" ]]; then echo "$VCLUSTER_KUBECONFIG"; else echo "$KIT_STATE/vcluster-$1.kubeconfig"; fi; }
+
 FORGE_URL="http://127.0.0.1:$PORT_FORGE"
 FORGE_ADMIN=hks
 FORGE_ACCOUNT=hks-forge # the forge refuses to run as root

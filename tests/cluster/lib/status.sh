@@ -18,7 +18,7 @@ component_check() {
     local-path) deployment_ready local-path ;;
     metrics-server) metrics_answer >/dev/null && echo "kubectl top" ;;
     traefik) http_ok "http://127.0.0.1:$PORT_INGRESS_ADMIN/ping" && echo "http://NAME.$INGRESS_DOMAIN/" ;;
-    vcluster) vcluster_answers >/dev/null && echo "$VCLUSTER in $VCLUSTER_NAMESPACE" ;;
+    vcluster) vcluster_answers "$VCLUSTER" >/dev/null && echo "$VCLUSTER in $VCLUSTER_NAMESPACE" ;;
   esac 2>/dev/null
 }
 
