@@ -2,7 +2,7 @@
 
 use crate::ident::{Kind, ObjectKey};
 use crate::machine::{Machine, Rest, State, Toward, Trouble};
-use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage};
+use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage, holds_data};
 use crate::plan::read::{Condition, Container, Workload};
 use crate::plan::{self, Live, Owned, Until};
 use crate::record::{Ending, Record, Unusable, WISH_ANNOTATION, Want, Wish};
@@ -270,7 +270,12 @@ pub fn explain(view: &mut View, cause: Option<&Cause>) {
 
 /// What stays of older releases.
 fn retained(manifest: Option<&Manifest>, record: &Record, live: &Live) -> Vec<String> {
-    let orphan = |owned: &&Owned| owned.settled && manifest.is_none_or(|manifest| manifest.get(&owned.key).is_none());
+    // where nothing is known to run, only of data can be said that it is left
+    let left = |key: &ObjectKey| match manifest {
+        Some(manifest) => manifest.get(key).is_none(),
+        None => live.get(key).is_some_and(|object| holds_data(key, object)),
+    };
+    let orphan = |owned: &&Owned| owned.settled && left(&owned.key);
     // an old version of a blue/green app goes by itself
     let stays = |object: &Value| plan::kept_for(object) == 0;
     let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some_and(stays));

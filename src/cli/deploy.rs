@@ -1,7 +1,7 @@
 //! `hks apply`: one deployment without a daemon, by the very same machine.
 
 use super::args::FileClusterArgs;
-use super::output::{BAD, BUSY, GOOD, Out};
+use super::output::{BAD, BUSY, GOOD, Out, harmless};
 use super::{Ended, INTERRUPTED, INVALID, ROLLED_BACK, UNHEALTHY, cluster, local};
 use crate::machine::{Commit, Content};
 use crate::record::Outcome;
@@ -22,6 +22,9 @@ use tokio::sync::{mpsc, watch};
 const SOURCE: &str = "command-line";
 /// How often it is looked whether another daemon stands in the way.
 const GLANCE: Duration = Duration::from_millis(500);
+
+/// For how long the end of a deployment is looked for on the board.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// Deploys a file and waits for its end.
 pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
@@ -78,7 +81,15 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
             }
         }
     };
-    let view = board.named(manifest.stack.as_str()).into_iter().next().map(|(_, view)| view);
+    // the status may be told before the view of the same moment is there
+    let shown = || board.named(manifest.stack.as_str()).into_iter().next().map(|(_, view)| view);
+    let looked = async {
+        while shown().is_none_or(|view| view.state == StackState::Unreachable) {
+            tokio::time::sleep(GLANCE).await;
+        }
+    };
+    let _ = tokio::time::timeout(LAST_LOOK, looked).await;
+    let view = shown();
     actor.stop().await;
     let last = view.as_ref().and_then(|view| view.history.first());
     if out.json {
@@ -86,6 +97,11 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
     } else {
         let (mark, style) = if ended.state == StatusState::Success { ("✓", GOOD) } else { ("✗", BAD) };
         out.print(&format!("{style}{mark}{style:#} {}", ended.description));
+        // what has to be done about it may be what a status has no room for
+        let whole = view.as_ref().and_then(|view| view.cause.as_ref()).filter(|_| ended.description.ends_with('…'));
+        if let Some(whole) = whole {
+            out.print(&harmless(whole));
+        }
     }
     Ok(match (ended.state, last.map(|deployment| deployment.outcome)) {
         (StatusState::Success, _) => ExitCode::SUCCESS,

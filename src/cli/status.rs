@@ -25,7 +25,7 @@ use crate::view;
 use anstyle::Style;
 use futures::StreamExt as _;
 use futures::stream::{self, FuturesUnordered};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -252,8 +252,10 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
         line("", &harmless(log));
     }
     for trouble in &view.troubles {
-        let since = span(now.duration_since(trouble.since));
-        line("trouble", &format!("{BAD}{}{BAD:#}, since {since}", harmless(&trouble.cause)));
+        // who has only just looked knows no more than that it is so
+        let known = now.duration_since(trouble.since) >= SignedDuration::from_secs(1);
+        let since = if known { format!(", since {}", span(now.duration_since(trouble.since))) } else { String::new() };
+        line("trouble", &format!("{BAD}{}{BAD:#}{since}", harmless(&trouble.cause)));
     }
     for lacking in &view.lacking {
         line("lacks", &format!("key {} of secret {}", lacking.key, lacking.secret));
@@ -275,7 +277,7 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
         line("address", url);
     }
     for object in &view.retained {
-        line("retained", &format!("{object}; it left the file and stays until somebody deletes it"));
+        line("retained", &format!("{object}; it is no part of what runs and stays until somebody deletes it"));
     }
     for drift in &view.drift {
         let fields = drift.fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>().join(", ");

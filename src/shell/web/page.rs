@@ -143,7 +143,7 @@ pub fn stack(head: Head<'_>, source: &str, view: &View, acts: bool, now: Timesta
         @if view.drift_corrected > 0 { p.dim { "corrections of drift since the daemon started: " (view.drift_corrected) } }
         @if !view.retained.is_empty() {
             h2 { "Retained data" }
-            p.dim { "left the file and stays until somebody deletes it" }
+            p.dim { "is no part of what runs and stays until somebody deletes it" }
             ul { @for object in &view.retained { li { code { (object) } } } }
         }
         (history(&view.history, now))
