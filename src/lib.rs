@@ -8,6 +8,7 @@
 //! | `ident` | – | the names that flow through hks |
 //! | `engine` | – | what is peculiar to PostgreSQL |
 //! | `spec` | parse | hks.yaml bytes → `Result<Spec, Vec<Diagnostic>>` |
+//! | `compose` | translate | a compose file → hks.yaml, notes, and a script of secrets |
 //! | `platform` | – | what the platform has set up, once for configuration, flags and projects |
 //! | `manifest` | render | Spec × Revision → Manifest: objects in stages |
 //! | `plan` | compare | Manifest × Live × Inventory → Plan; course → phases of the way |
@@ -23,6 +24,7 @@
 pub mod ident;
 pub mod engine;
 pub mod spec;
+pub mod compose;
 pub mod platform;
 pub mod manifest;
 pub mod plan;

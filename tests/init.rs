@@ -23,7 +23,7 @@ fn cases() -> Vec<PathBuf> {
 #[test]
 fn compose_files_become_valid_ones() {
     let cases = cases();
-    assert!(cases.len() >= 8, "cases are missing");
+    assert!(cases.len() >= 25, "cases are missing");
     let mut wrong = vec![];
     for case in cases {
         let made = hks(&case, &["init", "--from-compose", "compose.yaml", "--name", "shop", "--file", "-"], None);
@@ -40,10 +40,9 @@ fn compose_files_become_valid_ones() {
         }
         let valid = hks(&case, &["validate", "-"], Some(&case.join("hks.yaml")));
         assert!(valid.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&valid.stderr));
-        assert!(
-            !file.contains("secret-of") && !file.contains("example-password") && !file.contains("somewordpress"),
-            "{file}"
-        );
+        for secret in ["secret-of", "example-password", "somewordpress"] {
+            assert!(!file.contains(secret) && !notes.contains(secret), "{secret}\n{file}\n{notes}");
+        }
     }
     assert!(wrong.is_empty(), "UPDATE=1 accepts what is right:\n{}", wrong.join("\n"));
 }
@@ -64,13 +63,56 @@ fn nothing_is_overwritten_and_nonsense_is_told() {
     }
 }
 
+/// What was secret is in the script, which nobody else can read, and nowhere else.
+#[test]
+fn a_script_sets_the_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "services: {web: {image: \"web:1\", ports: ['80:80'], environment: {STRIPE_SECRET: \"it's $KEY\", API_KEY: $API_KEY}}}";
+    fs::write(folder.path().join("compose.yaml"), text).unwrap();
+    fs::write(folder.path().join(".env"), "KEY=secret-of-env\n").unwrap();
+    let made = hks(folder.path(), &["init", "--from-compose", "compose.yaml", "--name", "shop"], None);
+    let notes = String::from_utf8(made.stderr).unwrap();
+    assert!(made.status.success(), "{notes}");
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let (file, script) = (read("hks.yaml"), read("hks-secrets.sh"));
+    assert!(!file.contains("secret-of-env") && !notes.contains("secret-of-env"), "{file}{notes}");
+    assert!(script.contains(r"printf %s 'it'\''s secret-of-env' | hks secret set shop app STRIPE_SECRET"), "{script}");
+    assert!(script.contains("# hks secret set shop app API_KEY"), "{script}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(folder.path().join("hks-secrets.sh")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    // neither file is ever written over
+    fs::remove_file(folder.path().join("hks.yaml")).unwrap();
+    let again = hks(folder.path(), &["init", "--from-compose", "compose.yaml", "--name", "shop"], None);
+    assert!(!again.status.success() && !folder.path().join("hks.yaml").exists(), "{again:?}");
+}
+
+/// A compose file takes in nothing from outside of its folder, by whatever way.
+#[test]
+fn files_from_elsewhere_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("inside");
+    fs::create_dir(&inside).unwrap();
+    fs::write(folder.path().join("outside.env"), "LEAKED=secret-of-outside\n").unwrap();
+    std::os::unix::fs::symlink("../outside.env", inside.join("link.env")).unwrap();
+    for file in ["../outside.env", "link.env", "/etc/hostname"] {
+        let text = format!("services: {{web: {{image: \"web:1\", env_file: [\"{file}\"]}}}}");
+        fs::write(inside.join("compose.yaml"), text).unwrap();
+        let made = hks(&inside, &["init", "--from-compose", "compose.yaml", "--name", "shop", "--file", "-"], None);
+        let (out, notes) = (String::from_utf8(made.stdout).unwrap(), String::from_utf8(made.stderr).unwrap());
+        assert!(made.status.success() && !out.contains("LEAKED"), "{out}{notes}");
+        assert!(notes.contains("leads out of the folder"), "{file}: {notes}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A compose file with anything in it is told or turned, and nothing ends in a panic.
     #[test]
     fn mutated_compose_files_are_survived(
-        which in 0_usize..8,
+        which in 0_usize..25,
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..6, "[a-z0-9:\\-{}\\[\\]$\"'\n ]{0,6}"), 1..4),
     ) {
         let mut text: Vec<char> = fs::read_to_string(cases()[which].join("compose.yaml")).unwrap().chars().collect();

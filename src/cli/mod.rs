@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn every_flag_that_a_shell_may_keep_has_its_variable() {
         // what belongs to one call only
-        const OF_ONE_CALL: [&str; 15] = [
+        const OF_ONE_CALL: [&str; 16] = [
             "accept_data_loss",
             "help",
             "version",
@@ -232,6 +232,7 @@ mod tests {
             "detach",
             "config",
             "from_compose",
+            "secrets",
             "name",
             "file",
             "yes",

@@ -31,6 +31,45 @@ pub fn write_new(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("failed to write {}", path.display()))
 }
 
+/// Writes a file that must not be there yet, for nobody else to read.
+///
+/// # Errors
+/// Names the file.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Bytes of a file that is read beside another one.
+pub const MAX_READ: usize = 1 << 20;
+
+/// The text of a file below the folder `root`, or why it can't be read. Links must not lead out of the folder.
+///
+/// # Errors
+/// It is not there, is no text, is larger than 1 MiB, or lies elsewhere.
+#[expect(clippy::disallowed_methods, reason = "the file adapter")]
+pub fn beside(root: &Path, name: &str) -> Result<String, String> {
+    let file = root.join(name).canonicalize().map_err(|_| "it is not there".to_owned())?;
+    let root = root.canonicalize().map_err(|_| "its folder is not there".to_owned())?;
+    if !file.starts_with(&root) {
+        return Err("it leads out of the folder of the compose file".to_owned());
+    }
+    if !file.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let most = u64::try_from(MAX_READ).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = vec![];
+    let opened = std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    opened.map_err(|error| format!("it can't be read: {error}"))?;
+    if bytes.len() > MAX_READ {
+        return Err("it is larger than 1 MiB".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())
+}
+
 /// An hks.yaml with the other files that it names, which lie below the root of its repository, or beside it where there is
 /// none.
 #[expect(clippy::disallowed_methods, reason = "the file adapter")]

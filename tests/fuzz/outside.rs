@@ -2,6 +2,7 @@
 
 use super::engine::{Target, measured};
 use crate::pure::numbers::Numbers;
+use hks::compose;
 use hks::ident::Component;
 use hks::shell::cluster::failure::{Failure, FailureKind, describe};
 use hks::shell::cluster::{inspect, pages, record, target};
@@ -371,7 +372,7 @@ const FORM: [Code; 9] = [
 /// Compose files: what can be read of one becomes an hks.yaml of the right form.
 pub const COMPOSE: Target = Target {
     name: "compose",
-    run: compose,
+    run: imported,
     words: &[
         "services:",
         "web:",
@@ -414,11 +415,24 @@ pub const COMPOSE: Target = Target {
     tries: 60,
 };
 
-fn compose(input: &[u8]) -> String {
+fn imported(input: &[u8]) -> String {
     let text = String::from_utf8_lossy(input);
-    let Ok(made) = hks::cli::init::compose::convert(&text, "shop") else { return "unreadable".into() };
-    assert!(made.file.len() <= 64 * input.len() + 4096, "{} bytes of {}", made.file.len(), input.len());
-    assert!(!made.notes.iter().any(|note| note.len() > input.len() + 500), "{:?}", made.notes);
+    let mut files = compose::Files::from([("compose.yaml".to_owned(), Ok(text.into_owned()))]);
+    let hidden = std::collections::BTreeSet::new();
+    let wishes = compose::Wishes { name: "shop", folder: Some(""), hidden: &hidden };
+    let made = loop {
+        match compose::translate("compose.yaml", &files, &wishes) {
+            Ok(made) => break made,
+            Err(compose::Failure::Refused(_)) => return "unreadable".into(),
+            Err(compose::Failure::Wants(wanted)) => {
+                assert!(wanted.iter().all(|file| !files.contains_key(file)), "wanted again: {wanted:?}");
+                files.extend(wanted.into_iter().map(|file| (file, Err("it is not there".to_owned()))));
+            }
+        }
+    };
+    let lines = || made.notes.iter().flat_map(|section| &section.lines);
+    assert!(made.file.len() <= 64 * input.len() + 8192, "{} bytes of {}", made.file.len(), input.len());
+    assert!(!lines().any(|note| note.len() > input.len() + 1000), "{:?}", made.notes);
     let spec = match hks::spec::parse(made.file.as_bytes(), "hks.yaml") {
         Ok(spec) => spec,
         // a value may be as wrong here as it was there, but nothing is where it can't be
@@ -435,7 +449,7 @@ fn compose(input: &[u8]) -> String {
         spec.databases.len().min(2),
         spec.caches.len().min(2),
         spec.secrets.len(),
-        made.notes.len().min(4)
+        lines().count().min(4)
     ])
     .to_string()
 }

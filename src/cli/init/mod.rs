@@ -1,25 +1,25 @@
 //! `hks init`: a first hks.yaml, from a few questions or from a compose file.
 
-pub mod compose;
+mod import;
 
-use super::output::{BUSY, GOOD, Out};
+use super::output::{GOOD, Out};
+use crate::compose::{HEAD, label};
 use crate::shell::files;
 use crate::spec;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use std::io::{BufRead, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Where editors find the schema.
-pub(super) const HEAD: &str =
-    "# yaml-language-server: $schema=https://raw.githubusercontent.com/hexabase/hks/main/schema/hks.schema.json\n";
-
 /// What `hks init` is asked to do.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
-    /// Make it from this compose file; what can't be carried over is told.
+    /// Make it from this compose file, with the files that it includes, and `.env` beside it; what can't be carried over is told.
     #[arg(long, value_name = "FILE")]
     from_compose: Option<PathBuf>,
+    /// Where the script is written that sets the secrets of the compose file; by default hks-secrets.sh beside hks.yaml.
+    #[arg(long, value_name = "PATH", requires = "from_compose")]
+    secrets: Option<PathBuf>,
     /// Name of the Stack; by default that of the folder.
     #[arg(long)]
     name: Option<String>,
@@ -37,22 +37,15 @@ pub(super) fn init(args: &InitArgs, out: Out) -> Result<ExitCode> {
     if !standard && args.file.exists() {
         bail!("failed to write {}: it is there already; choose another path with --file", args.file.display());
     }
+    if let Some(path) = &args.from_compose {
+        return import::import(path, args, out);
+    }
     let name = label(&args.name.clone().unwrap_or_else(folder_name), 40);
-    let text = if let Some(path) = &args.from_compose {
-        let source =
-            String::from_utf8(files::read(path)?).with_context(|| format!("{} is not text", path.display()))?;
-        let made = compose::convert(&source, &name).with_context(|| format!("failed to read {}", path.display()))?;
-        for note in &made.notes {
-            out.say(&format!("{BUSY}!{BUSY:#} {note}"));
-        }
-        made.file
-    } else {
-        let defaults = Answers { name, ..Answers::default() };
-        let ask = !args.yes && std::io::stdin().is_terminal();
-        let answers =
-            if ask { questions(&mut std::io::stdin().lock(), &mut std::io::stderr(), defaults)? } else { defaults };
-        first_file(&answers)
-    };
+    let defaults = Answers { name, ..Answers::default() };
+    let ask = !args.yes && std::io::stdin().is_terminal();
+    let answers =
+        if ask { questions(&mut std::io::stdin().lock(), &mut std::io::stderr(), defaults)? } else { defaults };
+    let text = first_file(&answers);
     // whatever was answered, the first file is a good one
     if let Err(found) = spec::parse(text.as_bytes(), "hks.yaml") {
         let first = found.first().map(ToString::to_string).unwrap_or_default();
@@ -71,16 +64,6 @@ fn folder_name() -> String {
     let folder =
         std::env::current_dir().ok().and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
     folder.unwrap_or_else(|| "app".to_owned())
-}
-
-/// Text as a label of at most `most` characters that begins with a letter.
-pub(super) fn label(text: &str, most: usize) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let text: String = text.chars().map(plain).collect();
-    let text = text.trim_start_matches(|c: char| !c.is_ascii_lowercase());
-    let cut: String = text.chars().take(most).collect();
-    let cut = cut.trim_end_matches('-');
-    if cut.is_empty() { "app".to_owned() } else { cut.to_owned() }
 }
 
 /// What is asked.
@@ -112,11 +95,6 @@ impl Default for Answers {
 /// Asks, one line each; an empty answer takes what stands in brackets, and so does everything after the end of input.
 fn questions(input: &mut impl BufRead, output: &mut impl Write, mut answers: Answers) -> std::io::Result<Answers> {
     let word = |yes: bool| if yes { "yes" } else { "no" };
-    let flag = |text: &str| match text.to_lowercase().as_str() {
-        "y" | "yes" => Ok(true),
-        "n" | "no" => Ok(false),
-        _ => Err("answer yes or no"),
-    };
     answers.name = ask(input, output, "name of the Stack", &answers.name.clone(), |text| Ok(label(text, 40)))?;
     answers.image = ask(input, output, "image", &answers.image.clone(), |text| {
         let tagged = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
@@ -133,6 +111,14 @@ fn questions(input: &mut impl BufRead, output: &mut impl Write, mut answers: Ans
     answers.cache = ask(input, output, "a Redis cache", word(answers.cache), flag)?;
     answers.public = ask(input, output, "a public URL", word(answers.public), flag)?;
     Ok(answers)
+}
+
+fn flag(text: &str) -> Result<bool, &'static str> {
+    match text.to_lowercase().as_str() {
+        "y" | "yes" => Ok(true),
+        "n" | "no" => Ok(false),
+        _ => Err("answer yes or no"),
+    }
 }
 
 fn ask<T>(
@@ -232,12 +218,5 @@ mod tests {
         };
         assert_eq!(answers, wanted);
         Ok(())
-    }
-
-    #[test]
-    fn any_text_becomes_a_label() {
-        for (text, wanted) in [("My App!", "my-app"), ("9x", "x"), ("日本", "app"), ("a--", "a"), ("", "app")] {
-            assert_eq!(label(text, 40), wanted, "{text}");
-        }
     }
 }
