@@ -387,7 +387,8 @@ impl Work<'_> {
 
     fn word(&mut self, service: &Service, key: &str, before: &str, word: &str, next: Option<&str>) -> String {
         let known = self.facts.variables.known(word);
-        if known.contains(char::is_whitespace) {
+        // blanks of a variable's value part no words here: its character stays whole
+        if word.contains(char::is_whitespace) {
             // a text for a shell: words with what stands between them
             let mut parts: Vec<(String, bool)> = vec![];
             for c in word.chars() {
