@@ -1,5 +1,5 @@
-//! Characters that look like those that YAML is made of, as they come from web pages, word processors and other keyboards:
-//! the parser takes them for letters, and complains about another line.
+//! What looks like something else to YAML. Characters like those that it is made of, as they come from web pages, word processors and other
+//! keyboards: the parser takes them for letters, and complains about another line. References and templates, which begin like mappings.
 //!
 //! They are looked for only in a file that is wrong: in a text, each of them may be meant.
 
@@ -132,6 +132,38 @@ fn odd(line: &str) -> Option<Odd> {
     instead(index, name, &format!("a plain `{plain}`"), true)
 }
 
+/// Where on a line `{{` starts a value, or a reference stands in a flow mapping or list without quotes; message and remedy.
+pub(super) fn misread(line: &str) -> Option<(usize, &'static str, String)> {
+    let (mut quote, mut depth, mut before) = (None, 0_usize, None);
+    for (at, c) in line.char_indices() {
+        let rest = line.get(at..)?;
+        let starts = matches!(before, None | Some(':' | ',' | '[' | '{' | '-'));
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            // what is quoted is text
+            (Some(_), _) => continue,
+            (None, '"' | '\'') if starts => quote = Some(c),
+            (None, '#') if line.get(..at).is_some_and(|text| text.is_empty() || text.ends_with(' ')) => return None,
+            (None, '{') if starts && rest.starts_with("{{") => {
+                let message = "`{{ … }}` is a template of another tool, which nobody fills in here";
+                return Some((at, message, "write the value, or `\"${params.NAME}\"`".to_owned()));
+            }
+            (None, '$') if depth > 0 && rest.starts_with("${") => {
+                let reference = rest.get(..=rest.find('}')?).filter(|reference| reference.len() <= 63)?;
+                let message = "a reference between `{`, `[` or `,` must be in quotes";
+                return Some((at, message, format!("quote it: `\"{reference}\"`")));
+            }
+            (None, '{' | '[') if starts => depth += 1,
+            (None, '}' | ']') => depth = depth.saturating_sub(1),
+            (None, _) => {}
+        }
+        if !c.is_whitespace() {
+            before = Some(c);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +225,24 @@ mod tests {
         let told: Vec<_> = told.iter().map(|d| (d.line, d.code)).collect();
         assert_eq!(told, [(2, Code::Lookalike), (3, Code::WrongType)]);
         assert_eq!(blamed(source, "f", (1, 9), &[], vec![]), []);
+    }
+
+    #[test]
+    fn what_yaml_misread() {
+        let column = |line| misread(line).map(|(at, ..)| at);
+        assert_eq!(column("    env: {URL: ${databases.main.url}}"), Some(15));
+        assert_eq!(column("    args: [--url, ${apps.web.url}]"), Some(18));
+        assert_eq!(column("  image: {{ .Values.image }}"), Some(9));
+        for line in [
+            "    URL: ${databases.main.url}",
+            "    env: {URL: \"${databases.main.url}\"}",
+            "    A: \"{{ x }}\"",
+            "    A: hello {{ name }}",
+            "    # env: {URL: ${databases.main.url}}",
+            "  ports: {http: 80}  # {URL: ${x}}",
+            "    args: [a] ${x}",
+        ] {
+            assert_eq!(column(line), None, "{line}");
+        }
     }
 }

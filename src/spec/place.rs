@@ -318,22 +318,9 @@ impl Builder<'_> {
     fn misread(&self, at: Pos) -> Option<(Pos, String, String)> {
         let lines = self.source.lines().enumerate().skip(at.line.saturating_sub(2)).take(2.min(at.line));
         lines.collect::<Vec<_>>().into_iter().rev().find_map(|(index, line)| {
-            let quotes = |before: &str| before.matches(['"', '\'']).count() % 2 == 1;
-            let (sign, from) = line.match_indices("{{").map(|(from, _)| ("{{", from)).next().or_else(|| {
-                line.match_indices("${")
-                    .map(|(from, _)| ("${", from))
-                    .find(|(_, from)| !line.get(..*from).is_some_and(quotes))
-            })?;
+            let (from, message, help) = lookalike::misread(line)?;
             let column = line.get(..from)?.chars().count() + 1;
-            let place = Pos { line: index + 1, column, byte: at.byte };
-            let rest = line.get(from..)?;
-            if sign == "{{" {
-                let message = "`{{ … }}` is a template of another tool, which nobody fills in here".to_owned();
-                return Some((place, message, "write the value, or `\"${params.NAME}\"`".to_owned()));
-            }
-            let reference = rest.get(..=rest.find('}')?).filter(|reference| reference.len() <= 63)?;
-            let message = "a reference between `{`, `[` or `,` must be in quotes".to_owned();
-            Some((place, message, format!("quote it: `\"{reference}\"`")))
+            Some((Pos { line: index + 1, column, byte: at.byte }, message.to_owned(), help))
         })
     }
 
