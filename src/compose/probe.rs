@@ -178,11 +178,7 @@ impl Work<'_> {
         if changed && !is_shell {
             named = shell(&quoted(&named));
         }
-        let open = |word: &String| word.contains("${") || crate::spec::is_credential(word);
-        if named.iter().any(open) {
-            return None;
-        }
-        Some(named)
+        (!named.iter().any(|word| crate::spec::is_credential(word))).then_some(named)
     }
 
     /// A word with variables that have no value, and with secrets, as `$NAME` of the container's environment.
@@ -240,7 +236,7 @@ impl Work<'_> {
         match self.raw_test(service) {
             Some(words) if !words.is_empty() && words.len() <= 100 => Some(Test::Command(words)),
             _ => {
-                let message = "is not carried over: a probe can't hold `${…}` or a secret; put the check into a script of the image, and write \
+                let message = "is not carried over: a probe can't hold a secret; put the check into a script of the image, and write \
                                `probes.readiness.exec`";
                 self.note(Kind::Lost, &service.name, "healthcheck", message);
                 None
