@@ -1,5 +1,9 @@
 //! PostgreSQL, as the official image runs it.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::LazyLock;
+
 /// Name of the server's container, and of its port.
 pub const CONTAINER: &str = "postgres";
 /// Its port.
@@ -29,28 +33,36 @@ pub const RESERVED_PARAMETERS: [&str; 12] = [
     "superuser_reserved_connections",
 ];
 
-/// Name, whether it is a switch, and the first and last major version of each server parameter that can be set.
-const PARAMETERS: &str = include_str!("parameters.txt");
+/// The server parameters that can be set, by their names in lower case: the server makes no difference. Those of extensions, which
+/// have a `.` in their name, are not among them.
+static PARAMETERS: LazyLock<BTreeMap<&str, Parameter>> = LazyLock::new(|| {
+    let lines = include_str!("parameters.txt").lines().filter(|line| !line.starts_with('#'));
+    let parameter = |line: &'static str| {
+        let mut words = line.split(' ');
+        let (name, is_switch) = (words.next()?, words.next()? == "bool");
+        let mut version = |otherwise: u32| words.next().and_then(|word| word.parse().ok()).unwrap_or(otherwise);
+        Some((name, Parameter { is_switch, versions: version(0)..=version(u32::MAX) }))
+    };
+    lines.filter_map(parameter).collect()
+});
 
 /// A server parameter that can be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name in lower case: the server makes no difference.
-    pub name: &'static str,
     /// Whether it is on or off.
-    pub switch: bool,
+    pub is_switch: bool,
+    /// The major versions that have it.
+    versions: RangeInclusive<u32>,
 }
 
-/// The parameters that a major version has, in order of name; those of extensions, which have a `.` in their name, are not among
-/// them.
-pub fn parameters(major: u32) -> impl Iterator<Item = Parameter> {
-    PARAMETERS.lines().filter(|line| !line.starts_with('#')).filter_map(move |line| {
-        let mut words = line.split(' ');
-        let (name, switch) = (words.next()?, words.next()? == "bool");
-        let mut version = |otherwise: u32| words.next().and_then(|word| word.parse().ok()).unwrap_or(otherwise);
-        let (first, last) = (version(0), version(u32::MAX));
-        (first..=last).contains(&major).then_some(Parameter { name, switch })
-    })
+/// The parameter of this name, if a major version has it.
+pub fn parameter(name: &str, major: u32) -> Option<&'static Parameter> {
+    PARAMETERS.get(name).filter(|parameter| parameter.versions.contains(&major))
+}
+
+/// The names of all parameters that a major version has.
+pub fn parameters(major: u32) -> impl Iterator<Item = &'static str> {
+    PARAMETERS.iter().filter(move |(_, parameter)| parameter.versions.contains(&major)).map(|(name, _)| *name)
 }
 
 /// Whether the server takes `value` for a switch: `on`, `true`, `yes`, `1`, their opposites, and what only they begin with
@@ -186,6 +198,20 @@ pub fn prepare(extensions: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_are_those_of_the_version() {
+        let is_switch = |name, major| parameter(name, major).map(|parameter| parameter.is_switch);
+        assert_eq!((is_switch("fsync", 13), is_switch("work_mem", 18)), (Some(true), Some(false)));
+        assert_eq!((is_switch("io_method", 17), is_switch("io_method", 18)), (None, Some(false)));
+        assert_eq!((is_switch("db_user_namespace", 16), is_switch("db_user_namespace", 17)), (Some(true), None));
+        assert!(parameters(15).all(|name| parameter(name, 15).is_some()) && parameters(15).count() > 300);
+        for (value, wanted) in
+            [("ON", true), ("of", true), ("t", true), ("0", true), ("o", false), ("", false), ("onn", false)]
+        {
+            assert_eq!(super::is_switch(value), wanted, "{value}");
+        }
+    }
 
     #[test]
     fn the_version_is_read_from_the_folder_again() {

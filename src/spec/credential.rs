@@ -1,4 +1,8 @@
 //! Recognises credentials in plain text, to refuse them in hks.yaml and to keep them out of every message.
+//!
+//! Invariant: each search looks at a character a few times, whatever the text is: a hostile one may be as long as a file.
+
+use std::sync::LazyLock;
 
 /// What stands for masked characters.
 const MASK: char = '*';
@@ -44,13 +48,28 @@ const TOKENS: &[(&str, usize, &str)] = &[
     ("ATATT3", 20, "an Atlassian token"),
 ];
 
-/// Addresses that let in whoever knows them, and how many token characters must follow.
-const HOOKS: &[(&str, usize)] = &[
-    ("hooks.slack.com/services/", 8),
-    ("discord.com/api/webhooks/", 8),
-    ("discordapp.com/api/webhooks/", 8),
-    ("webhook.office.com/webhookb2/", 8),
+/// What the prefixes of tokens end with: few other places need a look.
+static ENDS: LazyLock<Vec<[u8; 2]>> = LazyLock::new(|| {
+    let mut ends: Vec<_> = TOKENS.iter().filter_map(|(prefix, ..)| prefix.as_bytes().last_chunk().copied()).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
+});
+
+/// Addresses that let in whoever knows them: the end of the host before `.com/`, and the path.
+const HOOKS: &[(&str, &str)] = &[
+    ("hooks.slack", ".com/services/"),
+    ("discord", ".com/api/webhooks/"),
+    ("discordapp", ".com/api/webhooks/"),
+    ("webhook.office", ".com/webhookb2/"),
 ];
+/// How many characters must follow such an address.
+const LEAST_HOOK: usize = 8;
+
+/// Where the first credential of some kind stands in a text.
+type Search = fn(&str) -> Option<(usize, usize)>;
+/// What is told by its form.
+const FORMS: [Search; 4] = [url_password, assigned, hook, web_token];
 
 /// A run of base64 characters this long, of mixed case and with digits, is taken for key material when masking.
 const OPAQUE: usize = 40;
@@ -70,9 +89,9 @@ pub(super) fn find(text: &str) -> Option<&'static str> {
 }
 
 /// What kind of credential `value` is by the `name` that it stands under, if any. References stand in it as [`REFERENCE`].
-pub(super) fn named(name: &str, value: &str) -> Option<&'static str> {
+pub(super) fn named(name: &str, value: impl FnOnce() -> String) -> Option<&'static str> {
     let kind = secret_name(name)?;
-    is_secret_value(kind, value).then_some(match kind {
+    is_secret_value(kind, &value(), true).then_some(match kind {
         Kind::Password => "a password",
         Kind::Key => "a key or token",
     })
@@ -80,6 +99,16 @@ pub(super) fn named(name: &str, value: &str) -> Option<&'static str> {
 
 /// `text` with every credential in it replaced by as many `*`.
 pub(super) fn mask(text: &str) -> String {
+    hidden(text, &FORMS)
+}
+
+/// A line of YAML with every credential in it replaced by as many `*`, those too that only their name tells.
+pub(super) fn mask_line(line: &str) -> String {
+    let [url, assigned, hook, web] = FORMS;
+    hidden(line, &[url, assigned, hook, web, entry])
+}
+
+fn hidden(text: &str, forms: &[Search]) -> String {
     let mut hidden = vec![false; text.len()];
     let mut hide = |from: usize, to: usize| hidden.get_mut(from..to).unwrap_or_default().fill(true);
     let mut at = 0;
@@ -87,12 +116,7 @@ pub(super) fn mask(text: &str) -> String {
         hide(from, to);
         at = to;
     }
-    at = 0;
-    while let Some((from, to)) = text.get(at..).and_then(url_password) {
-        hide(at + from, at + to);
-        at += to;
-    }
-    for search in [assigned, hook, web_token] {
+    for search in forms {
         at = 0;
         while let Some((from, to)) = text.get(at..).and_then(search) {
             hide(at + from, at + to);
@@ -102,20 +126,10 @@ pub(super) fn mask(text: &str) -> String {
     if let Some(from) = pem(text) {
         hide(from, text.len());
     }
-    for (from, to) in opaque(text) {
+    for (from, to) in runs(text, is_opaque).filter(|run| opaque(text, *run)) {
         hide(from, to);
     }
     text.char_indices().map(|(i, c)| if hidden.get(i) == Some(&true) { MASK } else { c }).collect()
-}
-
-/// A line of YAML with every credential in it replaced by as many `*`, those too that only their name tells.
-pub(super) fn mask_line(line: &str) -> String {
-    let mut masked = mask(line);
-    while let Some((from, to)) = entry(&masked) {
-        let stars = masked.get(from..to).map(|value| value.chars().map(|_| MASK).collect::<String>());
-        masked.replace_range(from..to, &stars.unwrap_or_default());
-    }
-    masked
 }
 
 /// `text` with the passwords of URLs in it replaced.
@@ -147,8 +161,7 @@ fn is_token(c: char) -> bool {
 fn token(text: &str, start: usize) -> Option<(usize, usize, &'static str)> {
     let mut run = Run::default();
     for (at, pair) in text.as_bytes().windows(2).enumerate().skip(start) {
-        // the last character of the prefixes
-        if !matches!(pair, [_, b'-' | b'_' | b'.' | b'A' | b'a' | b'3']) {
+        if ENDS.binary_search_by(|end| end.as_slice().cmp(pair)).is_err() {
             continue;
         }
         let from = at + 2;
@@ -242,6 +255,11 @@ const KEYS: &[&str] = &[
 fn secret_name(name: &str) -> Option<Kind> {
     /// No name is longer.
     const MOST: usize = 256;
+    // most names are none, and need no copy
+    let last = name.trim_end_matches(|c: char| c.is_ascii_digit() || "vV_-.".contains(c)).bytes().last()?;
+    if !b"denrsty".contains(&last.to_ascii_lowercase()) {
+        return None;
+    }
     let mut words = String::new();
     let mut small = false;
     for c in name.get(..name.floor_char_boundary(MOST)).unwrap_or_default().chars() {
@@ -264,19 +282,23 @@ fn secret_name(name: &str) -> Option<Kind> {
     let (word, kind) =
         word.filter(|_| bare != "pwd").or_else(|| KEYS.iter().find(|w| ends(w)).map(|w| (w, Kind::Key)))?;
     let before = bare.strip_suffix(word).unwrap_or_default().trim_end_matches('_');
-    (!not.iter().any(|not| before == *not || before.ends_with(&format!("_{not}")))).then_some(kind)
+    let is_last = |not: &&str| before.strip_suffix(not).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'));
+    (!not.iter().any(is_last)).then_some(kind)
 }
 
-/// Whether a value can be the secret that its name says: it is there, and more than a reference, a variable, a path or a switch.
-fn is_secret_value(kind: Kind, value: &str) -> bool {
+/// Words that switch something instead of being a secret.
+const SWITCHES: [&str; 12] =
+    ["true", "false", "yes", "no", "on", "off", "none", "null", "required", "optional", "disabled", "enabled"];
+
+/// Whether a value, or the beginning of one that is not `whole`, can be the secret that its name says: it is there, and more
+/// than a reference, a variable, a path or a switch.
+fn is_secret_value(kind: Kind, value: &str, whole: bool) -> bool {
     let value = value.trim();
     let referenced = value.contains(REFERENCE) || value.starts_with(['$', '{', '<', '%', '[']);
     let path = value.starts_with('/') || value.starts_with("./");
-    let switch =
-        ["true", "false", "yes", "no", "on", "off", "none", "null", "required", "optional", "disabled", "enabled"]
-            .contains(&value.to_ascii_lowercase().as_str());
-    let number = value.parse::<f64>().is_ok();
-    let masked = value.chars().all(|c| matches!(c, '*' | '.' | '-' | 'x' | 'X'));
+    let switch = SWITCHES.iter().any(|switch| value.eq_ignore_ascii_case(switch));
+    let number = whole && value.parse::<f64>().is_ok();
+    let masked = whole && value.chars().all(|c| matches!(c, '*' | '.' | '-' | 'x' | 'X'));
     let address = value.contains("://");
     !(referenced || path || switch || masked || address) && (kind == Kind::Password || (!number && value.len() >= 3))
 }
@@ -296,53 +318,78 @@ fn given(text: &str, sign: &str) -> Option<(usize, usize)> {
     /// The longest name that is looked at.
     const MOST: usize = 64;
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    for (at, _) in text.match_indices(sign) {
-        let before = text.get(..at)?;
-        let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
-        if line.starts_with(['#', ';']) || line.starts_with("//") {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let begin = start;
+        start += line.len();
+        let said = line.trim_start();
+        if said.starts_with(['#', ';']) || said.starts_with("//") {
             continue;
         }
-        let from = before.char_indices().rev().take(MOST).take_while(|(_, c)| is_name(*c)).last().map(|(at, _)| at);
-        let Some(name) = from.and_then(|from| before.get(from..)) else { continue };
-        let Some(kind) = secret_name(name) else { continue };
-        let rest = text.get(at + sign.len()..)?;
-        let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
-        let start = at + sign.len() + quote.map_or(0, char::len_utf8);
-        let rest = text.get(start..)?;
-        let end = match quote {
-            Some(quote) => rest.find(quote),
-            None => rest.find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | ',' | '"' | '\'' | ')' | '`')),
-        };
-        let value = rest.get(..end.unwrap_or(rest.len()))?;
-        // a comparison is none
-        if !value.starts_with('=') && is_secret_value(kind, value) {
-            return Some((start, start + value.len()));
+        for (at, _) in line.match_indices(sign) {
+            let before = line.get(..at)?;
+            let from = before.char_indices().rev().take(MOST).take_while(|(_, c)| is_name(*c)).last().map(|(at, _)| at);
+            let Some(name) = from.and_then(|from| before.get(from..)) else { continue };
+            let Some(kind) = secret_name(name) else { continue };
+            if let Some(found) = value(text, begin + at + sign.len(), kind) {
+                return Some(found);
+            }
         }
     }
     None
 }
 
+/// The value that begins at `from`, if it can be a secret. Its beginning tells; only where it is one, its end is looked for.
+fn value(text: &str, from: usize, kind: Kind) -> Option<(usize, usize)> {
+    /// Characters that tell.
+    const SEEN: usize = 256;
+    let quote = text.get(from..)?.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let start = from + quote.map_or(0, char::len_utf8);
+    let rest = text.get(start..)?;
+    let ends = |c: char| match quote {
+        Some(quote) => c == quote,
+        None => c.is_whitespace() || matches!(c, '&' | ';' | ',' | '"' | '\'' | ')' | '`'),
+    };
+    let mut seen = rest.char_indices().take(SEEN + 1);
+    let end = seen.find(|(index, c)| ends(*c) || *index >= SEEN).map(|(index, _)| index);
+    let seen = rest.get(..end.unwrap_or(rest.len()))?;
+    let whole = rest.get(seen.len()..)?.chars().next().is_none_or(ends);
+    // a comparison is none
+    if seen.starts_with('=') || !is_secret_value(kind, seen, whole) {
+        return None;
+    }
+    Some((start, start + rest.find(ends).unwrap_or(rest.len())))
+}
+
 /// What follows the first address of a webhook in `text`.
 fn hook(text: &str) -> Option<(usize, usize)> {
-    HOOKS.iter().find_map(|(address, least)| {
-        let from = text.find(address)? + address.len();
+    text.match_indices(".com/").find_map(|(at, _)| {
+        let (before, behind) = text.split_at_checked(at)?;
+        let is_one = |(host, path): &&(&str, &str)| before.ends_with(host) && behind.starts_with(path);
+        let (_, path) = HOOKS.iter().find(is_one)?;
+        let from = at + path.len();
         let rest = text.get(from..)?;
         let secret = rest.get(..rest.find(|c| !is_token(c) && c != '/').unwrap_or(rest.len()))?;
-        (secret.len() >= *least).then_some((from, from + secret.len()))
+        (secret.len() >= LEAST_HOOK).then_some((from, from + secret.len()))
     })
 }
 
 /// The first JSON Web Token in `text`: three parts in base64url, the first of which begins an object (RFC 7519).
 fn web_token(text: &str) -> Option<(usize, usize)> {
-    text.match_indices("eyJ").find_map(|(from, _)| {
-        let rest = text.get(from..)?;
-        let token = rest.get(..rest.find(|c| !is_token(c) && c != '.').unwrap_or(rest.len()))?;
-        let mut parts = token.split('.');
-        let long = |part: Option<&str>, least: usize| part.is_some_and(|part| part.len() >= least);
-        let whole = long(parts.next(), 10)
-            && parts.next().is_some_and(|part| part.starts_with("eyJ"))
-            && long(parts.next(), 16);
-        whole.then_some((from, from + token.len()))
+    runs(text, |c| is_token(c) || c == '.').find_map(|(from, to)| {
+        let (mut at, mut first, mut second) = (from, None::<(usize, &str)>, None::<(usize, &str)>);
+        for third in text.get(from..to)?.split('.') {
+            if let (Some((begin, head)), Some((_, body))) = (first, second)
+                && body.starts_with("eyJ")
+                && third.len() >= 16
+                && let Some(object) = head.find("eyJ").filter(|object| head.len() - object >= 10)
+            {
+                return Some((begin + object, to));
+            }
+            (first, second) = (second, Some((at, third)));
+            at += third.len() + 1;
+        }
+        None
     })
 }
 
@@ -364,30 +411,29 @@ fn url_password(text: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// Runs of characters that look like key material.
-fn opaque(text: &str) -> Vec<(usize, usize)> {
-    let mut runs = Vec::new();
+/// Where characters of a kind stand one after the other.
+fn runs(text: &str, inside: fn(char) -> bool) -> impl Iterator<Item = (usize, usize)> {
     let mut from = None;
-    for (i, c) in text.char_indices().chain([(text.len(), ' ')]) {
-        let inside = c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-');
-        match (from, inside) {
-            (None, true) => from = Some(i),
-            (Some(start), false) => {
-                let run = text.get(start..i).unwrap_or_default();
-                let has = |f: fn(&char) -> bool| run.chars().any(|c| f(&c));
-                if run.len() >= OPAQUE
-                    && has(char::is_ascii_uppercase)
-                    && has(char::is_ascii_lowercase)
-                    && has(char::is_ascii_digit)
-                {
-                    runs.push((start, i));
-                }
-                from = None;
+    text.char_indices().map(move |(at, c)| (at, inside(c))).chain([(text.len(), false)]).filter_map(
+        move |(at, inside)| {
+            if inside {
+                from.get_or_insert(at);
+                return None;
             }
-            _ => {}
-        }
-    }
-    runs
+            from.take().map(|from| (from, at))
+        },
+    )
+}
+
+fn is_opaque(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-')
+}
+
+/// Whether a run of such characters looks like key material.
+fn opaque(text: &str, (from, to): (usize, usize)) -> bool {
+    let run = text.get(from..to).unwrap_or_default();
+    let has = |f: fn(&char) -> bool| run.chars().any(|c| f(&c));
+    run.len() >= OPAQUE && has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase) && has(char::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -458,6 +504,8 @@ mod tests {
 
     #[test]
     fn names_tell() {
+        // what ends none of these words is not looked at
+        assert!(PASSWORDS.iter().chain(KEYS).all(|word| secret_name(&format!("x_{word}")).is_some()));
         for name in [
             "DB_PASSWORD",
             "PGPASSWORD",
@@ -476,7 +524,7 @@ mod tests {
             "SALT",
             "clientsecret",
         ] {
-            assert!(named(name, "wJalrXUtnFEMI").is_some(), "{name}");
+            assert!(named(name, || "wJalrXUtnFEMI".into()).is_some(), "{name}");
         }
         for name in [
             "PWD",
@@ -496,21 +544,42 @@ mod tests {
             "ALLOW_EMPTY_PASSWORD",
             "NO_TOKEN",
         ] {
-            assert_eq!(named(name, "wJalrXUtnFEMI"), None, "{name}");
+            assert_eq!(named(name, || "wJalrXUtnFEMI".into()), None, "{name}");
         }
         for value in
             ["", "true", "Off", "/run/secrets/db", "$OTHER", "\u{1}", "a\u{1}", "<set me>", "https://auth/token", "***"]
         {
-            assert_eq!(named("DB_PASSWORD", value), None, "{value}");
+            assert_eq!(named("DB_PASSWORD", || value.into()), None, "{value}");
         }
-        assert!(named("DB_PASSWORD", "12345").is_some() && named("MAX_TOKEN", "12345").is_none());
+        assert!(named("DB_PASSWORD", || "12345".into()).is_some() && named("MAX_TOKEN", || "12345".into()).is_none());
     }
 
     #[test]
     fn lines_are_masked_by_name() {
         assert_eq!(mask_line("  DB_PASSWORD: hunter2"), "  DB_PASSWORD: *******");
         assert_eq!(mask_line("env: {A: b, API_KEY: \"abc def\", C: d}"), "env: {A: b, API_KEY: \"*******\", C: d}");
+        assert_eq!(mask_line("a: 1, token: abc, token: /x, token: def"), "a: 1, token: ***, token: /x, token: ***");
         assert_eq!(mask_line("password: ${secrets.a.b} token: x"), "password: ${secrets.a.b} token: x");
+    }
+
+    #[test]
+    fn every_kind_of_webhook_is_masked_wherever_it_stands() {
+        let text = "discord.com/api/webhooks/ discord.com/api/webhooks/12345678 hooks.slack.com/services/T1/B1/abcd";
+        assert_eq!(
+            mask(text),
+            "discord.com/api/webhooks/ discord.com/api/webhooks/******** hooks.slack.com/services/**********"
+        );
+    }
+
+    #[test]
+    fn long_values_are_told_by_their_beginning() {
+        let long = "ab".repeat(500);
+        assert_eq!(mask(&format!("password={long};x")), format!("password={};x", "*".repeat(1000)));
+        assert_eq!(find(&format!("password=/{long}")), None);
+        assert!(find(&format!("password={}y", "x".repeat(300))).is_some());
+        let token = format!("eyJhbGciOi.eyJzdWIi.{}", "a".repeat(16));
+        assert_eq!(web_token(&format!("x.{token}, y")), Some((2, 2 + token.len())));
+        assert_eq!(web_token(&format!("eyJ.eyJ.x.{token}")).map(|(from, _)| from), Some(10));
     }
 
     #[test]

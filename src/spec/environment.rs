@@ -2,7 +2,7 @@
 
 use super::budget::{MAX_CHECKED, MAX_CHECKED_BYTES};
 use super::check::Check;
-use super::diagnostic::{Code, Diagnostic};
+use super::diagnostic::{Code, Diagnostic, MOST_TOLD};
 use super::files::Files;
 use super::model::Spec;
 use super::place::Path;
@@ -144,8 +144,7 @@ impl Reader<'_> {
         let spec = stack.and_then(|stack| {
             let mut params = values(&stack.params.0, &root(&["params"]), &mut own);
             let at = root(&["environments", environment.name, "params"]);
-            let of_its_own = texts(&environment.wire.params.0, &at, &own);
-            params.extend(of_its_own.into_iter().map(|(name, text)| (name, text.replace("$${", "${"))));
+            params.extend(meant(texts(&environment.wire.params.0, &at, &own)));
             let tag = match self.selection {
                 Selection::For { tag, .. } | Selection::Named { tag, .. } if environment.wire.tag.is_some() => {
                     tag.or(Some(SOME))
@@ -165,7 +164,9 @@ impl Reader<'_> {
             }
         }
         for warning in warnings {
-            report.warnings.extend(told_anew(warning, &report.warnings, environment.name));
+            let room = report.warnings.len() < MOST_TOLD;
+            let told = told_anew(warning, &report.warnings, environment.name).filter(|_| room);
+            report.warnings.extend(told);
         }
         spec.filter(|_| right)
     }
@@ -204,25 +205,31 @@ fn same_place(one: &wire::Environment, other: &wire::Environment) -> bool {
         && !apart(&one.project, &other.project)
 }
 
-/// Parameters as they are meant, `$${` as `${`; none may be a credential.
+/// Parameters as they are meant; none may refer to anything or be a credential.
 fn values(map: &BTreeMap<String, wire::Scalar>, at: &Path, report: &mut Report<'_>) -> BTreeMap<String, String> {
     let written = texts(map, at, report);
     for (name, text) in &written {
-        if refers(text) {
+        if literal(text).is_none() {
             let help = "write the value itself; refer to others where it is used; `$${` is literal";
             report.value(Code::MisplacedReference, &below(at, &[name]), "a parameter is taken as it is written", help);
         }
-        if let Some(kind) = credential::find(text).or_else(|| credential::named(name, text)) {
+        if let Some(kind) = credential::find(text).or_else(|| credential::named(name, || text.clone())) {
             let help = "keep it in a secret and refer to that";
             report.value(Code::PlaintextCredential, &below(at, &[name]), &format!("{kind} in plain text"), help);
         }
     }
-    written.into_iter().map(|(name, text)| (name, text.replace("$${", "${"))).collect()
+    meant(written)
 }
 
-/// Whether a text holds a `${` that is not escaped.
-fn refers(text: &str) -> bool {
-    template::split(text).is_none_or(|pieces| pieces.iter().any(|piece| matches!(piece, Piece::Reference(_))))
+/// Parameters with `$${` as `${`. What refers to something, which is told, stays as it is.
+fn meant(written: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    written.into_iter().map(|(name, text)| (name, literal(&text).unwrap_or(text))).collect()
+}
+
+/// The meaning of a text that refers to nothing; `None` if it does refer to something.
+fn literal(text: &str) -> Option<String> {
+    let pieces = template::split(text)?;
+    pieces.iter().all(|piece| matches!(piece, Piece::Text(_))).then(|| template::literal(&pieces))
 }
 
 fn texts(map: &BTreeMap<String, wire::Scalar>, at: &Path, report: &Report<'_>) -> BTreeMap<String, String> {

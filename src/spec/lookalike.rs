@@ -57,7 +57,9 @@ pub(super) fn blamed(
     // at the very start, a byte order mark is one
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let odd = source.lines().enumerate().filter_map(|(index, line)| Some((index + 1, odd(line)?)));
-    let odd = odd.filter(|(line, _)| inside(&lines, *line) && !texts.iter().any(|text| inside(text, *line)));
+    // one text ends before the next one begins
+    let text = |line: usize| texts.get(texts.partition_point(|(_, to)| *to < line));
+    let odd = odd.filter(|(line, _)| inside(&lines, *line) && !text(*line).is_some_and(|text| inside(text, *line)));
     let odd: Vec<_> = odd.take(MOST_TOLD).collect();
     let told = |(line, odd): &(usize, Odd)| {
         Diagnostic::new(Code::Lookalike, file, (*line, odd.column), "", &odd.message, &odd.help)

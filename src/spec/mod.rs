@@ -181,16 +181,16 @@ fn judged(source: &[u8], file: &str, files: &Files, selection: Selection<'_>) ->
             return Err(one(Code::NotUtf8, place, "this is not UTF-8 text", "save the file as UTF-8"));
         }
     };
-    let structure = place::read(text, file);
+    let mut structure = place::read(text, file);
+    let (found, more) = (std::mem::take(&mut structure.found), structure.more);
     if structure.fatal {
-        let found = told(structure.found.clone(), structure.more);
+        let found = told(found, more);
         return Err(structure.blamed(text, file, found));
     }
     if place::is_empty(text) {
         return Err(one(Code::Empty, (1, 1), "the file is empty", "start with `apiVersion: hks.hexabase.ai/v1`"));
     }
     let budget = budget::Budget::default();
-    let (found, more) = (structure.found.clone(), structure.more);
     let warnings = vec![];
     let report = Report { file, source: text, places: &structure.places, found, more, warnings, budget: &budget };
     let value = match value::read(structure.document(text), file) {

@@ -221,8 +221,9 @@ fn unknown_keys(
             report.more += unexpected.len() - index;
             return;
         }
-        let said = foreign::said(key).filter(|_| synonym(key, &known).is_none());
-        let near = synonym(key, &known).or_else(|| report.budget.nearest(key, known.iter().map(String::as_str)));
+        let own = synonym(key, &known);
+        let said = foreign::said(key).filter(|_| own.is_none());
+        let near = own.or_else(|| report.budget.nearest(key, known.iter().map(String::as_str)));
         if let Some(near) = near {
             broken.add(&below(path, &[near]));
         }

@@ -301,7 +301,7 @@ impl Check<'_, '_> {
             if mount != "/dev/shm" || volume.scratch.is_none() {
                 self.container_path(&below(&at, &["mount"]), mount);
             }
-            if let Some(file) = above(mount, files.keys()) {
+            if let Some(file) = above(mount, &files) {
                 let message = format!("`{file}` is a file: nothing can be below it");
                 self.report.value(Code::Contradiction, &below(&at, &["mount"]), &message, "choose another path");
             }

@@ -6,7 +6,7 @@ use super::super::place::Path;
 use super::super::quantity::{Amount, Bytes};
 use super::super::report::below;
 use super::super::resources::{self, bytes, resources};
-use super::super::{suggest, wire};
+use super::super::wire;
 use super::{Check, each};
 use crate::engine::postgres;
 
@@ -86,14 +86,14 @@ impl Check<'_, '_> {
     /// versions that it was built with.
     fn parameter(&mut self, at: &Path, name: &str, value: &str, version: Option<wire::Version>) {
         let Some(major) = version.map(wire::Version::major).filter(|_| !name.contains('.')) else { return };
-        let Some(known) = postgres::parameters(major).find(|known| known.name == name) else {
+        let Some(known) = postgres::parameter(name, major) else {
             let alike = |known: &&str| known.len().abs_diff(name.len()) <= 3 && known.get(..1) == name.get(..1);
-            let names = postgres::parameters(major).map(|known| known.name).filter(alike);
-            let help = suggest::hint(name, names, "remove it, or see the documentation of PostgreSQL");
+            let names = postgres::parameters(major).filter(alike);
+            let help = self.report.budget.hint(name, names, "remove it, or see the documentation of PostgreSQL");
             let message = format!("PostgreSQL {major} has no parameter `{name}` and would not start");
             return self.report.warn(Code::DoubtfulParameter, at, &message, &help);
         };
-        if known.switch && !postgres::is_switch(value) {
+        if known.is_switch && !postgres::is_switch(value) {
             let message = format!("`{name}` is on or off; PostgreSQL would not start");
             self.report.warn(Code::DoubtfulParameter, at, &message, "write `\"on\"` or `\"off\"`");
         }

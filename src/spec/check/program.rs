@@ -208,8 +208,8 @@ impl Check<'_, '_> {
     /// The value of a variable: no password, and no longer than a program can be given.
     fn variable(&mut self, name: &str, at: &Path) -> Option<Template> {
         let raw = self.report.places.text(at)?;
-        if let Some(kind) = template::split(raw).and_then(|pieces| credential::named(name, &template::literal(&pieces)))
-        {
+        let literal = || template::split(raw).map(|pieces| template::literal(&pieces)).unwrap_or_default();
+        if let Some(kind) = credential::named(name, literal) {
             let message = format!("`{name}` holds {kind} in plain text");
             let help = "refer to `${secrets.…}`; what is no secret may come from `params`";
             self.report.value(Code::PlaintextCredential, at, &message, help);
@@ -271,7 +271,7 @@ impl Check<'_, '_> {
     /// No file may be below another one, those of the app included that the program is taken from.
     fn nested(&mut self, at: &Path, files: &BTreeMap<String, Template>) {
         for path in files.keys() {
-            if let Some(above) = above(path, files.keys()) {
+            if let Some(above) = above(path, files) {
                 let message = format!("`{above}` is a file: `{path}` can't be below it");
                 self.report.key(Code::Contradiction, &below(at, &[path]), &message, "choose another path");
             }
@@ -354,9 +354,9 @@ impl Check<'_, '_> {
     }
 }
 
-/// The one of `paths` that `path` is below.
-pub(super) fn above<'p>(path: &str, paths: impl IntoIterator<Item = &'p String>) -> Option<&'p String> {
-    paths.into_iter().find(|other| path.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/')))
+/// The outermost one of `paths` that `path` is below.
+pub(super) fn above<'p, T>(path: &'p str, paths: &BTreeMap<String, T>) -> Option<&'p str> {
+    path.match_indices('/').filter_map(|(at, _)| path.get(..at)).find(|folder| paths.contains_key(*folder))
 }
 
 /// About how many bytes a program takes.

@@ -34,10 +34,17 @@ fn entries(many: usize, entry: impl Fn(usize) -> String) -> String {
 
 /// The files by name.
 pub fn known() -> Vec<(&'static str, String)> {
+    [files(), texts()].concat()
+}
+
+fn one(value: &str) -> String {
+    format!("{HEAD}apps: {{a: {{image: 'a:1', env: {{A: '{value}'}}}}}}\n")
+}
+
+fn files() -> Vec<(&'static str, String)> {
     let most = hks::spec::MAX_BYTES - 300;
     let patch = "apps: {a1: {replicas: 2}}";
     let laughs = entries(9, |at| format!("x-{}: &a{} [{}]\n", at + 1, at + 1, vec![format!("*a{at}"); 10].join(",")));
-    let one = |value: &str| format!("{HEAD}apps: {{a: {{image: 'a:1', env: {{A: '{value}'}}}}}}\n");
     let long = "n".repeat(58);
     let blue = "ports: {http: 80}, autoscaling: {max: 2, cpu: 70}, rollout: {strategy: blueGreen}, probes: {readiness: {path: /}}";
     let inherited = entries(60, |at| format!("E{at}: '${{params.p}}', "));
@@ -118,5 +125,40 @@ pub fn known() -> Vec<(&'static str, String)> {
         ("deep", "[".repeat(most)),
         ("laughs", format!("{HEAD}x-0: &a0 [x]\n{laughs}")),
         ("bytes", "\u{7f}é".repeat(80_000)),
+    ]
+}
+
+/// What invites to go through the rest of a text at each place in it.
+fn texts() -> Vec<(&'static str, String)> {
+    let most = hks::spec::MAX_BYTES - 300;
+    vec![
+        ("letters", one(&"a".repeat(most))),
+        ("assignments", one(&"a=".repeat(most / 2))),
+        ("assignments of paths", one(&"token=/".repeat(most / 7))),
+        ("assignments in open quotes", one(&"token=\"/".repeat(most / 8))),
+        ("web tokens", one(&"eyJ".repeat(most / 3))),
+        ("web tokens, parted", one(&"eyJ.".repeat(most / 4))),
+        ("webhooks", one(&"hooks.slack.com/services/,".repeat(most / 26))),
+        (
+            "server parameters that there are not",
+            format!("{HEAD}databases:\n")
+                + &entries(20, |at| {
+                    let parameters = entries(100, |number| format!("shared_bufer{number}: 1, "));
+                    format!("  d{at}: {{engine: postgres, version: '16', parameters: {{{parameters}}}}}\n")
+                })
+                + &environments_of(20, "x-a: b"),
+        ),
+        (
+            "files in folders of one another",
+            format!("{HEAD}apps: {{a: {{image: 'a:1', files: {{")
+                + &entries(2_500, |at| format!("/{}/f{at}: {{text: x}}, ", "d/".repeat(at % 20)))
+                + "}}}\n",
+        ),
+        (
+            "odd spaces in texts, and a mistake",
+            HEAD.to_owned()
+                + &entries(4_000, |at| format!("x-{at}: |\n  \u{a0}a\n  \u{a0}b\n  \u{a0}c\n"))
+                + "nothing: 1\n",
+        ),
     ]
 }
