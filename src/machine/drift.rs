@@ -88,17 +88,14 @@ impl Turn<'_> {
         self.machine.lost.clone_from(&plan.lost);
         self.retire(&plan);
         // what is being deleted can't be put back yet, and a restart could cost the data
-        let going: Vec<_> = plan.refusals.iter().filter(|refusal| refusal.until.is_some()).collect();
-        let data_goes = going
-            .iter()
-            .any(|refusal| plan.steps.iter().any(|step| step.object.key == refusal.key && step.object.holds_data()));
-        if !plan.lost.is_empty() || data_goes {
+        if !plan.lost.is_empty() || plan.data_that_goes().next().is_some() {
             // nothing is put back meanwhile, so there is nothing to wake for
             self.machine.drift_pause = None;
             self.machine.retiring.clear();
             return;
         }
-        let going: Vec<_> = going.into_iter().map(|refusal| refusal.key.clone()).collect();
+        let going = plan.refusals.iter().filter(|refusal| refusal.until.is_some());
+        let going: Vec<_> = going.map(|refusal| refusal.key.clone()).collect();
         plan.steps.retain(|step| !going.contains(&step.object.key));
         let renewed = plan.steps.iter().any(Step::renews);
         let changed = plan.steps.iter().any(|step| step.action != Action::Keep && step.object.stage.lasts());

@@ -165,6 +165,12 @@ impl Step {
     pub fn renews(&self) -> bool {
         matches!(&self.action, Action::Change(fields) if fields.iter().any(Difference::is_of_a_secret))
     }
+
+    /// Whether pods of an app end before there are others in their place.
+    fn ends_old_pods_first(&self) -> bool {
+        let changes = matches!(self.action, Action::Change(_)) && self.object.key.kind == Kind::Deployment;
+        changes && ends_old_first(&self.object.body)
+    }
 }
 
 impl Plan {
@@ -194,8 +200,7 @@ impl Plan {
         self.steps.iter().any(|step| match (&step.action, step.object.key.kind) {
             (Action::Keep, _) => false,
             (_, Kind::Job) | (Action::Change(_), Kind::StatefulSet) => true,
-            (Action::Change(_), Kind::Deployment) => ends_old_first(&step.object.body),
-            _ => false,
+            _ => step.ends_old_pods_first(),
         })
     }
 
@@ -209,14 +214,19 @@ impl Plan {
         (count(|action| *action == Action::Create), changed, self.prune.len() + self.goes.len())
     }
 
+    /// Data that is being deleted: the refusals that say so, and what is wanted of it.
+    pub fn data_that_goes(&self) -> impl Iterator<Item = (&Refusal, &Object)> {
+        let going = self.refusals.iter().filter(|refusal| matches!(refusal.until, Some(Until::Gone(_))));
+        going.filter_map(|refusal| {
+            let step = self.steps.iter().find(|step| step.object.key == refusal.key)?;
+            step.object.holds_data().then_some((refusal, &*step.object))
+        })
+    }
+
     /// Data that is being deleted, and that pods hold which the plan would end.
     pub fn endangers(&self) -> Option<&Refusal> {
-        let changed: BTreeSet<_> = self.all_work().map(|step| step.object.component()).collect();
-        let holds = |key: &ObjectKey| {
-            let step = self.steps.iter().find(|step| step.object.key == *key);
-            step.is_some_and(|step| step.object.holds_data() && changed.contains(&step.object.component()))
-        };
-        self.refusals.iter().find(|refusal| matches!(refusal.until, Some(Until::Gone(_))) && holds(&refusal.key))
+        let ends = |of: &Object| self.all_work().any(|step| step.object.component() == of.component());
+        self.data_that_goes().find(|(_, object)| ends(object)).map(|(refusal, _)| refusal)
     }
 }
 
@@ -417,17 +427,11 @@ fn refusals(object: &Object, current: &Value) -> Option<Refusal> {
     live.refuses(&wanted).and_then(refuse)
 }
 
-/// Pods that pull the images that no live workload of this Stack runs yet: only where data is going to be touched.
-/// Without data at stake, a rolling update is itself the safest proof.
+/// Pods that pull the images that no live workload of this Stack runs yet: only where data is going to be touched, or pods of an
+/// app end before there are others, as they do where it has a volume. Else a rolling update is itself the safest proof.
 fn preflight(manifest: &Manifest, live: &Live, steps: &[Step]) -> Vec<Step> {
-    // what is ended before its successor is there waits for the pull as well: an app with a volume, or one that is made anew
-    let ends = |step: &Step| {
-        matches!(step.action, Action::Change(_))
-            && step.object.key.kind == Kind::Deployment
-            && ends_old_first(&step.object.body)
-    };
-    let touches_data = steps.iter().any(|step| step.object.holds_data() && step.action != Action::Keep);
-    if !touches_data && !steps.iter().any(ends) {
+    let touches_data = |step: &Step| step.object.holds_data() && step.action != Action::Keep;
+    if !steps.iter().any(|step| touches_data(step) || step.ends_old_pods_first()) {
         return vec![];
     }
     let images =

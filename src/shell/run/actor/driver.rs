@@ -158,7 +158,12 @@ impl Driver {
     }
 
     fn idles(&self) -> bool {
-        self.rests() && self.request.is_none() && self.queue.is_empty()
+        self.rests() && self.has_nothing_to_ask()
+    }
+
+    /// Whether no request is under way or waits.
+    fn has_nothing_to_ask(&self) -> bool {
+        self.request.is_none() && self.queue.is_empty()
     }
 
     /// How long nothing may happen before it dozes: a record that was just written again is looked at once more before.
@@ -201,8 +206,7 @@ impl Driver {
             record::seen(&self.project, stack)
                 .is_some_and(|map| !record::is_of_another_hand(&map) && record::kept_at(&map) == self.kept.as_deref())
         };
-        let between = self.request.is_none() && self.queue.is_empty();
-        if deployed && between && !self.was_just_rewritten() && !is_kept() {
+        if deployed && self.has_nothing_to_ask() && !self.was_just_rewritten() && !is_kept() {
             self.rewritten = Some(Instant::now());
             tracing::warn!(%stack, "somebody has deleted or changed the record; writing it again");
             self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));
