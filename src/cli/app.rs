@@ -154,10 +154,9 @@ pub(super) async fn restart(app: &str, stack: Option<&str>, wait: Duration, clus
         out.say(&format!("{app} of {stack} is parked (replicas: 0): there is nothing to make anew"));
         return Ok(ExitCode::SUCCESS);
     }
-    let claims = deployments.iter().flat_map(claims_of);
-    for claim in claims.collect::<BTreeSet<_>>() {
-        let api: Api<PersistentVolumeClaim> = Api::namespaced(api.clone().into_client(), namespace);
-        let found = api.get_metadata_opt(&claim).await.explain(|| format!("failed to read claim {claim}"))?;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(api.clone().into_client(), namespace);
+    for claim in deployments.iter().flat_map(claims_of).collect::<BTreeSet<_>>() {
+        let found = claims.get_metadata_opt(&claim).await.explain(|| format!("failed to read claim {claim}"))?;
         if found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()) {
             return Err(Failure::last(format!(
                 "failed to restart {app}: claim {claim} is being deleted, and its data goes when the last pod that uses it ends; \

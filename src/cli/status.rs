@@ -253,8 +253,9 @@ fn one(seen: &Seen, out: Out, now: Timestamp) -> String {
     }
     for trouble in &view.troubles {
         // who has only just looked knows no more than that it is so
-        let known = now.duration_since(trouble.since) >= SignedDuration::from_secs(1);
-        let since = if known { format!(", since {}", span(now.duration_since(trouble.since))) } else { String::new() };
+        let passed = now.duration_since(trouble.since);
+        let since =
+            if passed < SignedDuration::from_secs(1) { String::new() } else { format!(", since {}", span(passed)) };
         line("trouble", &format!("{BAD}{}{BAD:#}{since}", harmless(&trouble.cause)));
     }
     for lacking in &view.lacking {

@@ -27,23 +27,6 @@ const SILENT: [&str; 17] = [
     "develop",
 ];
 
-/// Capabilities that may be kept (the baseline of the Pod Security Standards).
-const CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
-
 /// What an entrypoint needs that starts as root, gives folders to a user and becomes that user.
 const ROOT: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
 
@@ -267,7 +250,7 @@ impl Work<'_> {
         }
         for given in node.get("cap_add").texts() {
             let name = given.trim_start_matches("CAP_").to_uppercase();
-            if CAPABILITIES.contains(&name.as_str()) {
+            if crate::spec::is_capability(&name) {
                 capabilities.push(name);
             } else {
                 self.note(

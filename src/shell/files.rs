@@ -2,7 +2,8 @@
 
 use crate::spec::{self, Document, Files, MAX_FILE};
 use anyhow::{Context as _, Result};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,10 +26,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// Names the file.
 pub fn write_new(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write as _;
-    let file = std::fs::File::options().write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("failed to write {}", path.display()))
+    create(path, text, 0o666)
 }
 
 /// Writes a file that must not be there yet, for nobody else to read.
@@ -36,11 +34,22 @@ pub fn write_new(path: &Path, text: &str) -> Result<()> {
 /// # Errors
 /// Names the file.
 pub fn write_private(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    create(path, text, 0o600)
+}
+
+fn create(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let file = std::fs::File::options().write(true).create_new(true).mode(mode).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
         .with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// The first bytes of a file: one more than `most` tells that there are more than that.
+#[expect(clippy::disallowed_methods, reason = "the file adapter")]
+fn beginning(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+    let most = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = vec![];
+    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Bytes of a file that is read beside another one.
@@ -50,7 +59,6 @@ pub const MAX_READ: usize = 1 << 20;
 ///
 /// # Errors
 /// It is not there, is no text, is larger than 1 MiB, or lies elsewhere.
-#[expect(clippy::disallowed_methods, reason = "the file adapter")]
 pub fn beside(root: &Path, name: &str) -> Result<String, String> {
     let file = root.join(name).canonicalize().map_err(|_| "it is not there".to_owned())?;
     let root = root.canonicalize().map_err(|_| "its folder is not there".to_owned())?;
@@ -60,10 +68,7 @@ pub fn beside(root: &Path, name: &str) -> Result<String, String> {
     if !file.is_file() {
         return Err("it is no file".to_owned());
     }
-    let most = u64::try_from(MAX_READ).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = vec![];
-    let opened = std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes));
-    opened.map_err(|error| format!("it can't be read: {error}"))?;
+    let bytes = beginning(&file, MAX_READ).map_err(|error| format!("it can't be read: {error}"))?;
     if bytes.len() > MAX_READ {
         return Err("it is larger than 1 MiB".to_owned());
     }
@@ -72,7 +77,6 @@ pub fn beside(root: &Path, name: &str) -> Result<String, String> {
 
 /// An hks.yaml with the other files that it names, which lie below the root of its repository, or beside it where there is
 /// none.
-#[expect(clippy::disallowed_methods, reason = "the file adapter")]
 pub fn document(path: &Path, source: Vec<u8>) -> Document {
     let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let repository = git2::Repository::discover(beside).ok().and_then(|found| found.workdir().map(Path::to_owned));
@@ -86,16 +90,10 @@ pub fn document(path: &Path, source: Vec<u8>) -> Document {
             Some((file, root)) if !file.starts_with(&root) => {
                 files.refuse(&name, format!("`{name}` leads out of the repository"));
             }
-            Some((file, _)) => {
-                // one byte more than is allowed tells that it is too long
-                let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
-                let mut bytes = vec![];
-                let opened = std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes));
-                match opened {
-                    Ok(_) => files.add(&name, bytes),
-                    Err(error) => files.refuse(&name, format!("`{name}` can't be read: {error}")),
-                }
-            }
+            Some((file, _)) => match beginning(&file, MAX_FILE) {
+                Ok(bytes) => files.add(&name, bytes),
+                Err(error) => files.refuse(&name, format!("`{name}` can't be read: {error}")),
+            },
         }
     }
     Document { files: Arc::new(files), ..Document::new(path.display().to_string(), source) }

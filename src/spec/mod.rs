@@ -38,6 +38,7 @@ pub use quantity::{bytes, cpu};
 pub use schema::schema;
 
 use report::{Report, told};
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -222,6 +223,11 @@ pub fn mask(text: &str) -> String {
 /// Whether a text holds a credential that hks.yaml refuses.
 pub fn is_credential(text: &str) -> bool {
     credential::find(text).is_some()
+}
+
+/// Whether a capability of this name can be asked for.
+pub fn is_capability(name: &str) -> bool {
+    wire::Capability::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(name)).is_ok()
 }
 
 /// Every code of a diagnostic with its meaning, in the order of the checks.
