@@ -57,7 +57,11 @@ END
 hks_start() {
   hks_config
   program_link "$HKS" "$DEMO_DIR/hks" # for `just demo status`, whatever is built meanwhile
-  # as itself, whatever the shell that started the story is set to
+  hks_run
+}
+
+# With the configuration that was written, as itself, whatever the shell that started the story is set to
+hks_run() {
   daemon_ensure hks "$DEMO_DIR/hks-daemon.yaml" -- \
     env -u HTTP_PROXY -u HTTPS_PROXY -u http_proxy -u https_proxy NO_COLOR=1 \
     "$HKS" run --config "$DEMO_DIR/hks-daemon.yaml"

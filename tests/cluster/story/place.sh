@@ -56,16 +56,21 @@ place_ready() {
   ((rate)) || fail "curl is too old to ask at a steady rate" "install curl 7.84 or newer"
 }
 
-# What an earlier story left. Its namespace goes as a whole: it is of this story alone. Pods and volumes go first, since a
-# namespace that waits for their end looks again only every ten seconds.
+# project_clear NAMESPACE KUBECTL...: a namespace that an earlier story left goes as a whole: it is of the story alone. Pods and
+# volumes go first, since a namespace that waits for their end looks again only every ten seconds.
+project_clear() {
+  local namespace=$1 kubectl=("${@:2}")
+  "${kubectl[@]}" get namespace "$namespace" >/dev/null 2>&1 || return 0
+  fact "removing namespace $namespace"
+  "${kubectl[@]}" -n "$namespace" delete deployments,statefulsets --all >/dev/null
+  "${kubectl[@]}" -n "$namespace" delete pods,persistentvolumeclaims --all --grace-period=1 --timeout=60s >/dev/null || true
+  "${kubectl[@]}" delete namespace "$namespace" --timeout=180s >/dev/null || fail "namespace $namespace can't be deleted"
+}
+
+# What an earlier story left.
 place_clear() {
   daemons_stop 20 hks
-  if kube_plain get namespace "$PROJECT" >/dev/null 2>&1; then
-    fact "removing namespace $PROJECT"
-    kube delete deployments,statefulsets --all >/dev/null
-    kube delete pods,persistentvolumeclaims --all --grace-period=1 --timeout=60s >/dev/null || true
-    kube_plain delete namespace "$PROJECT" --timeout=180s >/dev/null || fail "namespace $PROJECT can't be deleted"
-  fi
+  project_clear "$PROJECT" kube_plain
   repository_delete
   rm -rf "$DEMO_DIR"
 }

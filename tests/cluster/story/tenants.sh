@@ -23,10 +23,7 @@ tenants_clear() {
   daemons_stop 20 hks
   for tenant in "${TENANTS[@]}"; do
     [[ -s "$(vcluster_file "${CLUSTER_OF[$tenant]}")" ]] || continue
-    of "$tenant" get namespace "$tenant" >/dev/null 2>&1 || continue
-    of "$tenant" delete deployments,statefulsets --all >/dev/null
-    of "$tenant" delete pods,persistentvolumeclaims --all --grace-period=1 --timeout=60s >/dev/null || true
-    of "$tenant" delete namespace "$tenant" --timeout=180s >/dev/null || fail "namespace $tenant can't be deleted"
+    project_clear "$tenant" "$KUBECTL" --kubeconfig "$(vcluster_file "${CLUSTER_OF[$tenant]}")"
   done
   rm -rf "$DEMO_DIR"
 }
@@ -67,7 +64,7 @@ tenant_push() {
 
 ready() { [[ "$(told "$1" '.state + " " + .appliedRevision')" == "settled ${NEWEST[$1]}" ]]; }
 
-# refused TENANT PATTERN: soon, for these reasons
+# refused TENANT PATTERN: soon, for this reason
 refused() {
   soon 60 refused_now "$@" || fail "$1 should have been refused for $2" "$(asked "$1" "/api/v1/stacks/$STACK?source=$1" | head -c 1500)"
   good "refused after $(since "$pushed_at"): $(grep -oE "[^\"]*$2[^\"]*" "$DEMO_DIR/answer" | head -n 1 | cut -c1-200)"
@@ -105,9 +102,7 @@ act_tenants() {
     good "$tenant: project $tenant in vCluster ${CLUSTER_OF[$tenant]}, a token that shows $tenant and nothing else"
   done
   tenants_config
-  daemon_ensure hks "$DEMO_DIR/hks-daemon.yaml" -- \
-    env -u HTTP_PROXY -u HTTPS_PROXY -u http_proxy -u https_proxy NO_COLOR=1 "$HKS" run --config "$DEMO_DIR/hks-daemon.yaml"
-  soon 30 page_ready || fail "the daemon does not answer on $PAGE"
+  hks_run
   good "hks run --config $DEMO_DIR/hks-daemon.yaml: pid $(daemon_pid hks)"
 }
 
@@ -141,11 +136,11 @@ act_names() {
 ingress: {public: {host: \"${host%%:*}\", paths: {/: web}}}"
   tenant_push mallory "the shop's host"
   fact "ingress: {public: {host: ${host%%:*}}}"
-  refused mallory 'host|may not|not allowed|claim'
+  refused mallory 'is not one that this repository may have'
   hostile "apps: {web: {image: \"$IMAGES/hexabase-web:1.0.0\"}}" ", namespace: shop"
   tenant_push mallory "the shop's namespace"
   fact "metadata: {name: $STACK, namespace: shop}"
-  refused mallory 'namespace'
+  refused mallory 'unknown key `namespace`'
   answers /ready 200 || fail "the shop does not answer"
   [[ "$(uids)" == "$shop_uids" ]] || fail "something of the shop was made anew"
   good "the shop answers, and nothing of it was touched"
@@ -171,7 +166,9 @@ act_forgery() {
   of mallory get configmap -l app.kubernetes.io/managed-by=hks -o name | while read -r name; do
     of mallory patch "$name" --type merge -p '{"data": {"forged": "yes"}, "metadata": {"annotations": {"hks.hexabase.ai/forged": "yes"}}}' >/dev/null
   done
-  sleep 3
+  # once her next commit is deployed, the daemon has seen all of it
+  tenant_push mallory "after the forgery"
+  soon 60 ready mallory || fail "her own Stack is not told any more" "$(asked mallory "/api/v1/stacks/$STACK?source=mallory" | head -c 1500)"
   [[ "$(uids)" == "$shop_uids" ]] || fail "something of the shop was made anew"
   soon 5 ready shop || fail "the shop is told otherwise" "$(told shop .state)"
   note_kept
@@ -239,9 +236,10 @@ act_endpoint() {
   status=$("${CURL[@]}" -o /dev/null -w '%{http_code}' "$PAGE/api/v1/status")
   [[ "$status" == 401 ]] || fail "without a token: $status"
   good "without a token: 401"
-  bash -c 'for n in {1..300}; do exec {fd}<>"/dev/tcp/${0%%:*}/${0##*:}" && printf "GET / HTTP/1.1\r\n" >&"$fd"; done; sleep 30' "$LISTEN" 2>/dev/null 9>&- &
+  bash -c 'for n in {1..300}; do exec {fd}<>"/dev/tcp/${0%%:*}/${0##*:}" && printf "GET / HTTP/1.1\r\n" >&"$fd"; done; : >"$1"; sleep 30' \
+    "$LISTEN" "$DEMO_DIR/held" 2>/dev/null 9>&- &
   holder=$!
-  sleep 2
+  soon 20 test -e "$DEMO_DIR/held" || fail "the connections were not made"
   local began
   began=$(now_ms)
   soon 20 ready shop || fail "the shop gets no answer beside 300 idle connections"
