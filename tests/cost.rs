@@ -2,7 +2,8 @@
 //! were found before.
 //!
 //! Counted is what is allocated, not time: the reader makes a path or a text at nearly each thing that it does, so that whatever
-//! is done too often shows here. `HKS_CLIMBS=N` sets how many climbs there are, `HKS_STEPS=N` how long each is, and `HKS_SEED=N`
+//! is done too often shows here. What searches a text allocates nothing, so there the processor's time for a long text is compared
+//! with that for a shorter one. `HKS_CLIMBS=N` sets how many climbs there are, `HKS_STEPS=N` how long each is, and `HKS_SEED=N`
 //! where they begin; `HKS_BY=time` looks for what takes longest, which finds loops that allocate nothing.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests")]
@@ -12,6 +13,7 @@ mod pure;
 use hks::ident::Revision;
 use hks::{manifest, spec};
 use pure::hostile;
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
 /// Bytes that are taken at the same time, at most.
@@ -126,4 +128,29 @@ fn a_chain_costs_its_length() {
     let cost = |apps: usize| costs(&hostile::known::chain(apps, 0))[0].1.allocations;
     let (some, many) = (cost(50), cost(200));
     assert!(many < some * 5, "{some} for 50, {many} for 200");
+}
+
+/// Four times the text takes four times as long, not sixteen times.
+#[test]
+fn a_text_costs_its_length() {
+    const SOME: usize = 60_000;
+    warm();
+    let took = |text: &str| {
+        let once = || {
+            let before = processor_time();
+            let _ = spec::parse(text.as_bytes(), "hks.yaml");
+            processor_time().saturating_sub(before)
+        };
+        (0..3).map(|_| once()).min().unwrap()
+    };
+    for ((name, some), (_, many)) in hostile::known::texts(SOME).into_iter().zip(hostile::known::texts(4 * SOME)) {
+        let (short, long) = (took(&some), took(&many));
+        println!("{name}: {short:?}, four times as long {long:?}");
+        assert!(long < short * 8, "{name}: {short:?}, four times as long {long:?}");
+    }
+}
+
+/// Of this thread, so that it is the same however busy the machine is.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -283,7 +283,7 @@ fn nothing_is_empty_and_empty_is_nothing() {
     assert!(!spec::is_empty(b"\xff") && !spec::is_empty(b"a: 1") && !spec::is_empty(&vec![b'#'; 1 << 20]));
 }
 
-/// Hostile files are refused fast, with a place.
+/// Hostile files are refused with a place. What they cost is the matter of `cost`.
 #[test]
 fn bombs_are_refused() {
     let head = "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {name: a}\n";
@@ -310,19 +310,9 @@ fn bombs_are_refused() {
         ("unknown keys", wrong),
         ("documents", "---\n".repeat(60_000)),
         ("questions", "? ".repeat(100_000)),
-        ("urls", format!("{head}apps: {{web: {{image: 'a:1', env: {{A: '{}'}}}}}}\n", "://".repeat(60_000))),
-        ("web tokens", format!("{head}apps: {{web: {{image: 'a:1', env: {{A: '{}'}}}}}}\n", "eyJ".repeat(80_000))),
-        ("assignments", format!("{head}apps: {{web: {{image: 'a:1', env: {{A: '{}'}}}}}}\n", "token=/".repeat(35_000))),
         ("dollars", format!("{head}apps: {{web: {{image: 'a:1', env: {{A: '{}'}}}}}}\n", "$${".repeat(60_000) + "${")),
     ] {
-        let start = Instant::now();
-        let found = spec::parse(source.as_bytes(), "hks.yaml");
-        assert!(start.elapsed() < Duration::from_secs(3), "{name} took {:?}", start.elapsed());
-        // long, but right
-        if ["urls", "web tokens", "assignments"].contains(&name) {
-            continue;
-        }
-        let found = found.unwrap_err();
+        let found = spec::parse(source.as_bytes(), "hks.yaml").unwrap_err();
         assert!(found.iter().all(|d| d.line > 0 && d.column > 0), "{name}");
         for d in found.iter().take(20) {
             assert!(spec::snippet(&source, d).len() < 4_000, "{name}");

@@ -34,7 +34,7 @@ fn entries(many: usize, entry: impl Fn(usize) -> String) -> String {
 
 /// The files by name.
 pub fn known() -> Vec<(&'static str, String)> {
-    [files(), texts()].concat()
+    [files(), more_files(), texts(hks::spec::MAX_BYTES - 300)].concat()
 }
 
 fn one(value: &str) -> String {
@@ -119,8 +119,6 @@ fn files() -> Vec<(&'static str, String)> {
         ("tags", HEAD.to_owned() + &format!("x-l: [{}]\n", "!t x,".repeat(9_900))),
         ("small mappings", format!("x-l: [{}]\n", "{a: b},".repeat(3_300))),
         ("references", one(&"${x}".repeat(60_000))),
-        ("prefixes of tokens", one(&"sk-".repeat(most / 3))),
-        ("schemes", one(&"://a:b".repeat(most / 6))),
         ("comments", HEAD.to_owned() + &"# x\n".repeat(most / 4)),
         ("deep", "[".repeat(most)),
         ("laughs", format!("{HEAD}x-0: &a0 [x]\n{laughs}")),
@@ -128,17 +126,8 @@ fn files() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What invites to go through the rest of a text at each place in it.
-fn texts() -> Vec<(&'static str, String)> {
-    let most = hks::spec::MAX_BYTES - 300;
+fn more_files() -> Vec<(&'static str, String)> {
     vec![
-        ("letters", one(&"a".repeat(most))),
-        ("assignments", one(&"a=".repeat(most / 2))),
-        ("assignments of paths", one(&"token=/".repeat(most / 7))),
-        ("assignments in open quotes", one(&"token=\"/".repeat(most / 8))),
-        ("web tokens", one(&"eyJ".repeat(most / 3))),
-        ("web tokens, parted", one(&"eyJ.".repeat(most / 4))),
-        ("webhooks", one(&"hooks.slack.com/services/,".repeat(most / 26))),
         (
             "server parameters that there are not",
             format!("{HEAD}databases:\n")
@@ -161,4 +150,23 @@ fn texts() -> Vec<(&'static str, String)> {
                 + "nothing: 1\n",
         ),
     ]
+}
+
+/// Texts of about so many bytes that invite to go through the rest of them at each place.
+pub fn texts(bytes: usize) -> Vec<(&'static str, String)> {
+    [
+        ("letters", "a"),
+        ("assignments", "a="),
+        ("assignments of paths", "token=/"),
+        ("assignments in open quotes", "token=\"/"),
+        ("web tokens", "eyJ"),
+        ("web tokens, parted", "eyJ."),
+        ("webhooks", "hooks.slack.com/services/,"),
+        ("prefixes of tokens", "sk-"),
+        ("schemes", "://"),
+        ("schemes with words", "://a:b"),
+        ("dollars", "$${"),
+    ]
+    .map(|(name, part)| (name, one(&part.repeat(bytes / part.len()))))
+    .into()
 }
