@@ -172,7 +172,35 @@ fn every_code_has_a_fixture() {
         .collect();
     let missing: Vec<&Code> = Code::ALL.iter().filter(|code| !seen.contains(code)).collect();
     assert_eq!(missing, Vec::<&Code>::new());
-    assert_eq!(spec::explain_codes().len(), Code::ALL.len());
+}
+
+/// Each code is explained, and its example has that mistake alone, and then none.
+#[test]
+fn every_code_is_explained_by_a_wrong_and_a_right_example() {
+    let told = |file: &str| {
+        let read = spec::check(file.as_bytes(), "hks.yaml", &spec::Files::default(), spec::Selection::Any);
+        let found = read.spec.err().into_iter().flatten().chain(read.warnings);
+        found.map(|found| found.code).collect::<Vec<_>>()
+    };
+    let mut without = vec![];
+    for code in Code::ALL {
+        let mistake = spec::mistake::explain(code.name()).unwrap_or_else(|| panic!("{code} is not explained"));
+        assert_eq!(spec::mistake::explain(code.as_str()), Some(mistake));
+        assert!(mistake.text.len() > 40, "{code}: {}", mistake.text);
+        // a key of the language is looked up by the same command
+        assert!(spec::explain::explain(code.name()).is_err(), "{code} is a key, too");
+        match &mistake.example {
+            Some(example) => {
+                assert_eq!(told(&example.wrong), [*code]);
+                assert_eq!(told(&example.right), [], "{code}");
+            }
+            None => without.push(*code),
+        }
+    }
+    assert_eq!(without, [Code::TooLarge, Code::NotUtf8, Code::MoreMistakes]);
+    assert_eq!(spec::mistake::explain("nothing"), None);
+    assert_eq!(spec::mistake::similar("unknown-keys"), Some("unknown-key"));
+    expect(&root().join("docs/mistakes.md"), &spec::mistake::document());
 }
 
 #[test]

@@ -229,9 +229,11 @@ Examples:\n  hks doctor -n shop --vcluster team-a\n  hks doctor --config hks-dae
     /// Run jobs that hks.yaml declares with `run: manual`, or a scheduled one at once.
     #[command(subcommand)]
     Job(JobCommand),
-    /// Tell what a key of hks.yaml means: what it takes, its default, an example, and the objects that it shows up in.
+    /// Tell what a key of hks.yaml means: what it takes, its default, an example, and the objects that it shows up in. Or what the
+    /// code of a mistake means, with a wrong and a right example.
     Explain {
-        /// Such as `apps.web.probes` or `ingress.cors`; names of your own may be left out. Without it, the whole file.
+        /// A key such as `apps.web.probes` or `ingress.cors`, in which names of your own may be left out, or a code such as
+        /// `unknown-key`. Without it, the whole file.
         #[arg(default_value = "")]
         path: String,
     },

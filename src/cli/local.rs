@@ -8,6 +8,7 @@ use crate::manifest::{self, Context, Manifest};
 use crate::platform::Platform;
 use crate::shell::cluster::failure::{Failure, FailureKind};
 use crate::shell::files;
+use crate::spec::mistake::{self, Mistake};
 use crate::spec::{self, Declared, Diagnostic, Document, Selection};
 use anyhow::{Context as _, Result};
 use ring::digest;
@@ -23,10 +24,9 @@ pub(super) fn validate(paths: &[PathBuf], out: Out) -> Result<ExitCode> {
         let source = files::read(&path)?;
         let document = files::document(&path, source.clone());
         let checked = spec::check(&document.source, &document.path, &document.files, Selection::Any);
-        let mistakes = checked.spec.as_ref().err().map_or(&[][..], Vec::as_slice);
+        let mistakes = mistakes(&checked);
         if !out.json {
-            tell(&source, mistakes, out);
-            tell(&source, &checked.warnings, out);
+            tell(&source, &checked, out);
         }
         wrong += mistakes.len();
         all.extend(mistakes.iter().chain(&checked.warnings).cloned());
@@ -55,12 +55,20 @@ pub(super) fn validate(paths: &[PathBuf], out: Out) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints mistakes with the lines they are in.
-pub(super) fn tell(source: &[u8], found: &[Diagnostic], out: Out) {
+/// Prints mistakes and warnings with the lines they are in, and where more is said of them.
+fn tell(source: &[u8], checked: &spec::Checked, out: Out) {
     let text = String::from_utf8_lossy(source);
-    for diagnostic in found {
+    let found: Vec<_> = mistakes(checked).iter().chain(&checked.warnings).collect();
+    for diagnostic in &found {
         out.say(&spec::snippet(&text, diagnostic));
     }
+    if let Some(first) = found.first() {
+        out.say(&format!("`hks explain {}` shows it wrong and right", first.code.name()));
+    }
+}
+
+fn mistakes(checked: &spec::Checked) -> &[Diagnostic] {
+    checked.spec.as_ref().err().map_or(&[], Vec::as_slice)
 }
 
 /// A file that is valid, and which of its environments is meant.
@@ -107,8 +115,7 @@ pub(super) struct Checked {
 pub(super) fn check(file: &FileChoice, out: Out) -> Result<Option<Checked>, Failure> {
     let document = Document { tag: file.tag.clone(), ..files::document(&file.path, files::read(&file.path)?) };
     let checked = spec::check(&document.source, &document.path, &document.files, Selection::Any);
-    tell(&document.source, checked.spec.as_ref().err().map_or(&[], Vec::as_slice), out);
-    tell(&document.source, &checked.warnings, out);
+    tell(&document.source, &checked, out);
     if checked.spec.is_err() {
         return Ok(None);
     }
@@ -206,7 +213,13 @@ fn revision(path: &Path, source: &[u8]) -> Revision {
 
 /// Tells what a key means.
 pub(super) fn explain(path: &str, out: Out) -> Result<ExitCode> {
-    let told = spec::explain::explain(path).map_err(|message| anyhow::anyhow!("failed to explain: {message}"))?;
+    if let Some(mistake) = mistake::explain(path) {
+        return explain_mistake(mistake, out);
+    }
+    let told = spec::explain::explain(path).map_err(|message| match mistake::similar(path) {
+        Some(code) => anyhow::anyhow!("failed to explain: {message}; the nearest code is `{code}`"),
+        None => anyhow::anyhow!("failed to explain: {message}"),
+    })?;
     if out.json {
         out.print(&serde_json::to_string_pretty(&told)?);
         return Ok(ExitCode::SUCCESS);
@@ -228,6 +241,30 @@ pub(super) fn explain(path: &str, out: Out) -> Result<ExitCode> {
     for (index, (key, takes, meaning)) in told.keys.iter().enumerate() {
         let lead = if index == 0 { "below" } else { "" };
         line(lead, &format!("{key:<width$}  {meaning} ({takes})"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what a code of a mistake means, with an example in which the lines are marked that make the difference.
+fn explain_mistake(mistake: &Mistake, out: Out) -> Result<ExitCode> {
+    if out.json {
+        out.print(&serde_json::to_string_pretty(mistake)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    out.print(&format!("{STRONG}{}{STRONG:#}\n{} {}", mistake.code, mistake.meaning, mistake.text));
+    let Some(example) = &mistake.example else { return Ok(ExitCode::SUCCESS) };
+    let (wrong, right) = example.differences();
+    for (title, file, marked, mark, style) in
+        [("wrong", &example.wrong, wrong, '-', BAD), ("right", &example.right, right, '+', GOOD)]
+    {
+        out.print(&format!("\n{STRONG}{title}{STRONG:#}"));
+        for (at, line) in file.lines().enumerate() {
+            if marked.contains(&at) {
+                out.print(&format!("{style}{mark} {line}{style:#}"));
+            } else {
+                out.print(&format!("  {line}"));
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

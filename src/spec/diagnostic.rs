@@ -25,10 +25,17 @@ macro_rules! codes {
                     $(Code::$variant => concat!("hks::spec::", $name),)*
                 }
             }
+
+            /// The code without what all have in front, such as `unknown-key`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $name,)*
+                }
+            }
         }
 
         /// Every code with its meaning.
-        pub(super) const MEANINGS: &[(&str, &str)] = &[$((concat!("hks::spec::", $name), $meaning)),*];
+        pub(super) const MEANINGS: &[(Code, &str)] = &[$((Code::$variant, $meaning)),*];
     };
 }
 

@@ -15,6 +15,7 @@ mod credential;
 mod diagnostic;
 mod environment;
 pub mod explain;
+pub mod mistake;
 mod files;
 mod image;
 mod lexical;
@@ -228,11 +229,6 @@ pub fn is_credential(text: &str) -> bool {
 /// Whether a capability of this name can be asked for.
 pub fn is_capability(name: &str) -> bool {
     wire::Capability::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(name)).is_ok()
-}
-
-/// Every code of a diagnostic with its meaning, in the order of the checks.
-pub fn explain_codes() -> &'static [(&'static str, &'static str)] {
-    diagnostic::MEANINGS
 }
 
 /// Line and column after `text`.
