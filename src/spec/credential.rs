@@ -74,6 +74,9 @@ const FORMS: [Search; 4] = [url_password, assigned, hook, web_token];
 /// A run of base64 characters this long, of mixed case and with digits, is taken for key material when masking.
 const OPAQUE: usize = 40;
 
+/// What stands between key and value of YAML.
+const ENTRY: &str = ": ";
+
 /// What a reference becomes before [`find`] looks at a text: no literal, but not nothing either.
 pub(super) const REFERENCE: char = '\u{1}';
 
@@ -310,7 +313,7 @@ fn assigned(text: &str) -> Option<(usize, usize)> {
 
 /// The value of the first `password: …` in `text`, as YAML has it.
 fn entry(text: &str) -> Option<(usize, usize)> {
-    given(text, ": ")
+    given(text, ENTRY)
 }
 
 /// The value that the first name of a secret in `text` is given by `sign`.
@@ -327,16 +330,29 @@ fn given(text: &str, sign: &str) -> Option<(usize, usize)> {
             continue;
         }
         for (at, _) in line.match_indices(sign) {
-            let before = line.get(..at)?;
+            let before = line.get(..at)?.trim_end_matches(['"', '\'']);
             let from = before.char_indices().rev().take(MOST).take_while(|(_, c)| is_name(*c)).last().map(|(at, _)| at);
             let Some(name) = from.and_then(|from| before.get(from..)) else { continue };
             let Some(kind) = secret_name(name) else { continue };
-            if let Some(found) = value(text, begin + at + sign.len(), kind) {
+            let from = at + sign.len();
+            let from = if sign == ENTRY { from + before_value(line.get(from..)?) } else { from };
+            if let Some(found) = value(text, begin + from, kind) {
                 return Some(found);
             }
         }
     }
     None
+}
+
+/// How much blanks, a tag and an anchor of YAML take before a value.
+fn before_value(text: &str) -> usize {
+    let mut rest = text.trim_start();
+    for _ in 0..2 {
+        if rest.starts_with(['!', '&']) {
+            rest = rest.find(char::is_whitespace).and_then(|end| rest.get(end..)).unwrap_or_default().trim_start();
+        }
+    }
+    text.len() - rest.len()
 }
 
 /// The value that begins at `from`, if it can be a secret. Its beginning tells; only where it is one, its end is looked for.
@@ -559,6 +575,9 @@ mod tests {
         assert_eq!(mask_line("  DB_PASSWORD: hunter2"), "  DB_PASSWORD: *******");
         assert_eq!(mask_line("env: {A: b, API_KEY: \"abc def\", C: d}"), "env: {A: b, API_KEY: \"*******\", C: d}");
         assert_eq!(mask_line("a: 1, token: abc, token: /x, token: def"), "a: 1, token: ***, token: /x, token: ***");
+        assert_eq!(mask_line("PASSWORD: !!str hunter2"), "PASSWORD: !!str *******");
+        assert_eq!(mask_line("PASSWORD:  &a !env hunter2"), "PASSWORD:  &a !env *******");
+        assert_eq!(mask_line("{\"PASSWORD\": hunter2}"), "{\"PASSWORD\": ********");
         assert_eq!(mask_line("password: ${secrets.a.b} token: x"), "password: ${secrets.a.b} token: x");
     }
 
