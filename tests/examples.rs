@@ -47,6 +47,7 @@ fn aio() {
     for key in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"] {
         let set = world.hks_with(&["secret", "set", "aio", "llm", key], "canary-value\n");
         assert!(set.status.success() && !text(&set).contains("canary"), "{}", text(&set));
+        assert!(text(&set).contains("the commit that waits for it goes on"), "{}", text(&set));
     }
     // and then it goes on by itself
     let view = world.wait("aio", "settled", FIRST, |view| view["state"] == "settled" && view["appliedRevision"] == sha);
@@ -76,10 +77,14 @@ fn aio() {
     };
     let before = pods();
     let set = world.hks_with(&["secret", "set", "aio", "llm", "OPENAI_API_KEY"], "another-value\n");
-    assert!(set.status.success(), "{}", text(&set));
+    assert!(set.status.success() && text(&set).contains("started anew"), "{}", text(&set));
     assert!(until(60, || !pods().contains(&before)), "the same pods: {before}");
     let view = world.wait("aio", "at rest", 60, |view| view["state"] == "settled" && worker(view)["ready"] == 1);
     assert!(view["driftCorrected"] == 0 && view["drift"] == serde_json::json!([]), "{view:#}");
+    // one that nothing uses is told as that
+    let set = world.hks_with(&["secret", "set", "aio", "llm", "OPENAI_KEY"], "a third value\n");
+    assert!(set.status.success() && text(&set).contains("no app uses it"), "{}", text(&set));
+    assert!(text(&set).contains("declares llm OPENAI_API_KEY, llm ANTHROPIC_API_KEY"), "{}", text(&set));
     // a new version is one value
     let sha = world.push_change("tag: 1.0.0", "tag: 2.0.0");
     world.settled("aio", &sha);

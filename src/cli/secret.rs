@@ -2,9 +2,12 @@
 
 use super::Ended;
 use super::args::ClusterArgs;
+use super::cluster;
 use super::output::{BAD, GOOD, Out};
 use crate::ident::StackName;
 use crate::manifest::{MANAGED_BY, SECRET_SET_ANNOTATION, STACK_LABEL};
+use crate::record::Record;
+use crate::rollout::Cause;
 use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure, FailureKind};
 use crate::shell::cluster::pages;
@@ -44,7 +47,8 @@ pub(super) async fn set(
     if value.is_empty() {
         return Err(Failure::last(format!("failed to set {key}: the value is empty")));
     }
-    let secrets: Api<Secret> = Api::namespaced(cluster.connect().await?, cluster.namespace());
+    let client = cluster.connect().await?;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), cluster.namespace());
     let name = format!("{stack}-{secret}");
     let found = secrets.get_opt(&name).await.explain(|| format!("failed to read Secret {name}"))?;
     if let Some(found) = found {
@@ -74,14 +78,70 @@ pub(super) async fn set(
         None => secrets.patch(&name, &params, &Patch::Apply(&body)).await,
     };
     written.explain(|| format!("failed to write Secret {name}"))?;
+    // whoever may set a secret may not be allowed to read records
+    let record = cluster::recorded(&cluster::unwatched(client, cluster.namespace()), &stack).await.ok();
+    let used = record.map(|record| Used::of(&record, secret, key));
     if out.json {
-        out.print(&json!({ "secret": name, "key": key }).to_string());
-    } else {
-        out.print(&format!(
-            "{GOOD}✓{GOOD:#} {key} of {secret} is set; the apps that use it are started anew, pod by pod"
+        let used = used.as_ref().map(Used::word);
+        out.print(&json!({ "secret": name, "key": key, "used": used }).to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let then = match &used {
+        None => String::new(),
+        Some(Used::Running) => "; the apps that use it are started anew, pod by pod".into(),
+        Some(Used::Waiting) => "; the commit that waits for it goes on".into(),
+        Some(Used::NotYet) => format!("; nothing of {stack} runs here yet"),
+        Some(Used::Undeclared(_)) => "; no app uses it".into(),
+    };
+    out.print(&format!("{GOOD}✓{GOOD:#} {key} of {secret} is set{then}"));
+    if let Some(Used::Undeclared(declared)) = &used {
+        let declared = if declared.is_empty() { "no key".into() } else { declared.join(", ") };
+        out.say(&format!(
+            "{BAD}!{BAD:#} what runs of {stack} declares {declared}; to use this one, add it to `secrets: {{{secret}: \
+             {{keys: [{key}]}}}}` of hks.yaml"
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is known here to use a key that somebody sets.
+enum Used {
+    /// What runs declares it.
+    Running,
+    /// The newest commit waits for it.
+    Waiting,
+    /// No commit is known here: it is set before the first one.
+    NotYet,
+    /// Neither; the keys that what runs declares, as `SECRET KEY`.
+    Undeclared(Vec<String>),
+}
+
+impl Used {
+    fn of(record: &Record, secret: &str, key: &str) -> Self {
+        let waits = record.unusable.as_ref().and_then(|unusable| unusable.cause.as_ref());
+        if let Some(Cause::SecretMissing { secret: missing, keys, .. }) = waits
+            && missing == secret
+            && keys.iter().any(|missing| missing == key)
+        {
+            return Self::Waiting;
+        }
+        let Some(settled) = &record.settled else { return Self::NotYet };
+        // what an older hks has recorded tells nothing of its keys
+        let Ok(Some(manifest)) = settled.manifest() else { return Self::Running };
+        if manifest.needed.iter().any(|needed| needed.secret == secret && needed.key == key) {
+            return Self::Running;
+        }
+        Self::Undeclared(manifest.needed.iter().map(|needed| format!("{} {}", needed.secret, needed.key)).collect())
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::NotYet => "notYet",
+            Self::Undeclared(_) => "undeclared",
+        }
+    }
 }
 
 /// Lists secrets and the names of their keys.
