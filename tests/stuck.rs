@@ -72,16 +72,32 @@ fn a_daemon_that_slept_writes_nothing_once_another_one_acts() {
 #[test]
 fn a_namespace_that_comes_again_is_deployed_again() {
     let (world, sha) = running("again");
-    world.kubectl(&["delete", "namespace", &world.namespace, "--wait=true"]);
-    world.wait("one", "gone", 60, |view| {
-        view["state"] == "unreachable" && view["activity"].as_str().unwrap_or_default().contains("does not exist")
-    });
-    world.kubectl(&["create", "namespace", &world.namespace]);
-    world.kubectl(&["label", "namespace", &world.namespace, &format!("hks-test={}", std::process::id())]);
+    let comes_again = || {
+        world.kubectl(&["delete", "namespace", &world.namespace, "--wait=true"]);
+        world.wait("one", "gone", 60, |view| {
+            view["state"] == "unreachable" && view["activity"].as_str().unwrap_or_default().contains("does not exist")
+        });
+        world.kubectl(&["create", "namespace", &world.namespace]);
+        world.kubectl(&["label", "namespace", &world.namespace, &format!("hks-test={}", std::process::id())]);
+    };
+    comes_again();
     world.settled("one", &sha);
     for object in ["lease/hks-one", "configmap/hks-one", "deployment/one-job"] {
         world.kubectl(&["get", object]);
     }
+    // who has suspended it wants to put a backup there first
+    world.hks_works(&["suspend", "one", "--reason", "restoring a backup"]);
+    comes_again();
+    world.wait("one", "suspended", 60, |view| {
+        view["state"] == "suspended" && view["suspended"]["reason"] == "restoring a backup"
+    });
+    assert!(until(30, || world.try_kubectl(&["get", "configmap/hks-one"]).status.success()), "it is written down");
+    assert_eq!(world.kubectl(&["get", "deployments", "-o", "name"]), "");
+    world.hks_works(&["resume", "one"]);
+    world.settled("one", &sha);
+    // the command line takes the platform's settings from there
+    let published = || world.try_kubectl(&["get", "configmap/hks.platform"]).status.success();
+    assert!(until(60, published), "{}", world.log());
 }
 
 /// A kubeconfig of an account that may do in the project what hks needs, but for one kind.

@@ -8,6 +8,10 @@ use kube::core::GroupVersionKind;
 /// The field manager of all that hks writes.
 pub const MANAGER: &str = "hks";
 
+/// The ConfigMap in which a daemon publishes the platform's settings. Records are `hks-<stack>`; with a dot it can't be the record
+/// of any Stack.
+pub const PUBLISHED: &str = "hks.platform";
+
 /// The API resource of a kind.
 pub fn resource(kind: Kind) -> ApiResource {
     let version = GroupVersionKind::gvk(kind.group(), kind.version(), &kind.to_string());

@@ -59,6 +59,8 @@ pub struct Project {
     broken: Mutex<BTreeMap<Topic, Broken>>,
     /// When it was last seen that this daemon holds the Lease of each Stack.
     proofs: Mutex<BTreeMap<StackName, Proof>>,
+    /// What the daemon publishes there was deleted.
+    pub unpublished: Notify,
     /// What was last answered to whether the namespace exists, and when.
     presence: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
     /// The cluster does not answer, or does not know this daemon: its address or the access data may have changed.
@@ -134,6 +136,7 @@ impl Project {
             synced: watch::Sender::default(),
             broken: Mutex::default(),
             proofs: Mutex::default(),
+            unpublished: Notify::new(),
             presence: tokio::sync::Mutex::default(),
             suspicion,
             share: Arc::clone(share),

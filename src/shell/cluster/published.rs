@@ -4,6 +4,7 @@
 use crate::ident::StackName;
 use crate::manifest::{Context, MANAGED_BY};
 use crate::platform::Platform;
+use crate::shell::cluster::api::PUBLISHED;
 use crate::shell::cluster::failure::{Explain, Failure};
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::MANAGER;
@@ -14,8 +15,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Name of the ConfigMap. Records are `hks-<stack>`; with a dot it can't be the record of any Stack.
-pub const NAME: &str = "hks.platform";
 /// Its key.
 const KEY: &str = "platform.json";
 
@@ -51,18 +50,18 @@ impl Published {
 pub async fn publish(client: &Client, namespace: &str, sources: &Sources) -> Result<(), Failure> {
     let text = serde_json::to_string(sources)?;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let found = maps.get_opt(NAME).await.explain(|| format!("failed to read ConfigMap {NAME}"))?;
+    let found = maps.get_opt(PUBLISHED).await.explain(|| format!("failed to read ConfigMap {PUBLISHED}"))?;
     if found.and_then(|map| map.data?.remove(KEY)).as_ref() == Some(&text) {
         return Ok(());
     }
     let body = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": { "name": NAME, "labels": { MANAGED_BY.0: MANAGED_BY.1 } },
+        "metadata": { "name": PUBLISHED, "labels": { MANAGED_BY.0: MANAGED_BY.1 } },
         "data": { KEY: text },
     });
-    let written = maps.patch(NAME, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await;
-    written.explain(|| format!("failed to write ConfigMap {NAME}")).map(drop)
+    let written = maps.patch(PUBLISHED, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await;
+    written.explain(|| format!("failed to write ConfigMap {PUBLISHED}")).map(drop)
 }
 
 /// All that was published in a project. Nothing, or nothing that may be read, is none.
@@ -71,10 +70,10 @@ pub async fn publish(client: &Client, namespace: &str, sources: &Sources) -> Res
 /// What the cluster said.
 pub async fn all(client: &Client, namespace: &str) -> Result<Sources, Failure> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let text = match maps.get_opt(NAME).await {
+    let text = match maps.get_opt(PUBLISHED).await {
         Ok(found) => found.and_then(|map| map.data?.remove(KEY)),
         Err(Error::Api(status)) if status.code == 403 => None,
-        Err(error) => return Err(Failure::of(&error, &format!("failed to read ConfigMap {NAME}"))),
+        Err(error) => return Err(Failure::of(&error, &format!("failed to read ConfigMap {PUBLISHED}"))),
     };
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
 }

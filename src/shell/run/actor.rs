@@ -7,7 +7,7 @@ mod driver;
 use crate::ident::{Revision, StackName};
 use crate::machine::{Commit, Effect, Event, Machine};
 use crate::manifest::Context;
-use crate::record::{WISH_ANNOTATION, Want, Wish};
+use crate::record::{Suspended, WISH_ANNOTATION, Want, Wish};
 use crate::report::{self, News, StackState, Status, View};
 use crate::shell::clock::{self, Steady};
 use crate::shell::cluster::lease::{self, Look};
@@ -75,7 +75,8 @@ impl Actor {
         let (inbox, commits) = watch::channel(None);
         let project = setting.project.clone();
         let task = tokio::spawn(
-            Running { stack, setting, project, commits, head: None, told: None, followed: None }.supervised(),
+            Running { stack, setting, project, commits, head: None, told: None, followed: None, suspended: None }
+                .supervised(),
         );
         Self { inbox, task }
     }
@@ -103,6 +104,8 @@ struct Running {
     told: Option<Revision>,
     /// Where its objects are followed.
     followed: Option<Followed>,
+    /// That a person had suspended it when it was last acted for: a namespace that goes and comes again takes no record with it.
+    suspended: Option<Box<Suspended>>,
 }
 
 /// Waits for a newer commit; `None` when the source ends.
@@ -271,9 +274,16 @@ impl Running {
                 tracing::error!(stack = %self.stack, "hks has a mistake: this stack wants to be woken again and again; please report it");
             }
         };
-        Box::pin(driver.finish(&left, &self.stack, &self.setting)).await;
-        project.take_beside(&self.stack, BTreeSet::new());
+        self.leave(driver, &left).await;
         left
+    }
+
+    /// Carries out what is still to be, and remembers what no other record tells.
+    async fn leave(&mut self, driver: Driver, left: &Left) {
+        self.suspended = driver.machine.record.suspended.clone().map(Box::new);
+        let project = Arc::clone(&driver.project);
+        Box::pin(driver.finish(left, &self.stack, &self.setting)).await;
+        project.take_beside(&self.stack, BTreeSet::new());
     }
 
     /// A deployment that a restart has interrupted goes on, before a newer commit is looked at.

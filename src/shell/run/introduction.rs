@@ -29,7 +29,7 @@ pub fn of(config: &Config, place: &Place) -> Sources {
     all.map(|(name, source)| (name.clone(), one(source))).collect()
 }
 
-/// Publishes at each connection, and again until it has worked; then says once what the project lacks.
+/// Publishes at each connection, once it was deleted, and again until it has worked; then says once what the project lacks.
 pub async fn keep(place: Place, sources: Sources, mut project: watch::Receiver<Option<Arc<Project>>>) {
     let mut wait = BACKOFF.0;
     let mut told = BTreeSet::new();
@@ -57,7 +57,14 @@ pub async fn keep(place: Place, sources: Sources, mut project: watch::Receiver<O
             }
             tokio::time::sleep(wait).await;
         };
+        let gone = async {
+            match &connected {
+                Some(project) => project.unpublished.notified().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = gone => wait = BACKOFF.0,
             changed = project.changed() => match changed {
                 Ok(()) => wait = BACKOFF.0,
                 Err(_) => return,

@@ -6,6 +6,7 @@ use super::{BLIND, Broken, Project, Seen, Topic};
 use crate::ident::{Kind, ObjectKey};
 use crate::plan;
 use crate::shell::clock;
+use crate::shell::cluster::api::PUBLISHED;
 use crate::shell::cluster::redactor::Values;
 use crate::spec;
 use kube::ResourceExt;
@@ -50,7 +51,13 @@ impl Project {
                     self.lock().seen(&key, object);
                 }
             }
-            Event::Delete(object) => self.lock().remove(&key(&object)),
+            Event::Delete(object) => {
+                let key = key(&object);
+                if kind == Kind::ConfigMap && key.name == PUBLISHED {
+                    self.unpublished.notify_one();
+                }
+                self.lock().remove(&key);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Left, Running, changed, next};
 use crate::ident::StackName;
 use crate::machine::{Fault, Machine};
+use crate::record::Record;
 use crate::report::{MAX_DESCRIPTION, StackState, Status, StatusState, shorten};
 use crate::shell::cluster::lease::{self, Lead};
 use crate::shell::cluster::project::Project;
@@ -153,6 +154,9 @@ impl Running {
         };
         // who may write in the project may have written there
         record.map_history(|text| project.clean(&self.stack, text));
+        if record == Record::default() {
+            record.suspended = self.suspended.as_deref().cloned();
+        }
         if self.setting.retry {
             record.held = None;
         }

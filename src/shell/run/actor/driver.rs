@@ -202,11 +202,12 @@ impl Driver {
     pub(super) fn keep_the_record(&mut self, stack: &StackName) {
         let record = if self.rests() { &self.machine.record } else { &self.machine.saved };
         let deployed = record.settled.is_some() || record.held.is_some() || record.attempt.is_some();
+        let says_something = deployed || record.suspended.is_some();
         let is_kept = || {
             record::seen(&self.project, stack)
                 .is_some_and(|map| !record::is_of_another_hand(&map) && record::kept_at(&map) == self.kept.as_deref())
         };
-        if deployed && self.has_nothing_to_ask() && !self.was_just_rewritten() && !is_kept() {
+        if says_something && self.has_nothing_to_ask() && !self.was_just_rewritten() && !is_kept() {
             self.rewritten = Some(Instant::now());
             tracing::warn!(%stack, "somebody has deleted or changed the record; writing it again");
             self.queue.push_back(Effect::Save(PassId::default(), Box::new(record.clone())));

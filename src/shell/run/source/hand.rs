@@ -74,6 +74,9 @@ impl Follower {
         let all: Vec<_> = changed.iter().map(|(name, _)| name.clone()).collect();
         tell(&mut lock(told), &revision, (&all, &same), &problems);
         self.shared.board.moved(&self.name, &revision, &all);
+        for problem in problems.iter().filter(|problem| !self.view.problems.contains(problem)) {
+            tracing::warn!(source = %self.name, revision = revision.short(), problem, "a file can't be deployed");
+        }
         self.view.problems = problems;
         // a Stack in dispute keeps its file, should it come back
         self.owners.extend(owners.clone());
