@@ -10,13 +10,14 @@ pub use seal::{SealKey, Sealer};
 pub use stored::{FORMAT, Stored};
 pub use wish::{ANNOTATION as WISH_ANNOTATION, Want, Wish};
 
-use crate::ident::{Message, Revision};
+use crate::ident::{Message, ObjectKey, Revision};
 use crate::manifest::Manifest;
 use crate::plan::Owned;
 use crate::rollout::Cause;
 use crate::spec::{Document, Files};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,6 +55,10 @@ pub struct Record {
     /// The last wishes that were acted on or refused, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answered: Vec<Answered>,
+    /// Servers that no settled release has, as they ran before a deployment that has not settled changed them: a database that
+    /// had left the file comes back in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<(ObjectKey, Value)>,
     /// It was found without the seal of this hks, and what is settled has not proven itself since.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub doubted: bool,
@@ -394,6 +399,7 @@ impl Record {
     /// It has no seal, so anybody may have written it. What it says is shown, but counts only as far as what runs proves it.
     pub fn doubt(&mut self) {
         self.doubted = true;
+        self.before.clear();
         for deployment in &mut self.history {
             Arc::make_mut(deployment).hearsay = true;
         }

@@ -2,7 +2,7 @@
 
 use crate::ident::{Kind, ObjectKey};
 use crate::machine::{Machine, Rest, State, Toward, Trouble};
-use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage, holds_data};
+use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, Manifest, Object, Stage, outlasts};
 use crate::plan::read::{Condition, Container, Workload};
 use crate::plan::{self, Live, Owned, Until};
 use crate::record::{Ending, Record, Unusable, WISH_ANNOTATION, Want, Wish};
@@ -71,8 +71,9 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     view.history = record.history.iter().rev().cloned().collect();
     let settled = machine.baseline().map(|baseline| baseline.urls.as_slice()).unwrap_or_default();
     view.urls = settled.iter().map(|url| url.url.clone()).collect();
-    if let Some(manifest) = machine.manifest() {
-        parts(&mut view, manifest, live);
+    match machine.manifest() {
+        Some(manifest) => parts(&mut view, manifest, live),
+        None => parts_seen(&mut view, live),
     }
     if !machine.is_unreadable() {
         view.retained = retained(machine.manifest(), record, live);
@@ -270,15 +271,19 @@ pub fn explain(view: &mut View, cause: Option<&Cause>) {
 
 /// What stays of older releases.
 fn retained(manifest: Option<&Manifest>, record: &Record, live: &Live) -> Vec<String> {
+    let data = |key: &ObjectKey| live.get(key).is_some_and(|object| outlasts(key, object));
     // where nothing is known to run, only of data can be said that it is left
     let left = |key: &ObjectKey| match manifest {
-        Some(manifest) => manifest.get(key).is_none(),
-        None => live.get(key).is_some_and(|object| holds_data(key, object)),
+        Some(manifest) => !manifest.has(key),
+        None => data(key),
     };
-    let orphan = |owned: &&Owned| owned.settled && left(&owned.key);
+    // nor does a rollback come any more for what a superseded commit has made
+    let open = record.attempt.is_some() || record.held.as_ref().is_some_and(|held| held.ending == Ending::Open);
+    let stays = |owned: &Owned| owned.settled || (!open && data(&owned.key));
+    let orphan = |owned: &&Owned| stays(owned) && left(&owned.key);
     // an old version of a blue/green app goes by itself
-    let stays = |object: &Value| plan::kept_for(object) == 0;
-    let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some_and(stays));
+    let lasts = |object: &Value| plan::kept_for(object) == 0;
+    let kept = record.inventory.iter().filter(orphan).filter(|owned| live.get(&owned.key).is_some_and(lasts));
     kept.map(|owned| owned.key.to_string()).collect()
 }
 
@@ -290,6 +295,18 @@ pub fn parts(view: &mut View, manifest: &Manifest, live: &Live) {
         object.key.kind == Kind::StatefulSet && object.body["metadata"]["labels"][CACHE_LABEL].is_string()
     });
     view.caches = caches.map(|object| database(&object.key.name, live)).collect();
+}
+
+/// What is there, where no manifest tells what should be: a first deployment that another one sees, or a record that is lost.
+fn parts_seen(view: &mut View, live: &Live) {
+    let of = |kind: Kind, label: &'static str| {
+        let current = |object: &Value| plan::kept_for(object) == 0;
+        let found = live.objects.iter().filter(move |(key, object)| key.kind == kind && current(object));
+        found.filter_map(move |(key, object)| Some((&key.name, object["metadata"]["labels"][label].as_str()?)))
+    };
+    view.apps = of(Kind::Deployment, APP_LABEL).map(|(name, app)| self::app(app, name, "", live)).collect();
+    view.databases = of(Kind::StatefulSet, DATABASE_LABEL).map(|(name, _)| database(name, live)).collect();
+    view.caches = of(Kind::StatefulSet, CACHE_LABEL).map(|(name, _)| database(name, live)).collect();
 }
 
 fn trouble(of: &Trouble) -> TroubleView {
@@ -459,6 +476,34 @@ mod tests {
         );
         let suspended = Some(Suspended { by: "eve".into(), at: Timestamp::UNIX_EPOCH, reason: String::new() });
         assert_eq!(seen(Record { suspended, ..settled() }, &nothing).state, StackState::Suspended(Why::Asked));
+    }
+
+    #[test]
+    fn a_first_deployment_shows_what_is_there() {
+        let of = |label: &str, part: &str| json!({ "metadata": { "labels": { label: part } } });
+        let there = live([
+            (Kind::Deployment, "todo-web", of(APP_LABEL, "web")),
+            (Kind::Deployment, "todo-main-pooler", of(DATABASE_LABEL, "main")),
+            (Kind::StatefulSet, "todo-main", of(DATABASE_LABEL, "main")),
+            (Kind::StatefulSet, "todo-queue", of(CACHE_LABEL, "queue")),
+        ]);
+        let view = seen(Record { attempt: attempt(), ..Record::default() }, &there);
+        let names = |found: &[DatabaseView]| found.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        assert_eq!(view.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["web"]);
+        assert_eq!(
+            (names(&view.databases), names(&view.caches)),
+            (vec!["todo-main".into()], vec!["todo-queue".into()])
+        );
+    }
+
+    #[test]
+    fn data_of_a_superseded_commit_is_told_once_no_rollback_comes_for_it() {
+        let claim = ObjectKey::new(Kind::PersistentVolumeClaim, "data-todo-main");
+        let there = live([(claim.kind, "data-todo-main", json!({}))]);
+        let inventory = vec![Owned::new(claim.clone(), false, Timestamp::UNIX_EPOCH)];
+        let left = Record { inventory, ..settled() };
+        assert_eq!(seen(left.clone(), &there).retained, [claim.to_string()]);
+        assert!(seen(Record { attempt: attempt(), ..left }, &there).retained.is_empty());
     }
 
     #[test]

@@ -276,6 +276,19 @@ fn data_goes_with_its_entry_where_the_file_says_so() {
     world.settled("gone", &sha);
     let table = ["exec", "gone-old-0", "--", "psql", "-U", "postgres", "-d", "app", "-c", "create table kept (x int)"];
     world.kubectl(&table);
+    // a file that says otherwise takes the mark from all that is there of it
+    let marks = || {
+        let objects = ["statefulset/gone-old", "persistentvolumeclaim/data-gone-old-1", "secret/gone-old-credentials"];
+        let mark = "jsonpath={.items[*].metadata.annotations.hks\\.hexabase\\.ai/on-delete}";
+        world.kubectl(&[&["get"][..], &objects, &["-o", mark]].concat())
+    };
+    assert_eq!(marks(), "delete delete delete");
+    let sha = world.push_stack(&worker("gone", "1", "sleep 3600", &parts.replace(" onDelete: delete,", "")));
+    world.settled("gone", &sha);
+    assert_eq!(marks(), "");
+    let sha = world.push_stack(&worker("gone", "1", "sleep 3600", &parts));
+    world.settled("gone", &sha);
+    assert_eq!(marks(), "delete delete delete");
     let sha = world.push_stack(&worker("gone", "1", "sleep 3600", ""));
     world.settled("gone", &sha);
     let left = world.objects();

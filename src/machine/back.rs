@@ -2,20 +2,52 @@
 
 use super::pass::{Target, Toward, is_of_size};
 use super::{Baseline, Turn};
-use crate::ident::Revision;
-use crate::manifest::Manifest;
-use crate::plan::{self, Plan};
+use crate::ident::{ObjectKey, Revision};
+use crate::manifest::{HASH_ANNOTATION, Manifest, Object, Stage};
+use crate::plan::{self, Live, Plan, read};
 use crate::record::{Deployment, Ending, Held, Outcome};
 use crate::report::{self, News};
 use crate::rollout::Cause;
 use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A release of which only the file is known, as it would be drawn today, and with it what runs as it is: other settings than it
+/// was drawn with would change what the deployment that `failed` has not touched.
+fn as_it_lives(release: &Manifest, failed: &Manifest, live: &Live) -> Manifest {
+    let untouched = |object: &Object| {
+        let there = live.get(&object.key)?;
+        let new = failed.get(&object.key);
+        new.is_none_or(|new| read::annotation(there, HASH_ANNOTATION) != Some(new.hash())).then_some(there)
+    };
+    let objects = release.objects.iter().map(|object| match untouched(object) {
+        None => Arc::clone(object),
+        Some(there) => Arc::new(Object { body: plan::as_applied(there), ..(**object).clone() }),
+    });
+    Manifest { objects: objects.collect(), ..release.clone() }
+}
+
+/// A release, and with it the servers that it does not have, as they ran `before` a deployment changed them.
+fn with(release: Arc<Manifest>, before: &[(ObjectKey, Value)]) -> Arc<Manifest> {
+    let servers = before.iter().filter(|(key, _)| !release.has(key)).map(|(key, body)| {
+        let (key, body) = (key.clone(), body.clone());
+        Arc::new(Object { key, stage: Stage::Databases, body, recipe: BTreeMap::new(), started_is_enough: false })
+    });
+    let servers: Vec<_> = servers.collect();
+    if servers.is_empty() {
+        return release;
+    }
+    let mut objects = [release.objects.as_slice(), &servers].concat();
+    objects.sort_by(|a, b| (a.stage, &a.key).cmp(&(b.stage, &b.key)));
+    Arc::new(Manifest { objects, ..(*release).clone() })
+}
 
 impl Turn<'_> {
     /// Begins the pass toward the last settled release, or toward nothing if there never was one.
-    /// `also` are commits that end as the one that failed does.
-    pub(super) fn go_back(&mut self, held: &Held, also: Vec<Revision>) {
-        let Some((manifest, plan)) = self.way_back(&held.revision) else {
+    /// `also` are commits that end as the one that failed does; `failed` is what it was, where that is known.
+    pub(super) fn go_back(&mut self, held: &Held, failed: Option<&Manifest>, also: Vec<Revision>) {
+        let Some((manifest, plan)) = self.way_back(&held.revision, failed) else {
             let cause = self.no_way_back();
             return self.hold_as_it_is(held, also, &cause);
         };
@@ -26,10 +58,16 @@ impl Turn<'_> {
     }
 
     /// What a person asked for did not work: what was there before is put back, and what was held stays held.
-    pub(super) fn go_back_from_wish(&mut self, revision: Revision, cause: Cause, started: Timestamp) {
+    pub(super) fn go_back_from_wish(
+        &mut self,
+        revision: Revision,
+        cause: Cause,
+        failed: Option<&Manifest>,
+        started: Timestamp,
+    ) {
         let wish = self.machine.record.attempt.as_ref().and_then(|attempt| attempt.wish.clone());
         self.machine.failed_wish = wish;
-        let Some((manifest, plan)) = self.way_back(&revision) else {
+        let Some((manifest, plan)) = self.way_back(&revision, failed) else {
             let cause = self.no_way_back();
             let held = Held::open(revision, String::new(), cause.clone(), (started, self.now));
             self.machine.record.held = Some(Box::new(held.clone()));
@@ -39,13 +77,17 @@ impl Turn<'_> {
     }
 
     /// The settled release and the plan to it; `None` where it is not known, or can't be carried out.
-    fn way_back(&self, from: &Revision) -> Option<(Arc<Manifest>, Plan)> {
+    fn way_back(&self, from: &Revision, failed: Option<&Manifest>) -> Option<(Arc<Manifest>, Plan)> {
         let machine = &*self.machine;
         let manifest = match &machine.baseline {
             Baseline::Nothing => Arc::new(Manifest::empty(machine.stack.clone(), from.clone())),
-            Baseline::Kept(manifest) => Arc::clone(manifest),
+            Baseline::Kept(manifest) => match failed {
+                Some(failed) if machine.unproven => Arc::new(as_it_lives(manifest, failed, self.live)),
+                _ => Arc::clone(manifest),
+            },
             Baseline::Unreadable(_) => return None,
         };
+        let manifest = with(manifest, &machine.record.before);
         let plan = plan::compare(&manifest, self.live, &machine.record.inventory);
         // what passes by itself is waited for on the way
         let final_refusal = plan.refusals.iter().any(|refusal| refusal.until.is_none() && !is_of_size(&plan, refusal));

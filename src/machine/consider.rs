@@ -198,7 +198,7 @@ impl Turn<'_> {
             };
             let held = Held::open(revision, content, cause, (started, self.now));
             self.machine.record.held = Some(Box::new(held.clone()));
-            self.go_back(&held, vec![]);
+            self.go_back(&held, None, vec![]);
         } else {
             self.rest_again();
         }
@@ -262,6 +262,10 @@ impl Turn<'_> {
             return self.settles_for(commit, usable);
         }
         let plan = plan::compare(&usable.manifest, self.live, &self.machine.record.inventory);
+        self.begin_if_possible(commit, usable, plan)
+    }
+
+    fn begin_if_possible(&mut self, commit: &Commit, usable: Usable, plan: Plan) -> bool {
         if let Some((cause, blockers)) = self.objection(&plan) {
             self.machine.blockers = blockers;
             return self.is_unusable(&commit.revision, mistake(cause));
@@ -349,8 +353,7 @@ impl Turn<'_> {
         if self.machine.unproven {
             let plan = plan::compare(&usable.manifest, self.live, &self.machine.record.inventory);
             if !plan.is_empty() {
-                self.begin(commit, usable, plan);
-                return true;
+                return self.begin_if_possible(commit, usable, plan);
             }
             if let Some(release) = &mut self.machine.record.settled {
                 *release = Arc::new(Release::new(&usable.document, &release.revision, release.at, &usable.manifest));

@@ -4,6 +4,7 @@ use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
 use crate::ident::{Component, Kind, ObjectKey, PassId};
 use crate::manifest::Manifest;
 use crate::plan::Live;
+use crate::record::Ending;
 use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
 use jiff::{SignedDuration, Timestamp};
@@ -193,6 +194,9 @@ impl Turn<'_> {
                 explain = Some((name.clone(), unwell.cause.clone()));
             }
         }
+        if self.machine.health.unwell.is_empty() {
+            self.what_was_put_back_is_well();
+        }
         if let Some((name, cause)) = explain {
             let id = self.machine.next_id();
             self.machine.health.explaining = Some((id, name));
@@ -204,6 +208,16 @@ impl Turn<'_> {
         self.look_again_at_what_is_doubted(&baseline);
         self.look_at_addresses();
         self.look_at_volumes();
+    }
+
+    /// What was put back and was not well then is now.
+    fn what_was_put_back_is_well(&mut self) {
+        if let Some(held) = &mut self.machine.record.held
+            && matches!(held.ending, Ending::Unhealthy { .. })
+        {
+            held.ending = Ending::Healthy;
+            self.save_at_rest();
+        }
     }
 
     /// A commit that waits for what runs to be well is told once it is.

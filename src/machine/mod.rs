@@ -474,12 +474,12 @@ impl Turn<'_> {
         }
         let record = &self.machine.record;
         if let Some(held) = record.held.as_ref().filter(|held| held.ending == Ending::Open).cloned() {
-            self.go_back(&held, vec![]);
+            self.go_back(&held, None, vec![]);
         } else if let Some(attempt) = &record.attempt
             && let (Some(_), Some(cause)) = (&attempt.wish, attempt.failed.clone())
         {
             let (revision, started) = (attempt.revision.clone(), attempt.started);
-            self.go_back_from_wish(revision, cause, started);
+            self.go_back_from_wish(revision, cause, None, started);
         }
     }
 

@@ -57,19 +57,23 @@ impl Turn<'_> {
         if pass.is_back() { self.keep_the_unknown(pass) } else { self.delete(pass) }
     }
 
-    /// Of databases whose server is gone already nobody can ask; only what an earlier look has proven empty goes.
+    /// Of databases whose server is gone already nobody can ask, and what an app has written into its volume nobody can tell; only
+    /// what an earlier look has proven empty, or no container has ever had, goes.
     fn keep_the_unknown(&mut self, pass: &mut Pass) -> Flow {
         let live = self.live;
         let inventory = &self.machine.record.inventory;
         let servers: BTreeSet<_> = live.of(Kind::StatefulSet).filter_map(|(_, server)| database(server)).collect();
         let proven = |key: &ObjectKey| inventory.iter().any(|owned| owned.key == *key && owned.doomed);
-        let unknown = |key: &&ObjectKey| {
-            let named = live.get(key).and_then(database);
-            named.is_some_and(|name| !servers.contains(&name)) && is_data(key, live) && !proven(key)
+        let unknown = |key: &ObjectKey| {
+            let object = live.get(key).filter(|_| is_data(key, live) && !proven(key))?;
+            match database(object) {
+                Some(name) => (!servers.contains(&name)).then_some("can't be asked"),
+                None => rollout::was_used(key, object, live).then_some("may hold data"),
+            }
         };
-        let kept: BTreeSet<_> = pass.gone.iter().filter(unknown).cloned().collect();
-        pass.gone.retain(|key| !kept.contains(key));
-        pass.kept.extend(kept.iter().map(|key| format!("{key} (can't be asked)")));
+        let kept: BTreeMap<_, _> = pass.gone.iter().filter_map(|key| Some((key.clone(), unknown(key)?))).collect();
+        pass.gone.retain(|key| !kept.contains_key(key));
+        pass.kept.extend(kept.iter().map(|(key, why)| format!("{key} ({why})")));
         if asked(&pass.gone, live).is_empty() { self.doom(pass) } else { self.go(pass, Station::Inspecting) }
     }
 
@@ -197,6 +201,9 @@ impl Turn<'_> {
             }
         }
         record.attempt = None;
+        if pass.toward != Toward::Heal {
+            record.before.clear();
+        }
         // what was wrong with the commit that was left, or what it waited for, counts no more; a newer one has its own
         let looked_at = machine.considered.as_ref().map(|(revision, _)| revision);
         let newer = left.is_some_and(|left| looked_at.is_some_and(|revision| *revision != left.revision));

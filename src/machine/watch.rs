@@ -156,16 +156,16 @@ impl Turn<'_> {
     }
 
     pub(super) fn fall_back(&mut self, pass: Pass, cause: Cause) {
-        let Pass { revision, started, content, also, .. } = pass;
+        let Pass { manifest, revision, started, content, also, .. } = pass;
         if let Origin::Person(_) = &pass.origin {
             if let Some(attempt) = &mut self.machine.record.attempt {
                 attempt.failed = Some(cause.clone());
             }
-            return self.go_back_from_wish(revision, cause, started);
+            return self.go_back_from_wish(revision, cause, Some(&manifest), started);
         }
         let held = Held::open(revision, content, cause, (started, self.now));
         self.machine.record.held = Some(Box::new(held.clone()));
         self.machine.record.attempt = None;
-        self.go_back(&held, also);
+        self.go_back(&held, Some(&manifest), also);
     }
 }

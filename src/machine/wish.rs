@@ -5,8 +5,8 @@ use super::pass::{Origin, Target, Toward};
 use super::{Commit, Content, Machine, State, Turn, Verdict};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{Manifest, holds_data};
-use crate::plan::{self, Owned};
-use crate::record::{Attempt, Ending, Left, Suspended, Want, Wish};
+use crate::plan::{self, Action, Owned};
+use crate::record::{Attempt, Ending, Left, Outcome, Suspended, Want, Wish};
 use crate::report::News;
 use crate::rollout::Cause;
 use std::sync::Arc;
@@ -140,7 +140,21 @@ impl Turn<'_> {
             return Err(format!("hks.yaml of {} is not meant for this branch and project", to.revision.short()));
         };
         let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
+        // what ran once had its data; a claim that is not written down any more was deleted on purpose
+        let ran = self.machine.record.last_of(&to.revision).is_some_and(|end| end.outcome == Outcome::Succeeded);
+        let anew = plan
+            .steps
+            .iter()
+            .find(|step| ran && step.action == Action::Create && step.object.key.kind == Kind::PersistentVolumeClaim);
         let (object, message) = match (plan.refusals.first(), plan.missing.first(), plan.lost.first()) {
+            (None, None, None) if let Some(step) = anew => (
+                step.object.key.to_string(),
+                format!(
+                    "{} ran with it, and it was deleted since: it would be a new, empty one; if that is meant, push a commit that \
+                     has it",
+                    to.revision.short()
+                ),
+            ),
             (Some(refusal), ..) => (refusal.key.to_string(), refusal.message.clone()),
             (_, Some(needed), _) => (needed.secret.clone(), format!("its key {} is not set", needed.key)),
             (_, _, Some(lost)) => (lost.to_string(), "it is gone, and its data with it".into()),
@@ -233,7 +247,7 @@ impl Turn<'_> {
         self.machine.state = State::Resting(self.machine.resting());
         let open = self.machine.record.held.clone().filter(|held| held.ending == Ending::Open);
         match open {
-            Some(held) => self.go_back(&held, vec![]),
+            Some(held) => self.go_back(&held, None, vec![]),
             None if self.machine.head.is_none() => self.rest_again(),
             None => {}
         }

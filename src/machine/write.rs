@@ -3,7 +3,7 @@
 use super::drift::data_lost;
 use super::pass::{Flow, Origin, Pass, Station, Toward};
 use super::{Effect, Made, Turn};
-use crate::ident::ObjectKey;
+use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{Stage, holds_data};
 use crate::plan::{self, Action, Owned, Phase};
 use crate::record::Attempt;
@@ -21,8 +21,11 @@ impl Turn<'_> {
         if first && forward {
             // data of the Stack that no record tells of is kept, and known from now on
             let live = self.live.objects.iter();
-            let data = live.filter(|(key, object)| holds_data(key, object) && !plan::may_go(object));
+            let data = live.filter(|(key, object)| holds_data(key, object) && !plan::may_go(key, object, self.live));
             new.extend(data.map(|(key, _)| Owned::new(key.clone(), true, pass.started)));
+        }
+        if !pass.is_back() {
+            self.keep_what_nobody_settled(pass);
         }
         let wish = match (&pass.toward, &pass.origin) {
             (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish.clone()),
@@ -46,6 +49,22 @@ impl Turn<'_> {
             record.attempt = None;
         }
         if self.machine.record == self.machine.saved { Flow::Advance } else { self.go(pass, Station::Saving) }
+    }
+
+    /// No release tells how a database that was kept when it left the file is to run: that is written down before it is changed.
+    fn keep_what_nobody_settled(&mut self, pass: &Pass) {
+        let changed = pass.plan.steps.iter().filter(|step| matches!(step.action, Action::Change(_)));
+        let servers = changed.map(|step| &step.object.key).filter(|key| key.kind == Kind::StatefulSet);
+        let unsettled = servers.filter(|key| self.machine.baseline().is_some_and(|settled| !settled.has(key)));
+        let live = self.live;
+        let found: Vec<_> = unsettled.filter_map(|key| Some((key.clone(), plan::as_applied(live.get(key)?)))).collect();
+        let before = &mut self.machine.record.before;
+        for (key, body) in found {
+            // a deployment that took over from another one finds what that one has made of it
+            if !before.iter().any(|(known, _)| *known == key) {
+                before.push((key, body));
+            }
+        }
     }
 
     /// Keeps the record without a pass; the reply is nobody's.

@@ -188,6 +188,12 @@ pub fn holds_data(key: &ObjectKey, body: &Value) -> bool {
     key.kind == Kind::PersistentVolumeClaim || (matches!(key.kind, Kind::StatefulSet | Kind::Secret) && database)
 }
 
+/// Whether a live object stays when its entry leaves the file, unless somebody says otherwise: data, and the values that hks has
+/// made once and for all, with which an app may have signed or encrypted something.
+pub fn outlasts(key: &ObjectKey, body: &Value) -> bool {
+    holds_data(key, body) || (key.kind == Kind::Secret && component(key, body) == Component::Stack)
+}
+
 /// What an app is, for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppSummary {
@@ -276,6 +282,11 @@ impl Manifest {
     /// The object named `key`.
     pub fn get(&self, key: &ObjectKey) -> Option<&Object> {
         self.objects.iter().find(|object| object.key == *key).map(|object| &**object)
+    }
+
+    /// Whether an object is part of it, rendered or set by somebody.
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        self.get(key).is_some() || self.needed.iter().any(|needed| needed.object == *key)
     }
 
     /// A digest of what it makes of the project: equal for those that [`Manifest::same_objects`].

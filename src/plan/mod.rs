@@ -11,14 +11,14 @@ pub mod read;
 pub use added::{Added, added, is_of_others};
 pub use compare::{Difference, bytes, differences};
 pub use live::{Live, Note, stack_of, uid};
-pub use secret::{disowned, keys_of, set_at, set_by_others};
+pub use secret::{disowned, keys_of, outdated, set_at, set_by_others};
 pub use way::{Course, Phase};
 
 use crate::engine::postgres::Facts;
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{
     APP_LABEL, HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, SECRET_SET_ANNOTATION,
-    Stage, holds_data, pull_pods,
+    Stage, component, holds_data, outlasts, pull_pods,
 };
 use compare::quantity;
 use jiff::Timestamp;
@@ -258,15 +258,17 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
     plan.missing = manifest.needed.iter().filter(unset).cloned().collect();
     plan.steps.splice(0..0, preflight(manifest, live, &plan.steps));
 
-    let wanted: BTreeSet<_> = plan.steps.iter().map(|step| &step.object.key).collect();
+    // what hks has made once and somebody is to set now is as good as set
+    let set = manifest.needed.iter().map(|needed| &needed.object);
+    let wanted: BTreeSet<_> = plan.steps.iter().map(|step| &step.object.key).chain(set).collect();
     for owned in inventory.iter().filter(|owned| !wanted.contains(&owned.key)) {
         let Some(current) = live.get(&owned.key) else { continue };
         let keep = kept_for(current);
         if keep > 0 {
             plan.retire.push((owned.key.clone(), keep));
-        } else if !holds_data(&owned.key, current) {
+        } else if !outlasts(&owned.key, current) {
             plan.prune.push(owned.key.clone());
-        } else if may_go(current) {
+        } else if may_go(&owned.key, current, live) {
             plan.goes.push(owned.key.clone());
         } else if owned.settled {
             plan.retain.push(owned.key.clone());
@@ -275,6 +277,18 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
         }
     }
     plan
+}
+
+/// A live object as somebody may have applied it: applied again, it is as it was.
+pub fn as_applied(object: &Value) -> Value {
+    let mut body = object.clone();
+    if let Some(body) = body.as_object_mut() {
+        body.remove("status");
+    }
+    if let Some(metadata) = body["metadata"].as_object_mut() {
+        metadata.retain(|field, _| matches!(field.as_str(), "name" | "labels" | "annotations"));
+    }
+    body
 }
 
 /// Whether the pods of a live Deployment or StatefulSet have this claim.
@@ -293,9 +307,13 @@ pub fn kept_for(current: &Value) -> i64 {
     seconds.unwrap_or(0).clamp(0, MOST_KEPT)
 }
 
-/// The file said of this data that it may go with its database.
-pub fn may_go(current: &Value) -> bool {
-    current["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete"
+/// The file said of this data that it may go with its database: of all that is there of it, for a volume without its credentials
+/// is lost, too.
+pub fn may_go(key: &ObjectKey, current: &Value, live: &Live) -> bool {
+    let marked = |object: &Value| object["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete";
+    let of = component(key, current);
+    let mut data = live.objects.iter().filter(|(key, object)| holds_data(key, object) && component(key, object) == of);
+    marked(current) && data.all(|(_, object)| marked(object))
 }
 
 fn step(object: &Arc<Object>, current: Option<&Value>, live: &Live, manifest: &Manifest) -> Step {
@@ -474,5 +492,25 @@ mod tests {
             plan.steps[0].object.body["spec"]["replicas"].clone()
         };
         assert_eq!([None, Some(1), Some(5), Some(20)].map(begins_with), [2, 2, 5, 8].map(Value::from));
+    }
+
+    #[test]
+    fn data_goes_as_a_whole_or_stays() {
+        let stack = StackName::new("todo").unwrap_or_else(|| unreachable!("a name"));
+        let manifest = Manifest::empty(stack, Revision::new("b"));
+        let keys = [(Kind::PersistentVolumeClaim, "data"), (Kind::Secret, "login"), (Kind::StatefulSet, "todo-main")];
+        let keys = keys.map(|(kind, name)| ObjectKey::new(kind, name));
+        let plan = |marked: [bool; 3]| {
+            let mark = |marked: bool| json!({ "hks.hexabase.ai/on-delete": marked.then_some("delete") });
+            let labels = json!({ crate::manifest::DATABASE_LABEL: "main" });
+            let body = |marked| json!({ "metadata": { "labels": labels, "annotations": mark(marked) } });
+            let objects = keys.clone().into_iter().zip(marked.map(|marked| Arc::new(body(marked)))).collect();
+            let owned = keys.clone().map(|key| Owned::new(key, true, Timestamp::UNIX_EPOCH));
+            compare(&manifest, &Live { objects, ..Live::default() }, &owned)
+        };
+        assert_eq!(plan([true; 3]).goes, keys);
+        // the mark of a file of before has stayed on its credentials
+        let plan = plan([false, true, false]);
+        assert_eq!((plan.goes, plan.retain), (vec![], keys.to_vec()));
     }
 }

@@ -39,6 +39,21 @@ pub fn disowned(secret: &Value, keys: &BTreeSet<&str>) -> Value {
     managed
 }
 
+/// Labels and annotations of a Secret that hks has set and does not want any more.
+pub fn outdated(secret: &Value, wanted: &Value) -> Vec<(&'static str, String)> {
+    let entries = secret["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let mut found = BTreeSet::new();
+    for fields in entries.filter(|entry| !is_of_another(entry)).map(|entry| &entry["fieldsV1"]["f:metadata"]) {
+        for (part, field) in [("labels", "f:labels"), ("annotations", "f:annotations")] {
+            let names = fields[field].as_object().into_iter().flat_map(Map::keys);
+            let names = names.filter_map(|name| name.strip_prefix("f:"));
+            let old = names.filter(|name| wanted[part].get(name).is_none() && *name != SECRET_SET_ANNOTATION);
+            found.extend(old.map(|name| (part, name.to_owned())));
+        }
+    }
+    found.into_iter().collect()
+}
+
 fn is_of_another(entry: &Value) -> bool {
     is_of_others(entry["manager"].as_str().unwrap_or_default(), entry["subresource"].as_str())
 }
@@ -142,6 +157,25 @@ mod tests {
 
     const BEFORE: &str = "2026-01-01T00:00:00Z";
     const AFTER: &str = "2026-01-03T00:00:00Z";
+
+    #[test]
+    fn marks_that_are_not_wanted_any_more_go() {
+        let marks = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), json!({}))).collect::<Map<_, _>>();
+        let ours = marks(&[
+            "f:hks.hexabase.ai/on-delete",
+            "f:hks.hexabase.ai/hash",
+            &format!("f:{SECRET_SET_ANNOTATION}"),
+            ".",
+        ]);
+        let fields = json!({ "f:metadata": { "f:annotations": ours, "f:labels": marks(&["f:team", "f:app"]) } });
+        let theirs = json!({ "f:metadata": { "f:annotations": marks(&["f:theirs"]) } });
+        let managed =
+            [entry("hks", "2026-01-02T00:00:00Z", &fields), entry("kubectl", "2026-01-02T00:00:00Z", &theirs)];
+        let secret = json!({ "metadata": { "managedFields": managed } });
+        let wanted = json!({ "labels": { "app": "b" }, "annotations": { "hks.hexabase.ai/hash": "b" } });
+        let old = [("annotations", "hks.hexabase.ai/on-delete".into()), ("labels", "team".into())];
+        assert_eq!(outdated(&secret, &wanted), old);
+    }
 
     #[test]
     fn pods_know_the_newest_of_the_values_that_they_take_and_never_an_older_one() {

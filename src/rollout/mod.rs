@@ -14,7 +14,7 @@ pub use hint::hinted;
 pub use taken::lacking;
 
 use crate::ident::{Component, Kind, ObjectKey};
-use crate::manifest::Object;
+use crate::manifest::{Object, component};
 use crate::plan::read::{self, Condition, Pod, Workload};
 use crate::plan::{Live, ends_old_first, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
@@ -290,6 +290,16 @@ pub fn was_never_ready(server: &Value, live: &Live) -> bool {
     let Some(born) = read::created(pod) else { return false };
     let first = born.duration_since(made).as_secs() <= FIRST_POD && !is_going(pod);
     first && pod::was_never_ready(pod)
+}
+
+/// Whether somebody may have written into a volume that no server can be asked about: it is bound, and not known that none of
+/// its component's containers has ever been started.
+pub fn was_used(claim: &ObjectKey, volume: &Value, live: &Live) -> bool {
+    let of = component(claim, volume);
+    let pods: Vec<_> = live.of(Kind::Pod).filter(|(key, pod)| component(key, pod) == of).collect();
+    let started =
+        |pod: &Value| Pod(pod).statuses().any(|status| status.waits_for().is_none() || status.last_end().is_some());
+    volume["status"]["phase"] == "Bound" && (pods.is_empty() || pods.iter().any(|(_, pod)| started(pod)))
 }
 
 /// Pods of an older template that are not ready: a StatefulSet waits for them for ever, also after its template was put

@@ -42,6 +42,10 @@ pub fn file(kind: &str) -> Content {
         "maygo" => {
             format!("{}databases: {{two: {{engine: postgres, version: \"16\", onDelete: delete}}}}\n", text(false, "2"))
         }
+        "badjobtuned" => format!(
+            "{}jobs: {{smoke: {{run: postDeploy, app: web, command: [\"false\"]}}}}\n",
+            text(true, "1").replace("\"16\"", "\"16\", parameters: {max_connections: 40}")
+        ),
         "tuned" => text(true, "2").replace("\"16\"", "\"16\", parameters: {max_connections: 40}"),
         "v3" => text(true, "3"),
         "bad" | "badapp" => text(true, "missing"),
@@ -57,6 +61,10 @@ pub fn file(kind: &str) -> Content {
         "badjob" => {
             format!("{}jobs: {{smoke: {{run: postDeploy, app: web, command: [\"false\"]}}}}\n", text(false, "3"))
         }
+        "badjobvolume" => format!(
+            "{}jobs: {{smoke: {{run: postDeploy, app: web, command: [\"false\"]}}}}\n",
+            text(false, "3").replace("ports:", "volumes: {uploads: {mount: /data, size: 1Gi}}, ports:")
+        ),
         "longjob" => {
             format!("{}jobs: {{smoke: {{run: postDeploy, app: web, command: [sleep]}}}}\n", text(false, "4"))
         }
@@ -68,6 +76,12 @@ pub fn file(kind: &str) -> Content {
             "{}secrets: {{mail: {{from: {{existing: theirs}}}}}}\n",
             text(false, "2").replace("{http: 80}", "{http: 80}, env: {PASSWORD: \"${secrets.mail.password}\"}")
         ),
+        "signs" | "badsigns" | "signset" => {
+            let how = if kind == "signset" { "keys: [key]" } else { "generate: {key: {length: 32}}" };
+            let env = text(false, if kind == "badsigns" { "missing" } else { "2" })
+                .replace("{http: 80}", "{http: 80}, env: {KEY: \"${secrets.sign.key}\"}");
+            format!("{env}secrets: {{sign: {{{how}}}}}\n")
+        }
         "broken" => "kind: [".to_owned(),
         "empty" => "# nothing\n".to_owned(),
         "gone" => return Content::Missing,
@@ -160,6 +174,10 @@ fn controlled(key: &ObjectKey, object: &Value, cluster: &Cluster) -> Vec<(Object
             });
             now["metadata"]["creationTimestamp"] = json!(MADE);
             vec![(key.clone(), now), server_pod(key, object, &cluster.database)]
+        }
+        Kind::PersistentVolumeClaim => {
+            now["status"] = json!({"phase": "Bound"});
+            vec![(key.clone(), now)]
         }
         Kind::Pod => {
             now["status"] = container(object["spec"]["containers"][0]["image"].as_str().unwrap(), true);

@@ -334,5 +334,15 @@ fn fault(step: &Step, error: &Error) -> Fault {
              or take `gateway` out of the configuration"
                 .into();
     }
+    // it was made by something else, or an hks that drew it otherwise
+    if step.object.key.kind == Kind::StatefulSet
+        && fault.message.contains("updates to statefulset spec for fields other than")
+    {
+        fault.message = format!(
+            "what it selects or is made of can't be changed; let hks make it anew around its volume, while its pod runs on: kubectl \
+             delete statefulset {} --cascade=orphan",
+            step.object.key.name
+        );
+    }
     fault
 }

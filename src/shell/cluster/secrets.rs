@@ -41,6 +41,10 @@ pub async fn ensure(api: &Api<DynamicObject>, step: &Step, body: &Value) -> Resu
         }
     }
     let found = found.map(serde_json::to_value).transpose().map_err(Error::SerdeError)?.unwrap_or_default();
+    // a merge leaves what it does not name
+    for (part, name) in plan::outdated(&found, &metadata) {
+        metadata[part][name] = Value::Null;
+    }
     let existing = found["data"].as_object().cloned().unwrap_or_default();
     let set: BTreeSet<_> = plan::set_by_others(&found).map(|(key, _)| key).collect();
     let set: BTreeSet<_> = step.object.recipe.keys().map(String::as_str).filter(|key| set.contains(key)).collect();
