@@ -2,10 +2,15 @@
 //! so: between the two it may have slept, or waited for its turn.
 
 use crate::shell::clock;
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use jiff::Timestamp;
+use kube::client::Body;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
+use tower::BoxError;
 
 /// For how long nobody asks again.
 const FRESH: Duration = Duration::from_secs(5);
@@ -62,6 +67,10 @@ impl Proof {
         self.monotonic.elapsed() < most && !elapsed.is_negative() && elapsed.unsigned_abs() < most
     }
 
+    fn look(&self) -> Result<(), Slept> {
+        if self.is_younger_than(SURE) && leads() { Ok(()) } else { Err(Slept) }
+    }
+
     /// Runs requests, of which none is sent once the proof is too old.
     pub async fn while_sure<T>(self, requests: impl Future<Output = T>) -> T {
         PROOF.scope(self, requests).await
@@ -92,11 +101,48 @@ pub(super) fn leads() -> bool {
 #[error("this daemon may have slept, so it is looked again whether it still acts for the Stack")]
 pub struct Slept;
 
-/// Whether a request that is about to be sent may be.
+/// A request that is about to be sent, if it may be.
 ///
 /// # Errors
 /// It belongs to a proof that is too old.
-pub(super) fn look() -> Result<(), Slept> {
-    let sure = PROOF.try_with(|proof| proof.is_younger_than(SURE) && leads()).unwrap_or(true);
-    if sure { Ok(()) } else { Err(Slept) }
+pub(super) fn guarded(request: http::Request<Body>) -> Result<http::Request<Guarded>, Slept> {
+    let proof = PROOF.try_with(|proof| *proof).ok();
+    proof.map_or(Ok(()), |proof| proof.look())?;
+    Ok(request.map(|body| Guarded::new(body, proof)))
+}
+
+/// The body of a request. A connection may have to be made for it first, so it is looked once more when the body is asked for:
+/// without it, a request that writes is none.
+pub(super) struct Guarded {
+    body: Pin<Box<Body>>,
+    proof: Option<Proof>,
+}
+
+impl Guarded {
+    /// What belongs to a proof is there only for as long as that holds.
+    pub(super) fn new(body: Body, proof: Option<Proof>) -> Self {
+        Self { body: Box::pin(body), proof }
+    }
+}
+
+impl HttpBody for Guarded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = ready!(this.body.as_mut().poll_frame(context));
+        if let Some(Err(slept)) = this.proof.map(|proof| proof.look()) {
+            return Poll::Ready(Some(Err(slept.into())));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

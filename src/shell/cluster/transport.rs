@@ -3,7 +3,7 @@
 //! takes a fifth less computing for a whole deployment, and whose connections go when they have nothing to do.
 
 use crate::shell::cluster::bounds::{Bounds, Brief, is_exec, is_watch};
-use crate::shell::cluster::proof;
+use crate::shell::cluster::proof::{self, Guarded};
 use crate::shell::pace::Share;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
@@ -15,9 +15,7 @@ use kube::{Client, Config, Error};
 use std::sync::Arc;
 use std::time::Duration;
 use tower::limit::ConcurrencyLimitLayer;
-use tower::steer::Steer;
-use tower::util::Either;
-use tower::{ServiceBuilder, ServiceExt as _};
+use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
 /// Requests to one cluster at the same time; thousands of Stacks that start together gain nothing from more.
@@ -42,18 +40,26 @@ pub fn client(config: Config, share: Option<&Arc<Share>>) -> Result<Client, Erro
         return Ok(ClientBuilder::try_from(config)?.build());
     }
     let brief = |connection| TokioIo::new(Brief::new(TokioIo::new(connection)));
-    let exec = built(connector(&config, false)?.map_response(brief));
-    let ways = vec![
-        Either::Left(built(connector(&config, false)?)),
-        Either::Left(built(connector(&config, true)?)),
-        Either::Right(exec),
-    ];
-    let choose = |request: &http::Request<Body>, _: &[_]| match request.uri() {
-        uri if is_watch(uri) => 1,
-        uri if is_exec(uri) => 2,
-        _ => 0,
+    let usual = built(connector(&config, false)?);
+    let watches = built(connector(&config, true)?);
+    let programs = built(connector(&config, false)?.map_response(brief));
+    let (ways, share) = (Arc::new((usual, watches, programs)), share.cloned());
+    let send = move |request: http::Request<Body>| {
+        let (ways, share) = (Arc::clone(&ways), share.clone());
+        async move {
+            let (usual, watches, programs) = &*ways;
+            if let Some(share) = share {
+                share.request().await;
+            }
+            let request = proof::guarded(request)?;
+            let answer = match request.uri() {
+                uri if is_watch(uri) => watches.request(request),
+                uri if is_exec(uri) => programs.request(request),
+                _ => usual.request(request),
+            };
+            answer.await.map_err(BoxError::from)
+        }
     };
-    let share = share.cloned();
     let service = ServiceBuilder::new()
         .layer(ConcurrencyLimitLayer::new(REQUESTS))
         .layer(config.base_uri_layer())
@@ -61,17 +67,7 @@ pub fn client(config: Config, share: Option<&Arc<Share>>) -> Result<Client, Erro
         .layer(DecompressionLayer::new())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .map_future(move |answer| {
-            let share = share.clone();
-            async move {
-                if let Some(share) = share {
-                    share.request().await;
-                }
-                proof::look().map(|()| answer)?.await
-            }
-        })
-        .map_err(tower::BoxError::from)
-        .service(Steer::new(ways, choose));
+        .service_fn(send);
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
@@ -98,7 +94,7 @@ fn connector(config: &Config, newest: bool) -> Result<Connector, Error> {
     Ok(connector)
 }
 
-fn built<C: Connect + Clone>(connector: C) -> legacy::Client<C, Body> {
+fn built<C: Connect + Clone>(connector: C) -> legacy::Client<C, Guarded> {
     let mut builder = legacy::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).http2_keep_alive_interval(SILENCE.0).http2_keep_alive_timeout(SILENCE.1);
     builder.build(connector)
@@ -125,8 +121,8 @@ mod tests {
     use std::io::Write as _;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// A client of a server that answers everything with `answer`.
-    async fn client_of(answer: impl Fn(Asked) -> Response + Clone + Send + Sync + 'static) -> Client {
+    /// The address of a server that answers everything with `answer`.
+    async fn serve(answer: impl Fn(Asked) -> Response + Clone + Send + Sync + 'static) -> String {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -136,7 +132,12 @@ mod tests {
         });
         let router = Router::new().fallback(handler);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        client(Config::new(format!("http://{address}").parse().unwrap()), None).unwrap()
+        format!("http://{address}")
+    }
+
+    /// A client of such a server.
+    async fn client_of(answer: impl Fn(Asked) -> Response + Clone + Send + Sync + 'static) -> Client {
+        client(Config::new(serve(answer).await.parse().unwrap()), None).unwrap()
     }
 
     fn endless(piece: &'static [u8]) -> Response {
@@ -171,6 +172,30 @@ mod tests {
         assert!(fault.transient && fault.message.contains("may have slept"), "{fault:?}");
         assert_eq!(sent.load(Ordering::Relaxed), 1, "it was sent");
         maps.get("a").await.unwrap();
+    }
+
+    /// … or while a connection was made.
+    #[tokio::test]
+    async fn nothing_is_written_once_the_proof_is_old() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&sent);
+        let address = serve(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Response::new("{}".into())
+        })
+        .await;
+        let config = Config::new(address.parse().unwrap());
+        let usual = built(connector(&config, false).unwrap());
+        let written = |age| {
+            let body = Guarded::new(b"{}".to_vec().into(), Some(Proof::of_before(Duration::from_secs(age))));
+            usual.request(http::Request::post(&address).body(body).unwrap())
+        };
+        written(11).await.unwrap();
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+        let refused = Error::Service(written(13).await.unwrap_err().into());
+        let fault = crate::shell::cluster::failure::describe_own(&refused, "ConfigMap/a".into());
+        assert!(fault.transient && fault.message.contains("may have slept"), "{fault:?}");
+        assert_eq!(sent.load(Ordering::Relaxed), 1, "it was sent");
     }
 
     #[tokio::test]
