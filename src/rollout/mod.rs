@@ -15,7 +15,7 @@ pub use taken::lacking;
 
 use crate::ident::{Component, Kind, ObjectKey};
 use crate::manifest::{Object, component};
-use crate::plan::read::{self, Condition, Pod, Workload};
+use crate::plan::read::{self, Condition, Pod, Status, Workload};
 use crate::plan::{Live, ends_old_first, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
 use kube_quantity::ParsedQuantity;
@@ -292,14 +292,21 @@ pub fn was_never_ready(server: &Value, live: &Live) -> bool {
     first && pod::was_never_ready(pod)
 }
 
-/// Whether somebody may have written into a volume that no server can be asked about: it is bound, and not known that none of
-/// its component's containers has ever been started.
+/// Whether somebody may have written into a volume that no server can be asked about: it is bound, and not known that its component
+/// has had no pods but those of now, none of whose containers was ever started.
 pub fn was_used(claim: &ObjectKey, volume: &Value, live: &Live) -> bool {
     let of = component(claim, volume);
-    let pods: Vec<_> = live.of(Kind::Pod).filter(|(key, pod)| component(key, pod) == of).collect();
-    let started =
-        |pod: &Value| Pod(pod).statuses().any(|status| status.waits_for().is_none() || status.last_end().is_some());
-    volume["status"]["phase"] == "Bound" && (pods.is_empty() || pods.iter().any(|(_, pod)| started(pod)))
+    let own = |kind| live.of(kind).filter(|(key, object)| component(key, object) == of).map(|(_, object)| object);
+    let made = own(Kind::Deployment).chain(own(Kind::StatefulSet)).filter_map(read::created).max();
+    let is_first = |pod: &Value| {
+        let age = made.zip(read::created(pod)).map(|(made, born)| born.duration_since(made).as_secs());
+        age.is_some_and(|age| age <= FIRST_POD)
+    };
+    let started = |status: Status| status.waits_for().is_none() || status.restarts() > 0 || status.last_end().is_some();
+    let untouched = |pod: &Value| is_first(pod) && !Pod(pod).statuses().any(started);
+    let mut pods = own(Kind::Pod).peekable();
+    let never = pods.peek().is_some() && pods.all(untouched);
+    volume["status"]["phase"] == "Bound" && !never
 }
 
 /// Pods of an older template that are not ready: a StatefulSet waits for them for ever, also after its template was put
@@ -411,6 +418,32 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::sync::Arc;
+
+    /// Unknown means used: only first pods that have never started prove that a volume is empty.
+    #[test]
+    fn a_volume_is_unused_only_if_no_container_can_ever_have_had_it() {
+        let of = json!({ crate::manifest::APP_LABEL: "web" });
+        let object = |made: &str, status: Value| json!({ "metadata": { "labels": of, "creationTimestamp": made }, "status": status });
+        let claim = ObjectKey::new(Kind::PersistentVolumeClaim, "todo-web-data");
+        let used = |phase: &str, pod: Option<(&str, Value)>| {
+            let volume = object("2026-01-02T00:00:00Z", json!({ "phase": phase }));
+            let app = object("2026-01-02T00:00:10Z", Value::Null);
+            let pod = pod.map(|(made, status)| object(made, json!({ "containerStatuses": [status] })));
+            let all = [(Kind::Deployment, Some(app)), (Kind::Pod, pod)];
+            let all =
+                all.into_iter().filter_map(|(kind, body)| Some((ObjectKey::new(kind, "todo-web"), Arc::new(body?))));
+            was_used(&claim, &volume, &Live { objects: all.collect(), ..Live::default() })
+        };
+        let (first, later) = ("2026-01-02T00:00:12Z", "2026-01-02T00:05:00Z");
+        let waits = || json!({ "state": { "waiting": { "reason": "ErrImagePull" } } });
+        assert!(!used("Pending", None), "no pod was ever placed");
+        assert!(!used("Bound", Some((first, waits()))));
+        assert!(used("Bound", None), "its pods are gone");
+        assert!(used("Bound", Some((later, waits()))), "there was one before");
+        assert!(used("Bound", Some((first, json!({ "state": { "running": {} } })))));
+        let again = json!({ "state": { "waiting": { "reason": "CrashLoopBackOff" } }, "restartCount": 2 });
+        assert!(used("Bound", Some((first, again))));
+    }
 
     /// An app whose new pod was refused by a quota after its old one has gone; `memory` is what the new one asks for.
     fn refused(memory: &str, unavailable: i64, reason: &str) -> Progress {
