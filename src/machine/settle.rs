@@ -3,7 +3,7 @@
 use super::pass::{Flow, Origin, Pass, Station, Toward, glance};
 use super::{Baseline, Contents, Packing, Turn, Verdict};
 use crate::ident::{Kind, ObjectKey, Revision};
-use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data};
+use crate::manifest::{DATABASE_LABEL, JOB_LABEL, Stage, holds_data, outlasts};
 use crate::plan::{self, Course, Live, Owned};
 use crate::record::{Deployment, Ending, Held, Outcome, Record, Release, Want, Wish};
 use crate::report::{self, News};
@@ -30,7 +30,7 @@ impl Turn<'_> {
                 // servers go in any case; what they have written stays, with the credentials to it
                 let all = matches!(wish.what, Want::Destroy { with_data: true });
                 let data = plan.retain.into_iter().chain(plan.discard).chain(plan.goes);
-                let data = data.filter(|key| all || key.kind == Kind::StatefulSet);
+                let data = data.filter(|key| all || key.kind == Kind::StatefulSet || !outlives(key, live));
                 plan.prune.into_iter().chain(retire).chain(data).collect()
             }
             Toward::Back { .. } => {
@@ -337,6 +337,10 @@ fn database(object: &serde_json::Value) -> Option<String> {
 
 fn is_data(key: &ObjectKey, live: &Live) -> bool {
     live.get(key).is_some_and(|object| holds_data(key, object))
+}
+
+fn outlives(key: &ObjectKey, live: &Live) -> bool {
+    live.get(key).is_some_and(|object| outlasts(key, object))
 }
 
 /// The servers, by `StatefulSet`, that are asked for tables before they go: all but those that have never been ready, so that

@@ -54,7 +54,8 @@ impl Turn<'_> {
     /// No release tells how a database that was kept when it left the file is to run: that is written down before it is changed.
     fn keep_what_nobody_settled(&mut self, pass: &Pass) {
         let changed = pass.plan.steps.iter().filter(|step| matches!(step.action, Action::Change(_)));
-        let servers = changed.map(|step| &step.object.key).filter(|key| key.kind == Kind::StatefulSet);
+        let servers = changed.map(|step| &step.object.key);
+        let servers = servers.filter(|key| matches!(key.kind, Kind::StatefulSet | Kind::NetworkPolicy));
         let unsettled = servers.filter(|key| self.machine.baseline().is_some_and(|settled| !settled.has(key)));
         let live = self.live;
         let found: Vec<_> = unsettled.filter_map(|key| Some((key.clone(), plan::as_applied(live.get(key)?)))).collect();

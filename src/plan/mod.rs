@@ -15,7 +15,7 @@ pub use secret::{disowned, keys_of, outdated, set_at, set_by_others};
 pub use way::{Course, Phase};
 
 use crate::engine::postgres::Facts;
-use crate::ident::{Kind, ObjectKey};
+use crate::ident::{Component, Kind, ObjectKey};
 use crate::manifest::{
     APP_LABEL, HASH_ANNOTATION, KEEP_ANNOTATION, Manifest, Needed, ON_DELETE_ANNOTATION, Object, SECRET_SET_ANNOTATION,
     Stage, component, holds_data, outlasts, pull_pods,
@@ -266,7 +266,7 @@ pub fn compare(manifest: &Manifest, live: &Live, inventory: &[Owned]) -> Plan {
         let keep = kept_for(current);
         if keep > 0 {
             plan.retire.push((owned.key.clone(), keep));
-        } else if !outlasts(&owned.key, current) {
+        } else if !outlasts(&owned.key, current) && !serves(&owned.key, current, live) {
             plan.prune.push(owned.key.clone());
         } else if may_go(&owned.key, current, live) {
             plan.goes.push(owned.key.clone());
@@ -313,7 +313,15 @@ pub fn may_go(key: &ObjectKey, current: &Value, live: &Live) -> bool {
     let marked = |object: &Value| object["metadata"]["annotations"][ON_DELETE_ANNOTATION] == "delete";
     let of = component(key, current);
     let mut data = live.objects.iter().filter(|(key, object)| holds_data(key, object) && component(key, object) == of);
-    marked(current) && data.all(|(_, object)| marked(object))
+    (marked(current) || serves(key, current, live)) && data.all(|(_, object)| marked(object))
+}
+
+/// It goes and stays with the server of a database: that is reached by its name, and by nobody who could not before.
+fn serves(key: &ObjectKey, current: &Value, live: &Live) -> bool {
+    let of = component(key, current);
+    !holds_data(key, current)
+        && matches!(of, Component::Database(_))
+        && live.of(Kind::StatefulSet).any(|(key, object)| component(key, object) == of)
 }
 
 fn step(object: &Arc<Object>, current: Option<&Value>, live: &Live, manifest: &Manifest) -> Step {
@@ -355,7 +363,9 @@ fn step(object: &Arc<Object>, current: Option<&Value>, live: &Live, manifest: &M
     }
     found.extend(secret::differences(object, current));
     step.strip = object.key.kind == Kind::Service && compare::service_has_more(&object.body, current);
-    if step.strip {
+    let told =
+        |difference: &Difference| ["spec.ports", "spec.selector"].iter().any(|of| difference.field.starts_with(of));
+    if step.strip && !found.iter().any(told) {
         let wanted = object.body["spec"]["ports"].to_string();
         found.push(Difference { field: "spec.ports".into(), live: Some(current["spec"]["ports"].to_string()), wanted });
     }
