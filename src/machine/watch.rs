@@ -4,7 +4,7 @@ use super::pass::{Flow, Origin, Pass, Station, VANISH_PATIENCE, glance, span};
 use super::{Probed, Turn};
 use crate::ident::Kind;
 use crate::manifest::Object;
-use crate::plan::Live;
+use crate::plan::{Live, is_paused};
 use crate::record::Held;
 use crate::report::News;
 use crate::rollout::{self, Cause, Progress};
@@ -82,6 +82,8 @@ impl Turn<'_> {
             return Flow::Fail(cause);
         }
         let stuck = rollout::stuck(watched.iter().copied(), live);
+        // who has paused a Deployment on the way may look at it, and resume it
+        let paused = watched.iter().filter_map(|object| live.get(&object.key)).any(is_paused);
         let progress = rollout::progress(watched, live);
         if !stuck.is_empty() {
             pass.gone = stuck;
@@ -110,7 +112,11 @@ impl Turn<'_> {
             Progress::Failed(cause) => {
                 pass.message = spec::mask(&cause.to_string());
                 // a rollback has nowhere to go back to; what it restores may itself be in trouble
-                if pass.is_back() && now < pass.deadline() { Flow::Stay } else { Self::is_not_ready(pass, cause) }
+                if (pass.is_back() || paused) && now < pass.deadline() {
+                    Flow::Stay
+                } else {
+                    Self::is_not_ready(pass, cause)
+                }
             }
             Progress::Progressing(missing) => {
                 pass.message = spec::mask(&format!("{}: {}", missing.component, missing.message));
