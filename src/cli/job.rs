@@ -3,7 +3,6 @@
 use super::args::ClusterArgs;
 use super::output::{BAD, GOOD, Out, harmless};
 use super::{Ended, UNHEALTHY};
-use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure};
 use crate::shell::cluster::logs;
 use crate::shell::cluster::pages;
@@ -39,7 +38,7 @@ pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterA
     let labels = template.metadata.and_then(|metadata| metadata.labels).unwrap_or_default();
     let run: Job = serde_json::from_value(json!({
         "metadata": {
-            "name": format!("{name}-{}", clock::now().as_second()),
+            "generateName": format!("{name}-"),
             "labels": labels,
             "annotations": { "cronjob.kubernetes.io/instantiate": "manual" },
             "ownerReferences": [owner],
@@ -55,11 +54,24 @@ pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterA
     }
     out.say(&format!("… {made} runs"));
     let config = watcher::Config::default().fields(&format!("metadata.name={made}"));
-    let mut changes = Box::pin(watcher(jobs, config).default_backoff().applied_objects());
+    let mut changes = Box::pin(watcher(jobs, config).default_backoff());
+    let mut seen = false;
     let worked = loop {
         let followed = changes.try_next().await;
         let followed = followed.map_err(|error| Failure::unreachable(&error, &format!("failed to follow {made}")))?;
-        let Some(job) = followed else { return Err(Failure::last(format!("failed to follow {made}"))) };
+        let job = match followed {
+            Some(watcher::Event::Apply(job) | watcher::Event::InitApply(job)) => job,
+            Some(watcher::Event::Init) => {
+                seen = false;
+                continue;
+            }
+            Some(watcher::Event::InitDone) if seen => continue,
+            Some(watcher::Event::InitDone | watcher::Event::Delete(_)) => {
+                return Err(Failure::last(format!("failed to run {job}: somebody deleted {made} before it had ended")));
+            }
+            None => return Err(Failure::last(format!("failed to follow {made}"))),
+        };
+        seen = true;
         let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
         let is = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
         if is("Complete") || is("Failed") {
