@@ -7,7 +7,7 @@ use crate::machine::{Commit, Content};
 use crate::record::Outcome;
 use crate::report::{StackState, StatusState};
 use crate::shell::cluster::failure::Failure;
-use crate::shell::cluster::wish;
+use crate::shell::cluster::{lease, wish};
 use crate::shell::metrics::Metrics;
 use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};
@@ -39,7 +39,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
     let board = Arc::new(Board::default());
     let setting = Arc::new(Setting {
         source: SOURCE.into(),
-        me: format!("apply-{}", wish::random()?),
+        me: format!("{}{}", lease::BY_HAND, wish::random()?),
         retry: true,
         context: Arc::new(context),
         probe: platform.probe_urls,
@@ -71,7 +71,12 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
                 if let Some((_, view)) = view.filter(|(_, view)| view.state == StackState::Standby) {
                     actor.stop().await;
                     let why = &view.activity;
-                    return Err(Failure::last(format!("failed to apply: {why}; push a commit instead, or stop that daemon")));
+                    let next = if why.starts_with(lease::acts(lease::BY_HAND)) {
+                        "wait for its end, then apply again"
+                    } else {
+                        "push a commit instead, or stop that daemon"
+                    };
+                    return Err(Failure::last(format!("failed to apply: {why}; {next}")));
                 }
             }
             _ = tokio::signal::ctrl_c() => {

@@ -60,6 +60,18 @@ pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<L
 /// meanwhile, and must then write nothing. A proof holds for some seconds; a challenge is answered with it.
 ///
 /// # Errors
+/// Who `hks apply` is as a holder: this, and something random.
+pub const BY_HAND: &str = "apply-";
+
+/// Says of the holder of a Stack's Lease that it acts for it.
+pub fn acts(holder: &str) -> &'static str {
+    if holder.starts_with(BY_HAND) {
+        "another `hks apply` is at work for this Stack"
+    } else {
+        "another daemon acts for this Stack"
+    }
+}
+
 /// That another daemon acts, or that it can't be told.
 pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<Proof, Fault> {
     if let Some(proof) = project.proof(stack) {
@@ -75,7 +87,7 @@ pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<Pro
     };
     let holder = holder(&found.data);
     if holder != me {
-        return Err(lost(format!("another daemon acts for this Stack now: {holder}")));
+        return Err(lost(format!("{} now: {holder}", acts(&holder))));
     }
     if challenge(&found).is_some() {
         let answered = api.patch(&name, &merging(), &Patch::Merge(&answer_to(&found))).await;

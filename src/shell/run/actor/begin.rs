@@ -90,7 +90,7 @@ impl Running {
                 Ok(Prepared::Ours(machine, room)) => break (machine, room),
                 Ok(Prepared::Ended) => return Left::Ended,
                 Ok(Prepared::Theirs(holder)) => {
-                    self.show(StackState::Standby, &format!("another daemon acts for this Stack: {holder}"));
+                    self.show(StackState::Standby, &format!("{}: {holder}", lease::acts(&holder)));
                     tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
                     tries = 0;
                     Waiting::For(holder)
