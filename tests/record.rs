@@ -212,4 +212,14 @@ fn one_goes_back_to_what_worked_before() {
     let twice = || [once(), vec![ended("c", 5, Some("a"))]].concat();
     assert_eq!(before(twice(), "a"), None);
     assert_eq!(before(vec![ended("a", 1, None), ended("a", 2, None)], "a"), None, "the same once more is no way back");
+
+    let release = json!({ "revision": "a", "source": "", "at": at(1) });
+    let attempt = json!({ "revision": "b", "started": at(2) });
+    let record = Record {
+        settled: serde_json::from_value(release).unwrap(),
+        attempt: serde_json::from_value(attempt).unwrap(),
+        history: vec![Arc::new(ended("a", 1, None))],
+        ..Record::default()
+    };
+    assert_eq!(record.before().map(Revision::as_str), Some("a"), "what is being deployed is left for what runs");
 }

@@ -23,9 +23,9 @@ impl Machine {
         self.record.attempt.as_deref().filter(|attempt| rests && attempt.failed.is_none())
     }
 
-    /// Whether a wish waits for the reply to a request: the next one has to wait behind it.
+    /// Whether a wish waits: for the reply to a request, then the next one has to wait behind it; or for the newest commit.
     pub fn is_asked(&self) -> bool {
-        self.is_busy() && self.asked.is_some()
+        self.asked.is_some()
     }
 
     /// The commit whose deployment a restart has interrupted, if there is one: it has to come again as [`super::Event::Commit`], before
@@ -45,8 +45,8 @@ impl Turn<'_> {
             return false;
         }
         let known = record.has_answered(&wish);
-        let granted = match &wish.what {
-            Want::RollBack { .. } => to.and_then(|to| {
+        let granted = to.and_then(|to| match &wish.what {
+            Want::RollBack { .. } => {
                 let to = to.ok_or_else(|| "the commit can't be found".to_owned())?;
                 let recognized = self.recognize_the_head();
                 self.roll_back(&wish, &to).inspect_err(|_| {
@@ -54,12 +54,12 @@ impl Turn<'_> {
                         self.machine.considered = None;
                     }
                 })
-            }),
+            }
             Want::Retry { accept_data_loss } => self.retry(&wish, *accept_data_loss),
             Want::Suspend { reason } => Ok(self.suspend(&wish, reason)),
             Want::Resume => self.resume_for(&wish),
             Want::Destroy { .. } => self.destroy(&wish),
-        };
+        });
         match granted {
             Ok(moved) => moved,
             Err(why) => {

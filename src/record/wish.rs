@@ -72,6 +72,17 @@ impl fmt::Display for Want {
     }
 }
 
+impl Want {
+    /// Nothing is left of what was wanted `earlier` once this is done.
+    pub fn overtakes(&self, earlier: &Self) -> bool {
+        match (earlier, self) {
+            (Self::RollBack { .. }, Self::RollBack { .. } | Self::Destroy { .. }) => true,
+            (Self::Destroy { with_data: earlier }, Self::Destroy { with_data: later }) => later >= earlier,
+            _ => false,
+        }
+    }
+}
+
 impl Wish {
     /// What the person has written.
     pub fn words(&mut self) -> impl Iterator<Item = &mut String> {
@@ -127,6 +138,16 @@ impl Wish {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_undone_is_overtaken() {
+        let back = Want::RollBack { to: "4f1c2ab".into() };
+        let [some, all] = [false, true].map(|with_data| Want::Destroy { with_data });
+        assert!(back.overtakes(&back) && some.overtakes(&back) && all.overtakes(&some) && some.overtakes(&some));
+        assert!(!some.overtakes(&all), "the data would stay");
+        assert!(!back.overtakes(&some), "it comes back without its data");
+        assert!(!Want::Resume.overtakes(&back) && !back.overtakes(&Want::Resume));
+    }
 
     #[test]
     fn what_is_written_is_read_again() {

@@ -20,7 +20,7 @@ use crate::shell::web::board::{Board, Usage};
 use crate::view;
 use driver::{Driver, may_be_elsewhere, wait_for_turn};
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -183,9 +183,7 @@ impl Running {
         }
         self.measure(project);
         Box::pin(driver.look_for_the_unseen(&self.stack)).await;
-        if let Some(wish) = Box::pin(self.wished(project, &mut driver)).await {
-            self.step(&mut driver, wish);
-        }
+        Box::pin(self.grant(project, &mut driver)).await;
         if let Some(commit) = self.head.clone() {
             Box::pin(self.recall(&mut driver, &commit.revision)).await;
             self.step(&mut driver, Event::Commit(commit));
@@ -219,9 +217,7 @@ impl Running {
                     Some((commit, permit)) => {
                         driver.enter_room(Some(permit));
                         self.head = Some(commit.clone());
-                        if let Some(wish) = Box::pin(self.wished(project, &mut driver)).await {
-                            self.step(&mut driver, wish);
-                        }
+                        Box::pin(self.grant(project, &mut driver)).await;
                         Box::pin(self.recall(&mut driver, &commit.revision)).await;
                         Event::Commit(commit)
                     }
@@ -330,10 +326,19 @@ impl Running {
         self.setting.board.measure_by(&self.setting.source, &self.stack, Arc::new(meter));
     }
 
+    /// Hands on what is wanted already, before a commit comes that nobody can have meant by that.
+    async fn grant(&self, project: &Project, driver: &mut Driver) {
+        while !driver.machine.is_asked()
+            && let Some(wish) = self.wished(project, driver).await
+        {
+            self.step(driver, wish);
+        }
+    }
+
     /// What a person asked for by annotating the record. A wish that was answered stays there only until the record is
     /// kept again.
     async fn wished(&self, project: &Project, driver: &mut Driver) -> Option<Event> {
-        if driver.machine.is_asked() {
+        if driver.machine.is_busy() && driver.machine.is_asked() {
             return None;
         }
         let map = record::seen(project, &self.stack);
@@ -351,11 +356,17 @@ impl Running {
         let unfinished = machine.unfinished_wish().cloned().into_iter();
         let new = waiting.into_iter().filter(|wish| !machine.record.has_answered(wish));
         let all: Vec<_> = unfinished.chain(new).filter(|wish| driver.taken.as_ref() != Some(&wish.id)).collect();
-        for mut wish in all {
+        let begun = machine.unfinished_wish().map(|wish| wish.id.clone());
+        let mut all = VecDeque::from(all);
+        while let Some(mut wish) = all.pop_front() {
             for text in wish.words() {
                 *text = project.clean(&self.stack, text);
             }
+            let later = all.iter().find(|later| later.what.overtakes(&wish.what) && begun.as_ref() != Some(&wish.id));
             let to = match &wish.what {
+                Want::RollBack { .. } | Want::Destroy { .. } if let Some(later) = later => {
+                    Err(format!("{} wanted to {} before it was begun", later.by, later.what))
+                }
                 Want::RollBack { to } => match (self.setting.older)(&self.stack, to).await {
                     // once the repository can be read, the newest commit brings this here again; others need not wait for that
                     Ok(None) => continue,
