@@ -158,6 +158,35 @@ fn a_paused_deployment_is_told_at_once() {
 }
 
 /// P13, P35: another autoscaler is left alone once it has insisted, and told.
+/// A vCluster's syncer co-owns the ports that a Service was made with: they would stay, under the name of the new one.
+#[test]
+fn an_app_listens_elsewhere_and_goes_back() {
+    let mut world = World::new("ports");
+    let listening = |port: u16, and: &str| {
+        let ports = format!(
+            "    ports: {{http: {port}{and}}}\n    probes: {{readiness: {{tcp: true, port: http, period: 1s}}}}\n    shutdown: {{gracePeriod: 1s}}\n"
+        );
+        worker("one", "1", &format!("exec httpd -f -p {port}"), &ports)
+    };
+    let first = world.push_stack(&listening(8080, ", metrics: 9000"));
+    world.start();
+    world.settled("one", &first);
+    let ports =
+        || world.kubectl(&["get", "service", "one-job", "-o", "jsonpath={.spec.ports[*].name}{.spec.ports[*].port}"]);
+    assert_eq!(ports(), "http metrics8080 9000");
+    let second = world.push_stack(&listening(9090, ""));
+    world.settled("one", &second);
+    assert_eq!(ports(), "http9090");
+    // and back to what it was
+    let bad = listening(7070, "").replace("busybox:1", "busybox:none");
+    world.push_stack(&bad);
+    world.wait("one", "back", 90, |view| view["state"] == "held");
+    assert_eq!(ports(), "http9090");
+    let third = world.push_stack(&listening(8080, ""));
+    world.settled("one", &third);
+    assert_eq!(ports(), "http8080");
+}
+
 #[test]
 fn another_autoscaler_is_left_alone() {
     let mut world = World::new("insists");

@@ -6,7 +6,7 @@
 use crate::manifest::SECRET_SET_ANNOTATION;
 use kube_quantity::ParsedQuantity;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One field that is not as it should be.
@@ -141,16 +141,18 @@ fn show(value: &Value) -> String {
 }
 
 /// Whether a live Service holds a port or selector that `wanted` does not. In a vCluster the syncer co-owns what a
-/// Service was created with, so server-side apply alone does not take it away.
+/// Service was created with, so server-side apply alone does not take it away; it even refuses a port that is to have
+/// the name of such a one.
 pub fn service_has_more(wanted: &Value, live: &Value) -> bool {
-    let count = |object: &Value| {
-        let ports = object["spec"]["ports"].as_array().map_or(0, Vec::len);
-        let selector = object["spec"]["selector"].as_object().map_or(0, serde_json::Map::len);
-        (ports, selector)
+    // `x-kubernetes-list-map-keys` of the ports; the API server fills in the protocol
+    let ports = |object: &Value| -> BTreeSet<String> {
+        let ports = object["spec"]["ports"].as_array().into_iter().flatten();
+        ports.map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP"))).collect()
     };
-    let (ports, selector) = count(wanted);
-    let (live_ports, live_selector) = count(live);
-    live_ports > ports || live_selector > selector
+    let selector = |object: &Value| -> BTreeSet<String> {
+        object["spec"]["selector"].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect()
+    };
+    !ports(live).is_subset(&ports(wanted)) || !selector(live).is_subset(&selector(wanted))
 }
 
 #[cfg(test)]
@@ -181,6 +183,26 @@ mod tests {
         assert_eq!(differences(&object("0.5"), &object("500m")), []);
         assert_eq!(differences(&object("1Gi"), &object("1024Mi")), []);
         assert_eq!(differences(&json!({"env": {"x": "0.5"}}), &json!({"env": {"x": "500m"}})).len(), 1);
+    }
+
+    #[test]
+    fn a_service_has_more_by_what_its_ports_are() {
+        let service = |ports: Value, selector: Value| json!({"spec": {"ports": ports, "selector": selector}});
+        let one = service(json!([{"name": "http", "port": 8080}]), json!({"app": "web"}));
+        let filled = service(
+            json!([{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": 8080}]),
+            json!({"app": "web"}),
+        );
+        assert!(!service_has_more(&one, &filled));
+        let moved = service(json!([{"name": "http", "port": 9090}]), json!({"app": "web"}));
+        assert!(service_has_more(&moved, &filled), "the old one stays beside it");
+        let udp = service(json!([{"name": "http", "port": 8080, "protocol": "UDP"}]), json!({"app": "web"}));
+        assert!(service_has_more(&udp, &filled));
+        let other = service(json!([{"name": "http", "port": 8080}]), json!({"tier": "web"}));
+        assert!(service_has_more(&other, &filled));
+        let wider =
+            service(json!([{"name": "http", "port": 8080}, {"name": "metrics", "port": 9000}]), json!({"app": "web"}));
+        assert!(!service_has_more(&wider, &filled), "apply adds what is new");
     }
 
     #[test]

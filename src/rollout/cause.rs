@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What stands before a public host that a deployment was refused.
+pub const HOST: &str = "host ";
+
 /// Why a deployment did not work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
@@ -112,7 +115,7 @@ pub enum Cause {
     },
     /// The API server refused an object.
     Rejected {
-        /// The object.
+        /// The object, or [`HOST`] and a public host that somebody else has.
         object: String,
         /// What it said.
         message: String,

@@ -9,7 +9,7 @@ mod taken;
 mod hint;
 pub mod text;
 
-pub use cause::{Cause, Resource};
+pub use cause::{Cause, HOST, Resource};
 pub use hint::hinted;
 pub use taken::lacking;
 

@@ -5,6 +5,7 @@ use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::{Fault, Made};
 use crate::manifest::{MANAGED_BY, STACK_LABEL, holds_data};
 use crate::plan::{self, Action, Difference, Step};
+use crate::rollout::HOST;
 use crate::shell::cluster::api::{making, merging};
 use crate::shell::cluster::failure::{describe, describe_own};
 use crate::shell::cluster::growth;
@@ -76,11 +77,11 @@ async fn check_one(project: &Project, stack: &StackName, step: &Step, is_free: b
             "{host}{path} is already the address of Stack {other} in this project; take it out there first, or run: hks \
              destroy {other}"
         );
-        return Err(Fault { transient: false, object: key.to_string(), component: Component::Stack, message });
+        return Err(Fault { transient: false, object: format!("{HOST}{host}"), component: Component::Stack, message });
     }
-    let (api, params, body) = dry_run(project, step).await?;
+    let (api, params, patch) = dry_run(project, step).await?;
     // only whether it can be done is asked
-    let answer = api.patch_metadata(&key.name, &params, &Patch::Apply(&body)).await;
+    let answer = api.patch_metadata(&key.name, &params, &patch).await;
     // what would be made has no version; what is there has one
     let is_new = answer.as_ref().is_ok_and(|made| made.metadata.resource_version.is_none());
     if is_free && !is_new {
@@ -94,19 +95,23 @@ pub async fn preview(project: &Project, stack: &StackName, step: &Step) -> Resul
     if step.action == Action::Create {
         not_taken(project, stack, step).await?;
     }
-    let (api, params, body) = dry_run(project, step).await?;
-    let patched = api.patch(&step.object.key.name, &params, &Patch::Apply(&body)).await;
+    let (api, params, patch) = dry_run(project, step).await?;
+    let patched = api.patch(&step.object.key.name, &params, &patch).await;
     patched.map(|object| object.value).map_err(|error| fault(step, &error))
 }
 
 /// What it takes to ask the API server what it would make of a step, where nothing else speaks against it.
-async fn dry_run(project: &Project, step: &Step) -> Result<(Api<Seen>, PatchParams, Value), Fault> {
+async fn dry_run(project: &Project, step: &Step) -> Result<(Api<Seen>, PatchParams, Patch<Value>), Fault> {
     if let Some(message) = growth::impossible(project, step).await {
         let object = step.object.key.to_string();
         return Err(Fault { transient: false, object, component: step.object.component(), message });
     }
-    let params = PatchParams { dry_run: true, ..params() };
-    Ok((project.objects(step.object.key.kind), params, body(project, step)?))
+    let body = body(project, step)?;
+    let (params, patch) = match exact_service(project, step, &body) {
+        Some(exact) => (merging(), Patch::Merge(exact)),
+        None => (params(), Patch::Apply(body)),
+    };
+    Ok((project.objects(step.object.key.kind), PatchParams { dry_run: true, ..params }, patch))
 }
 
 /// Creates and changes objects. What a write returns is learned at once, and where it is not what was asked for, that is told.
@@ -166,12 +171,10 @@ async fn apply_one(hand: Hand<'_>, step: &Step) -> Result<Vec<Difference>, Fault
     if let Some(known) = known {
         body["metadata"]["uid"] = plan::uid(&known).into();
     }
-    let mut written = api.patch(name, &params(), &Patch::Apply(&body)).await.map_err(failed)?;
-    if step.strip {
-        let exact = exact_service(&body, &written.value);
-        let params = merging();
-        written = api.patch(name, &params, &Patch::Merge(&exact)).await.map_err(failed)?;
+    if let Some(exact) = exact_service(project, step, &body) {
+        api.patch(name, &merging(), &Patch::Merge(&exact)).await.map_err(failed)?;
     }
+    let written = api.patch(name, &params(), &Patch::Apply(&body)).await.map_err(failed)?;
     let differently = plan::differences(&step.object.body, &written.value);
     project.learn(kind, written);
     Ok(differently)
@@ -315,13 +318,17 @@ fn taken(step: &Step, by: &str) -> Fault {
     Fault { transient: false, object, component: step.object.component(), message }
 }
 
-/// A merge patch that leaves exactly the wanted ports and selector.
-fn exact_service(wanted: &Value, live: &Value) -> Value {
+/// Where a Service has more ports or a wider selector than it is to have: a merge patch that leaves exactly these. It comes before
+/// the rest, for the old port and the new one may not have the same name.
+fn exact_service(project: &Project, step: &Step, wanted: &Value) -> Option<Value> {
+    let live = project.get(&step.object.key).filter(|_| step.strip)?;
     let mut selector = serde_json::Map::new();
     for key in live["spec"]["selector"].as_object().into_iter().flat_map(|map| map.keys()) {
-        selector.insert(key.clone(), wanted["spec"]["selector"][key.as_str()].clone());
+        selector.insert(key.clone(), Value::Null);
     }
-    json!({ "spec": { "ports": wanted["spec"]["ports"], "selector": selector } })
+    selector.extend(wanted["spec"]["selector"].as_object().cloned().unwrap_or_default());
+    let uid = plan::uid(&live);
+    Some(json!({ "metadata": { "uid": uid }, "spec": { "ports": wanted["spec"]["ports"], "selector": selector } }))
 }
 
 fn fault(step: &Step, error: &Error) -> Fault {

@@ -233,7 +233,12 @@ impl Claims {
         };
         let message =
             format!("it belongs to another project; choose another one, or ask your platform's operators ({about})");
-        Fault { transient: false, object: format!("host {host}"), component: Component::Stack, message }
+        Fault {
+            transient: false,
+            object: format!("{}{host}", crate::rollout::HOST),
+            component: Component::Stack,
+            message,
+        }
     }
 
     fn describe(&self, error: &Error, name: &str) -> Fault {
