@@ -372,14 +372,17 @@ impl Record {
     /// The release that worked before the one that runs, or is being deployed, now: what one goes back to who does not say where.
     /// What was rolled back since does not count, though it worked.
     pub fn before(&self) -> Option<&Revision> {
-        let settled = self.settled.as_ref()?;
+        let worked = |deployment: &&Arc<Deployment>| deployment.outcome == Outcome::Succeeded;
+        let Some(settled) = &self.settled else {
+            // nothing runs any more
+            return self.history.iter().rev().find(worked).map(|deployment| &deployment.revision);
+        };
         let leaves = |attempt: &Attempt| attempt.wish.is_none() && attempt.revision != settled.revision;
         let fails = self.held.as_ref().is_some_and(|held| held.ending == Ending::Open);
         if fails || self.attempt.as_deref().is_some_and(leaves) {
             return Some(&settled.revision);
         }
         let now = self.history.iter().rposition(|deployment| deployment.ended == settled.at)?;
-        let worked = |deployment: &&Arc<Deployment>| deployment.outcome == Outcome::Succeeded;
         let now = match &*self.history[now] {
             Deployment { outcome: Outcome::Succeeded, .. } => now,
             Deployment { back_to, .. } => {

@@ -222,4 +222,6 @@ fn one_goes_back_to_what_worked_before() {
         ..Record::default()
     };
     assert_eq!(record.before().map(Revision::as_str), Some("a"), "what is being deployed is left for what runs");
+    let destroyed = Record { settled: None, attempt: None, ..record };
+    assert_eq!(destroyed.before().map(Revision::as_str), Some("a"), "where nothing runs, to what ran last");
 }

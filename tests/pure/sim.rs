@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What the API server says where a quota is full.
+/// What a request that fails is about.
+const OBJECT: &str = "Deployment/todo-web";
 const FULL: &str =
     "pods \"x\" is forbidden: exceeded quota: q, requested: count/pods=1, used: count/pods=20, limited: count/pods=20";
 
@@ -257,12 +259,12 @@ impl Sim {
     }
 
     pub fn fail(&mut self, transient: bool) {
-        self.fail_with(transient, "it hurts");
+        self.fail_with(transient, OBJECT, "it hurts");
     }
 
-    fn fail_with(&mut self, transient: bool, message: &str) {
+    fn fail_with(&mut self, transient: bool, object: &str, message: &str) {
         let fault = || {
-            let (object, component) = ("Deployment/todo-web".into(), Component::App("web".into()));
+            let (object, component) = (object.into(), Component::App("web".into()));
             Err(Fault { transient, object, component, message: message.into() })
         };
         let reply = match self.requests.pop_front() {
@@ -357,7 +359,8 @@ impl Sim {
             }
             ["fail", "transient"] => self.fail(true),
             ["fail", "final"] => self.fail(false),
-            ["fail", "limit"] => self.fail_with(false, FULL),
+            ["fail", "limit"] => self.fail_with(false, OBJECT, FULL),
+            ["fail", "host"] => self.fail_with(false, "host shop.example", "it is the address of another Stack"),
             ["pass", time] => self.pass(humantime::parse_duration(time).unwrap().try_into().unwrap()),
             ["crash"] => self.crash(),
             ["fetch"] => self.fetch(),
