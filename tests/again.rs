@@ -138,6 +138,56 @@ fn wishes_that_wait_for_a_daemon_are_all_heard_and_nothing_comes_back() {
     assert!(view["appliedRevision"] == fourth.as_str() && view["state"] == "settled", "{view}");
 }
 
+/// A Stack goes from one source of the daemon to another and back: who has no file of it lets it go.
+#[test]
+fn a_stack_moves_to_another_source() {
+    let mut world = World::new("moved");
+    let place = |branch: &str| format!("      url: {}\n      branch: {branch}\n", world.remote().display());
+    let (namespace, target) = (&world.namespace, world.target());
+    let git = format!("{}  other:\n    namespace: {namespace}\n{target}    git:\n{}", place("main"), place("other"));
+    let config = world.config("daemon", &git);
+    let stack = |number: u32| worker("one", "1", &format!("sleep {number}"), "");
+    let without = |world: &World| {
+        // the other branch may be without it already
+        let _ = std::fs::remove_file(world.work().join("hks.yaml"));
+        world.push("take it away")
+    };
+    let first = world.push_stack(&stack(3601));
+    world.branch = "other";
+    without(&world);
+    world.start_with(&config);
+    world.settled("one", &first);
+    let command = "jsonpath={.spec.template.spec.containers[0].command}";
+    let runs = |world: &World, number: u32| {
+        let there = || world.kubectl(&["get", "deployment", "one-job", "-o", command]).contains(&number.to_string());
+        assert!(until(90, there), "{number}: {}", world.log());
+    };
+    world.branch = "main";
+    without(&world);
+    let of_main = || world.get("/api/v1/stacks/one?source=main").unwrap_or_default();
+    assert!(until(60, || of_main()["state"] == "suspended"), "{:#}", of_main());
+    world.branch = "other";
+    world.push_stack(&stack(3602));
+    runs(&world, 3602);
+    // it is the other's after a restart, too
+    world.kill();
+    world.push_stack(&stack(3603));
+    world.start_with(&config);
+    runs(&world, 3603);
+    // both have it: it stays where it is
+    world.branch = "main";
+    world.push_stack(&stack(3604));
+    let told = || world.get("/api/v1/stacks/one?source=main").unwrap_or_default();
+    let has = |view: &serde_json::Value| {
+        view["activity"].as_str().is_some_and(|text| text.contains("another source of this daemon"))
+    };
+    assert!(until(90, || has(&told())), "{:#}", told());
+    runs(&world, 3603);
+    world.branch = "other";
+    without(&world);
+    runs(&world, 3604);
+}
+
 /// What a person leaves while it is still under way, or waits for something, stays left.
 #[test]
 fn a_commit_that_a_person_has_left_does_not_come_again() {

@@ -71,7 +71,7 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
                 if let Some((_, view)) = view.filter(|(_, view)| view.state == StackState::Standby) {
                     actor.stop().await;
                     let why = &view.activity;
-                    let next = if why.starts_with(lease::acts(lease::BY_HAND)) {
+                    let next = if why.starts_with(lease::acts(lease::BY_HAND, "")) {
                         "wait for its end, then apply again"
                     } else {
                         "push a commit instead, or stop that daemon"

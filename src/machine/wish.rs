@@ -23,6 +23,11 @@ impl Machine {
         self.record.attempt.as_deref().filter(|attempt| rests && attempt.failed.is_none())
     }
 
+    /// Whether the newest commit has nothing of this Stack, and nothing is under way: whoever has something of it may act.
+    pub fn has_nothing(&self) -> bool {
+        matches!((&self.verdict, &self.state), (Verdict::Withdrawn(_), State::Resting(_)))
+    }
+
     /// Whether a wish waits: for the reply to a request, then the next one has to wait behind it; or for the newest commit.
     pub fn is_asked(&self) -> bool {
         self.asked.is_some()

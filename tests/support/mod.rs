@@ -119,7 +119,7 @@ impl World {
     }
 
     /// The target of the configuration.
-    fn target(&self) -> String {
+    pub fn target(&self) -> String {
         match (&self.elsewhere, &kit().vcluster) {
             (Some((target, _)), _) => format!("    target: {target}\n"),
             (None, Some(name)) => format!("    target: {{vcluster: {{name: {name}}}}}\n"),

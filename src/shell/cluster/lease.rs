@@ -63,10 +63,12 @@ pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<L
 /// Who `hks apply` is as a holder: this, and something random.
 pub const BY_HAND: &str = "apply-";
 
-/// Says of the holder of a Stack's Lease that it acts for it.
-pub fn acts(holder: &str) -> &'static str {
+/// Says to `me` of the holder of a Stack's Lease that it acts for it.
+pub fn acts(holder: &str, me: &str) -> &'static str {
     if holder.starts_with(BY_HAND) {
         "another `hks apply` is at work for this Stack"
+    } else if daemon_of(holder) == daemon_of(me) {
+        "another source of this daemon has this Stack"
     } else {
         "another daemon acts for this Stack"
     }
@@ -87,7 +89,7 @@ pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<Pro
     };
     let holder = holder(&found.data);
     if holder != me {
-        return Err(lost(format!("{} now: {holder}", acts(&holder))));
+        return Err(lost(format!("{} now: {holder}", acts(&holder, me))));
     }
     if challenge(&found).is_some() {
         let answered = api.patch(&name, &merging(), &Patch::Merge(&answer_to(&found))).await;
@@ -158,7 +160,9 @@ async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result
     })
     .await;
     let found = api.get(&name).await.map_err(failed)?;
-    if answered.is_ok() && challenge(&found).as_deref() != Some(me) {
+    let answered = answered.is_ok() && challenge(&found).as_deref() != Some(me);
+    // unless the answer is that it is ours now
+    if answered && self::holder(&found.data) != me {
         return Ok(Lead::Theirs(self::holder(&found.data)));
     }
     take(project, &api, &found, me).await.map_err(failed)
@@ -228,6 +232,26 @@ pub async fn answer(project: &Project, stack: &StackName, me: &str) -> Result<()
     prove(project, stack, me).await.map(drop)
 }
 
+/// Lets who asked act from now on: this source has nothing of the Stack any more.
+///
+/// # Errors
+/// What the API server says; then nothing has changed.
+pub async fn hand_over(project: &Project, stack: &StackName) -> Result<(), Fault> {
+    let (api, name) = (project.api(Kind::Lease), record::name(stack));
+    let failed = |error: Error| describe_own(&error, format!("Lease/{name}"));
+    let found = api.get(&name).await.map_err(failed)?;
+    if let Some(next) = challenge(&found) {
+        project.unproven(stack);
+        take(project, &api, &found, &next).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The holder of the Lease acts for another source.
+pub fn is_of_another_source(project: &Project, stack: &StackName, me: &str) -> Option<String> {
+    seen(project, stack).filter(|holder| source_of(holder) != source_of(me))
+}
+
 /// The answer counts only for the Lease that was seen: one that was taken over meanwhile has another version.
 fn answer_to(found: &DynamicObject) -> Value {
     json!({
@@ -289,6 +313,11 @@ async fn take(project: &Project, api: &Api<DynamicObject>, found: &DynamicObject
         Err(Error::Api(status)) if status.code == 409 => Ok(Lead::Theirs(holder)),
         Err(error) => Err(error),
     }
+}
+
+/// What stands before the source.
+fn daemon_of(me: &str) -> &str {
+    me.rsplit_once('/').map_or(me, |(daemon, _)| daemon)
 }
 
 /// The source in the name of a daemon.

@@ -178,7 +178,7 @@ impl Running {
         let mut driver = Driver::new(machine, Arc::clone(project));
         driver.enter_room(room);
         // it may have changed hands while there was no room
-        if !self.still_acts(project).await {
+        if !self.still_acts(project, &driver.machine).await {
             return Left::Again;
         }
         self.measure(project);
@@ -239,7 +239,7 @@ impl Running {
                 () = changed(&mut changes, next) => {
                     changes.mark_unchanged();
                     looks = true;
-                    if !self.still_acts(project).await {
+                    if !self.still_acts(project, &driver.machine).await {
                         break Left::Again;
                     }
                     driver.keep_the_record(&self.stack);
@@ -296,11 +296,18 @@ impl Running {
         }
     }
 
-    /// Whether the Lease is still this daemon's; another one that asks for it is answered.
-    async fn still_acts(&self, project: &Project) -> bool {
+    /// Whether the Lease is still this daemon's; another one that asks for it is answered, or gets it where this source has nothing to
+    /// deploy.
+    async fn still_acts(&self, project: &Project, machine: &Machine) -> bool {
         match lease::look(project, &self.stack, &self.setting.me) {
             Look::Ours => true,
             Look::Lost => false,
+            Look::Asked if machine.has_nothing() => {
+                if let Err(fault) = Box::pin(lease::hand_over(project, &self.stack)).await {
+                    tracing::warn!(stack = %self.stack, error = %fault.message, "failed to hand the Stack over");
+                }
+                lease::look(project, &self.stack, &self.setting.me) != Look::Lost
+            }
             Look::Asked => {
                 let answered = Box::pin(lease::answer(project, &self.stack, &self.setting.me)).await;
                 if let Err(fault) = answered {

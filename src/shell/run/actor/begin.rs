@@ -2,7 +2,7 @@
 
 use super::{Left, Running, changed, next};
 use crate::ident::StackName;
-use crate::machine::{Fault, Machine};
+use crate::machine::{Content, Fault, Machine};
 use crate::record::Record;
 use crate::report::{MAX_DESCRIPTION, StackState, Status, StatusState, shorten};
 use crate::shell::cluster::lease::{self, Lead};
@@ -90,7 +90,7 @@ impl Running {
                 Ok(Prepared::Ours(machine, room)) => break (machine, room),
                 Ok(Prepared::Ended) => return Left::Ended,
                 Ok(Prepared::Theirs(holder)) => {
-                    self.show(StackState::Standby, &format!("{}: {holder}", lease::acts(&holder)));
+                    self.show(StackState::Standby, &format!("{}: {holder}", lease::acts(&holder, &self.setting.me)));
                     tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
                     tries = 0;
                     Waiting::For(holder)
@@ -129,6 +129,11 @@ impl Running {
     async fn prepare(&mut self, project: &Project) -> Result<Prepared, Fault> {
         project.presence(inspect::namespace_exists(project)).await?;
         let me = &self.setting.me;
+        // it went from this source to another one
+        let gone = self.head.as_ref().is_some_and(|commit| commit.content == Content::Missing);
+        if gone && let Some(holder) = lease::is_of_another_source(project, &self.stack, me) {
+            return Ok(Prepared::Theirs(holder));
+        }
         if lease::is_anothers(project, &self.stack, me)
             && let Lead::Theirs(holder) = lease::acquire(project, &self.stack, me).await?
         {
