@@ -229,6 +229,26 @@ fn what_begins_to_crash_at_rest_is_told() {
     world.settled("one", &second);
 }
 
+/// A run of a schedule that fails is told, with its last lines, until one ends well; the next commit is not measured by it.
+#[test]
+fn a_schedule_that_fails_is_told() {
+    let mut world = World::new("schedule");
+    let stack = |number: u32, command: &str| {
+        let job = format!("jobs: {{clean: {{app: job, command: [sh, -c, '{command}'], schedule: \"* * * * *\", retries: 0}}}}\n");
+        worker("one", "1", &format!("sleep {number}"), &job)
+    };
+    let first = world.push_stack(&stack(3601, "echo the attic is full; exit 3"));
+    world.start();
+    world.settled("one", &first);
+    let view = world.wait("one", "degraded", 150, |view| {
+        view["state"] == "degraded" && view["troubles"].to_string().contains("the attic is full")
+    });
+    assert!(view["troubles"][0]["cause"].as_str().unwrap().starts_with("job clean failed"), "{view:#}");
+    let second = world.push_stack(&stack(3602, "true"));
+    world.wait("one", "deployed", 60, |view| view["appliedRevision"] == second.as_str());
+    world.wait("one", "well again", 200, |view| view["state"] == "settled");
+}
+
 /// P44: a parked app has no pods, is not probed, and is told as parked.
 #[test]
 fn an_app_can_be_parked() {

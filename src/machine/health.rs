@@ -139,6 +139,11 @@ impl Health {
         self.unwell.values_mut().filter(|unwell| !unwell.shown).for_each(|unwell| unwell.told = false);
     }
 
+    /// All that serves is well: what failed of a schedule says nothing of that.
+    fn serves(&self) -> bool {
+        self.unwell.keys().all(|of| matches!(of, Of::Component(Component::Job(_))))
+    }
+
     /// A deployment has just watched everything become ready.
     pub(super) fn prove(&mut self) {
         self.unwell.remove(&Of::Address);
@@ -156,7 +161,7 @@ impl Turn<'_> {
             self.machine.health = Health::default();
             return;
         };
-        let mut seen = health(&baseline, live);
+        let mut seen = at_rest(&baseline, live);
         if let (Some(cause), Some(first)) =
             (super::drift::data_lost(&self.machine.stack, &self.machine.lost), self.machine.lost.first())
         {
@@ -194,7 +199,7 @@ impl Turn<'_> {
                 explain = Some((name.clone(), unwell.cause.clone()));
             }
         }
-        if self.machine.health.unwell.is_empty() {
+        if self.machine.health.serves() {
             self.what_was_put_back_is_well();
         }
         if let Some((name, cause)) = explain {
@@ -225,7 +230,7 @@ impl Turn<'_> {
         let machine = &self.machine;
         let waits = machine.record.doubted && !machine.unproven && machine.head_content == baseline.digest();
         if waits
-            && machine.health.unwell.is_empty()
+            && machine.health.serves()
             && let Some(revision) = machine.head.as_ref().map(|head| head.revision.clone())
         {
             self.believe(&revision);
@@ -334,7 +339,7 @@ impl super::Machine {
         let is_missing =
             |of: &Of| own(of).filter(|object| workload(object.key.kind)).any(|object| live.get(&object.key).is_none());
         let lacking = rollout::lacking(baseline, live);
-        let seen = health(baseline, live).into_iter();
+        let seen = at_rest(baseline, live).into_iter();
         let troubles = seen.filter_map(|(of, (cause, passing))| {
             let since = since(&of);
             let lasts = since.is_some_and(|since| now.duration_since(since) >= GRACE);
@@ -362,12 +367,21 @@ fn ends_soon(certificate: &Certificate, now: Timestamp) -> Option<Cause> {
     })
 }
 
-/// By component, what of the objects is not as it should be, and whether it may be on its way.
 /// What is wrong with something of what should run, if anything is.
 pub(super) fn unwell(manifest: &Manifest, live: &Live) -> Option<Cause> {
     health(manifest, live).into_values().next().map(|(cause, _)| cause)
 }
 
+/// The same, and the schedules whose last run has failed: no deployment can prove these, and none is measured by them.
+fn at_rest(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
+    let mut found = health(manifest, live);
+    let failed =
+        manifest.objects.iter().filter_map(|object| Some((object.component(), rollout::failed_run(object, live)?)));
+    found.extend(failed.map(|(job, cause)| (Of::Component(job), (cause, false))));
+    found
+}
+
+/// By component, what of the objects is not as it should be, and whether it may be on its way.
 fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
     // a Secret may be replaced by way of deletion
     let lacking = rollout::lacking(manifest, live).into_iter();

@@ -145,22 +145,39 @@ fn job(who: &Who, current: &Value, live: &Live) -> Progress {
     if ended("Complete").is_some() {
         return Progress::Ready;
     }
-    let pods = || live.owned_by(Kind::Pod, uid(current));
     if let Some(failed) = ended("Failed") {
-        let newest = pods().max_by_key(|(_, pod)| read::created(pod));
-        return Progress::Failed(Cause::JobFailed {
-            job: who.0.to_string(),
-            pod: newest.map(|(key, _)| key.name.clone()).unwrap_or_default(),
-            message: Some(failed.message()).filter(|message| !message.is_empty()).unwrap_or("it failed").to_owned(),
-            log: String::new(),
-            hint: String::new(),
-        });
+        return Progress::Failed(failure(&who.0, current, failed, live));
     }
+    let pods = || live.owned_by(Kind::Pod, uid(current));
     let seen = pods().map(|(key, pod)| pod::ending_well(who, key, pod, live)).reduce(Progress::worse);
     match seen {
         Some(Progress::Ready) | None => who.progressing("the job has not ended yet"),
         Some(other) => other,
     }
+}
+
+/// Why a job has failed, and by which pod.
+fn failure(of: &Component, job: &Value, failed: Condition<'_>, live: &Live) -> Cause {
+    let newest = live.owned_by(Kind::Pod, uid(job)).max_by_key(|(_, pod)| read::created(pod));
+    Cause::JobFailed {
+        job: of.to_string(),
+        pod: newest.map(|(key, _)| key.name.clone()).unwrap_or_default(),
+        message: Some(failed.message()).filter(|message| !message.is_empty()).unwrap_or("it failed").to_owned(),
+        log: String::new(),
+        hint: String::new(),
+    }
+}
+
+/// How the last run of a schedule that has ended failed, if it did. Who runs it by hand sees that there.
+pub fn failed_run(object: &Object, live: &Live) -> Option<Cause> {
+    let schedule = live.get(&object.key).filter(|_| object.key.kind == Kind::CronJob)?;
+    let by_hand = |job: &Value| job["metadata"]["annotations"]["cronjob.kubernetes.io/instantiate"] == "manual";
+    let ended =
+        |job| ["Complete", "Failed"].into_iter().find_map(|how| Condition::of(job, how).filter(|c| c.is_true()));
+    let runs = live.owned_by(Kind::Job, uid(schedule)).filter(|(_, job)| !by_hand(job));
+    let (_, last) = runs.filter(|(_, job)| ended(job).is_some()).max_by_key(|(_, job)| read::created(job))?;
+    let failed = Condition::of(last, "Failed").filter(|condition| condition.is_true())?;
+    Some(failure(&object.component(), last, failed, live))
 }
 
 /// Whose progress it is.
@@ -418,6 +435,47 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::sync::Arc;
+
+    /// The last run of a schedule that has ended counts: not an older one, not one by hand, and not one under way.
+    #[test]
+    fn a_schedule_is_as_its_last_run_was() {
+        let schedule = ObjectKey::new(Kind::CronJob, "todo-clean");
+        let body = json!({ "metadata": { "uid": "s", "labels": { "hks.hexabase.ai/job": "clean" } } });
+        let (key, stage) = (schedule.clone(), crate::manifest::Stage::Jobs);
+        let object = Object {
+            key,
+            stage,
+            body: body.clone(),
+            recipe: std::collections::BTreeMap::new(),
+            started_is_enough: false,
+        };
+        let run = |minute: i64, how: &str, by_hand: bool| {
+            let instantiate = if by_hand { json!("manual") } else { json!(null) };
+            let job = json!({
+                "metadata": {
+                    "uid": format!("r{minute}"), "creationTimestamp": format!("2026-01-01T00:{minute:02}:00Z"),
+                    "annotations": { "cronjob.kubernetes.io/instantiate": instantiate },
+                    "ownerReferences": [{ "uid": "s", "controller": true }],
+                },
+                "status": { "conditions": [{ "type": how, "status": "True", "message": "it hit the limit" }] },
+            });
+            (ObjectKey::new(Kind::Job, format!("todo-clean-{minute}")), Arc::new(job))
+        };
+        let failed = |runs: Vec<(ObjectKey, Arc<Value>)>| {
+            let mut live = Live::default();
+            live.objects.insert(schedule.clone(), Arc::new(body.clone()));
+            live.objects.extend(runs);
+            failed_run(&object, &live).map(|cause| cause.to_string())
+        };
+        assert_eq!(failed(vec![]), None);
+        let told = failed(vec![run(1, "Complete", false), run(2, "Failed", false), run(3, "Suspended", false)]);
+        assert!(
+            told.as_deref().is_some_and(|told| told.contains("clean") && told.contains("it hit the limit")),
+            "{told:?}"
+        );
+        assert_eq!(failed(vec![run(1, "Failed", false), run(2, "Complete", false)]), None);
+        assert_eq!(failed(vec![run(1, "Complete", false), run(2, "Failed", true)]), None);
+    }
 
     /// Unknown means used: only first pods that have never started prove that a volume is empty.
     #[test]
