@@ -234,7 +234,9 @@ fn what_begins_to_crash_at_rest_is_told() {
 fn a_schedule_that_fails_is_told() {
     let mut world = World::new("schedule");
     let stack = |number: u32, command: &str| {
-        let job = format!("jobs: {{clean: {{app: job, command: [sh, -c, '{command}'], schedule: \"* * * * *\", retries: 0}}}}\n");
+        let job = format!(
+            "jobs: {{clean: {{app: job, command: [sh, -c, '{command}'], schedule: \"* * * * *\", retries: 0}}}}\n"
+        );
         worker("one", "1", &format!("sleep {number}"), &job)
     };
     let first = world.push_stack(&stack(3601, "echo the attic is full; exit 3"));

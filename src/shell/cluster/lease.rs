@@ -247,6 +247,13 @@ pub async fn hand_over(project: &Project, stack: &StackName) -> Result<(), Fault
     Ok(())
 }
 
+/// Who asks has this Stack from another source.
+pub fn is_asked_by_another_source(project: &Project, stack: &StackName, me: &str) -> bool {
+    let lease = project.get(&ObjectKey::new(Kind::Lease, record::name(stack)));
+    let asks = lease.as_ref().and_then(|lease| lease["metadata"]["annotations"][CHALLENGE].as_str());
+    asks.is_some_and(|asks| source_of(asks) != source_of(me))
+}
+
 /// The holder of the Lease acts for another source.
 pub fn is_of_another_source(project: &Project, stack: &StackName, me: &str) -> Option<String> {
     seen(project, stack).filter(|holder| source_of(holder) != source_of(me))

@@ -302,7 +302,10 @@ impl Running {
         match lease::look(project, &self.stack, &self.setting.me) {
             Look::Ours => true,
             Look::Lost => false,
-            Look::Asked if machine.has_nothing() => {
+            Look::Asked
+                if machine.has_nothing()
+                    && lease::is_asked_by_another_source(project, &self.stack, &self.setting.me) =>
+            {
                 if let Err(fault) = Box::pin(lease::hand_over(project, &self.stack)).await {
                     tracing::warn!(stack = %self.stack, error = %fault.message, "failed to hand the Stack over");
                 }
