@@ -61,6 +61,8 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     view.troubles = machine.troubles().iter().map(trouble).collect();
     view.asked = asked(record, live);
     view.suspended.clone_from(&record.suspended);
+    let begun = record.attempt.as_ref().filter(|_| record.suspended.is_some());
+    view.begun = begun.map(|attempt| attempt.revision.clone());
     view.drift_corrected = machine.drift_corrected;
     let drift = machine.drift.iter();
     view.drift = drift.map(|(key, fields)| DriftView { object: key.to_string(), fields: fields.clone() }).collect();

@@ -31,6 +31,9 @@ pub struct View {
     pub applied_revision: Option<Revision>,
     /// Since when that release is in effect.
     pub applied_since: Option<Timestamp>,
+    /// The commit whose deployment a suspension has stopped on the way: some of it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Revision>,
     /// Why the newest commit is not in effect.
     pub cause: Option<String>,
     /// The log lines that explain it.
@@ -262,6 +265,7 @@ impl View {
             desired_revision: None,
             applied_revision: None,
             applied_since: None,
+            begun: None,
             cause: None,
             log: None,
             requested_by: None,
@@ -401,9 +405,11 @@ impl View {
                     let reason = if told.reason.is_empty() { String::new() } else { format!(" ({})", told.reason) };
                     format!(" by {} {} ago{reason}", told.by, span(now.duration_since(told.at)))
                 });
+                let begun = self.begun.as_ref().map(|begun| format!("; parts of {} may run already", begun.short()));
                 format!(
-                    "suspended{}; nothing is changed or deleted until `hks resume {}`",
+                    "suspended{}{}; nothing is changed or deleted until `hks resume {}`",
                     by.unwrap_or_default(),
+                    begun.unwrap_or_default(),
                     self.name
                 )
             }

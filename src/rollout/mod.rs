@@ -222,7 +222,7 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
     if is_paused(current) {
         let name = current["metadata"]["name"].as_str().unwrap_or_default();
         let message = format!("somebody has paused it; resume it: kubectl rollout resume deployment/{name}");
-        return Progress::Failed(Cause::Configuration { component: who.0.to_string(), message });
+        return Progress::Failed(Cause::Refused { object: format!("Deployment/{name}"), message });
     }
     let mut sets = live.owned_by(Kind::ReplicaSet, uid(current));
     let newest = sets.find(|(_, set)| Workload(set).rollout() == deployment.rollout());

@@ -33,7 +33,8 @@ pub(super) fn starting(who: &Who, key: &ObjectKey, pod: &Value, live: &Live) -> 
     }
     let unhealthy = live.events_of(uid(pod)).rev().find(|note| note.reason == "Unhealthy");
     let (message, crashed) = match unhealthy {
-        Some(note) => (note.message.trim().to_owned(), None),
+        // a probe that says nothing leaves a colon
+        Some(note) => (note.message.trim_end_matches([':', ' ', '\n']).trim().to_owned(), None),
         None => (phase(pod), crashed(key, pod)),
     };
     Progress::Progressing(Missing { crashed, ..missing(who, key, message, None) })

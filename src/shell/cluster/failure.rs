@@ -156,10 +156,13 @@ fn passes(code: u16, reason: &str, message: &str) -> bool {
 }
 
 /// The innermost error: the outer ones only say that something failed.
-pub fn root(error: &dyn std::error::Error) -> String {
+pub fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
+    }
+    if error.is::<tokio::time::error::Elapsed>() {
+        return "there was no answer in time".into();
     }
     error.to_string()
 }
