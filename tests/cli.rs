@@ -454,5 +454,5 @@ fn of_two_that_apply_at_once_one_stands_back() {
     codes.sort_unstable();
     assert_eq!(codes, [0, 1], "{}{}", err(&both[0]), err(&both[1]));
     let back = both.iter().find(|output| code(output) == 1).unwrap();
-    assert!(err(back).contains("another daemon acts for this Stack: apply-"), "{}", err(back));
+    assert!(err(back).contains("another `hks apply` is at work for this Stack: apply-"), "{}", err(back));
 }

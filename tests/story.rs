@@ -145,11 +145,16 @@ fn what_leaves_the_file_is_deleted_but_data_stays() {
         |name: &String| !name.contains("todo-web") && !name.starts_with("ingress") && !name.starts_with("pod/hks-pull");
     assert!(until(60, || world.objects().iter().all(gone)), "{:?}", world.objects());
     let left = world.objects();
-    for kept in ["statefulset.apps/todo-main", "persistentvolumeclaim/data-todo-main-1", "secret/todo-main-credentials"]
-    {
+    for kept in [
+        "statefulset.apps/todo-main",
+        "persistentvolumeclaim/data-todo-main-1",
+        "secret/todo-main-credentials",
+        "service/todo-main",
+        "networkpolicy.networking.k8s.io/todo-main",
+    ] {
         assert!(left.iter().any(|name| name == kept), "{kept} is gone: {left:?}");
     }
-    assert_eq!(view["retained"].as_array().unwrap().len(), 3, "{}", view["retained"]);
+    assert_eq!(view["retained"].as_array().unwrap().len(), 5, "{}", view["retained"]);
 
     // an empty file, then none: suspended, nothing is deleted
     let sha = world.push_stack("# later\n");

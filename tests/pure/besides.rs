@@ -7,6 +7,12 @@ use hks::plan::{Action, Step};
 use serde_json::json;
 use std::sync::Arc;
 
+/// What the API server says where a quota is full.
+pub const FULL: &str =
+    "pods \"x\" is forbidden: exceeded quota: q, requested: count/pods=1, used: count/pods=20, limited: count/pods=20";
+/// What a request that fails is about.
+pub const OBJECT: &str = "Deployment/todo-web";
+
 impl Sim {
     /// A volume that went since the plan was made is not made again as if it were changed.
     pub fn gone_since(&self, steps: &[Step]) -> Option<Fault> {

@@ -6,9 +6,9 @@
 //! again; `touch` changes an object as a stranger; `room none|enough` takes or gives room in the node pool; `tables` puts a
 //! table into every database; `set NAME KEY TIME` sets a key of a Secret as a person.
 
-use super::context;
 use super::described::describe;
 use super::simulated::{Cluster, Controllers, Objects, file};
+use super::{besides, context};
 use hks::ident::{Component, Kind, Message, ObjectKey, Revision, StackName};
 use hks::machine::{Certificate, Commit, Contents, Effect, Event, Fault, Machine, State, Toward};
 use hks::manifest::Context;
@@ -19,12 +19,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-
-/// What the API server says where a quota is full.
-/// What a request that fails is about.
-const OBJECT: &str = "Deployment/todo-web";
-const FULL: &str =
-    "pods \"x\" is forbidden: exceeded quota: q, requested: count/pods=1, used: count/pods=20, limited: count/pods=20";
 
 /// A cluster that does what it is told, and a machine on it.
 pub struct Sim {
@@ -166,7 +160,7 @@ impl Sim {
             }
             Effect::Apply(id, _) if self.cluster.quota_full && self.state().starts_with("forward") => {
                 let (object, component) = ("Deployment/todo-web".into(), Component::App("web".into()));
-                Event::Applied(id, Err(Fault { transient: false, object, component, message: FULL.into() }))
+                Event::Applied(id, Err(Fault { transient: false, object, component, message: besides::FULL.into() }))
             }
             Effect::Apply(id, steps) if self.gone_since(&steps).is_some() => {
                 Event::Applied(id, Err(self.gone_since(&steps).unwrap()))
@@ -259,7 +253,7 @@ impl Sim {
     }
 
     pub fn fail(&mut self, transient: bool) {
-        self.fail_with(transient, OBJECT, "it hurts");
+        self.fail_with(transient, besides::OBJECT, "it hurts");
     }
 
     fn fail_with(&mut self, transient: bool, object: &str, message: &str) {
@@ -359,7 +353,7 @@ impl Sim {
             }
             ["fail", "transient"] => self.fail(true),
             ["fail", "final"] => self.fail(false),
-            ["fail", "limit"] => self.fail_with(false, OBJECT, FULL),
+            ["fail", "limit"] => self.fail_with(false, besides::OBJECT, besides::FULL),
             ["fail", "host"] => self.fail_with(false, "host shop.example", "it is the address of another Stack"),
             ["pass", time] => self.pass(humantime::parse_duration(time).unwrap().try_into().unwrap()),
             ["crash"] => self.crash(),
