@@ -20,7 +20,7 @@ use crate::shell::web::board::{Board, Usage};
 use crate::view;
 use driver::{Driver, may_be_elsewhere, wait_for_turn};
 use futures::future::BoxFuture;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -363,31 +363,32 @@ impl Running {
             vec![]
         });
         let machine = &driver.machine;
-        let unfinished = machine.unfinished_wish().cloned().into_iter();
+        let begun = machine.unfinished_wish().cloned();
+        let first_new = usize::from(begun.is_some());
         let new = waiting.into_iter().filter(|wish| !machine.record.has_answered(wish));
-        let all: Vec<_> = unfinished.chain(new).filter(|wish| driver.taken.as_ref() != Some(&wish.id)).collect();
-        let begun = machine.unfinished_wish().map(|wish| wish.id.clone());
-        let mut all = VecDeque::from(all);
-        while let Some(mut wish) = all.pop_front() {
-            for text in wish.words() {
-                *text = project.clean(&self.stack, text);
+        let mut all: Vec<_> = begun.into_iter().chain(new).collect();
+        for text in all.iter_mut().flat_map(Wish::words) {
+            *text = project.clean(&self.stack, text);
+        }
+        for (at, wish) in all.iter().enumerate() {
+            // also one that waits for the newest commit, but not one that was begun with
+            let later = all[at + 1..].iter().find(|later| at >= first_new && later.what.overtakes(&wish.what));
+            if later.is_none() && driver.taken.as_ref() == Some(&wish.id) {
+                continue;
             }
-            let later = all.iter().find(|later| later.what.overtakes(&wish.what) && begun.as_ref() != Some(&wish.id));
-            let to = match &wish.what {
-                Want::RollBack { .. } | Want::Destroy { .. } if let Some(later) = later => {
-                    Err(format!("{} wanted to {} before it was begun", later.by, later.what))
-                }
-                Want::RollBack { to } => match (self.setting.older)(&self.stack, to).await {
+            let to = match (later, &wish.what) {
+                (Some(later), _) => Err(format!("{} wanted to {} before it was begun", later.by, later.what)),
+                (None, Want::RollBack { to }) => match (self.setting.older)(&self.stack, to).await {
                     // once the repository can be read, the newest commit brings this here again; others need not wait for that
                     Ok(None) => continue,
                     found => found,
                 },
-                _ => Ok(None),
+                (None, _) => Ok(None),
             };
             driver.taken = Some(wish.id.clone());
             let (source, stack) = (self.setting.source.as_str(), self.stack.as_str());
             tracing::info!(target: "audit", audit = "wish", who = wish.by, source, stack, id = wish.id, wish = %wish.what, "taken");
-            return Some(Event::Wish { wish, to });
+            return Some(Event::Wish { wish: wish.clone(), to });
         }
         None
     }
