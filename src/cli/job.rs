@@ -10,7 +10,8 @@ use futures::TryStreamExt as _;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, PostParams};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::watch_object;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use std::process::ExitCode;
@@ -53,25 +54,17 @@ pub(super) async fn run(stack: &str, job: &str, detach: bool, cluster: &ClusterA
         return Ok(ExitCode::SUCCESS);
     }
     out.say(&format!("… {made} runs"));
-    let config = watcher::Config::default().fields(&format!("metadata.name={made}"));
-    let mut changes = Box::pin(watcher(jobs, config).default_backoff());
-    let mut seen = false;
+    let mut changes = Box::pin(watch_object(jobs, &made).default_backoff());
     let worked = loop {
         let followed = changes.try_next().await;
         let followed = followed.map_err(|error| Failure::unreachable(&error, &format!("failed to follow {made}")))?;
         let job = match followed {
-            Some(watcher::Event::Apply(job) | watcher::Event::InitApply(job)) => job,
-            Some(watcher::Event::Init) => {
-                seen = false;
-                continue;
-            }
-            Some(watcher::Event::InitDone) if seen => continue,
-            Some(watcher::Event::InitDone | watcher::Event::Delete(_)) => {
+            Some(Some(job)) => job,
+            Some(None) => {
                 return Err(Failure::last(format!("failed to run {job}: somebody deleted {made} before it had ended")));
             }
             None => return Err(Failure::last(format!("failed to follow {made}"))),
         };
-        seen = true;
         let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
         let is = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
         if is("Complete") || is("Failed") {
