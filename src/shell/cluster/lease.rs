@@ -31,6 +31,20 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a challenger that was answered waits before it asks again.
 const AGAIN: Duration = Duration::from_mins(1);
 
+/// Who `hks apply` is as a holder: this, and something random.
+pub const BY_HAND: &str = "apply-";
+
+/// Says to `me` of the holder of a Stack's Lease that it acts for it.
+pub fn acts(holder: &str, me: &str) -> &'static str {
+    if holder.starts_with(BY_HAND) {
+        "another `hks apply` is at work for this Stack"
+    } else if daemon_of(holder) == daemon_of(me) {
+        "another source of this daemon has this Stack"
+    } else {
+        "another daemon acts for this Stack"
+    }
+}
+
 /// How an attempt to become the holder ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lead {
@@ -60,20 +74,6 @@ pub async fn acquire(project: &Project, stack: &StackName, me: &str) -> Result<L
 /// meanwhile, and must then write nothing. A proof holds for some seconds; a challenge is answered with it.
 ///
 /// # Errors
-/// Who `hks apply` is as a holder: this, and something random.
-pub const BY_HAND: &str = "apply-";
-
-/// Says to `me` of the holder of a Stack's Lease that it acts for it.
-pub fn acts(holder: &str, me: &str) -> &'static str {
-    if holder.starts_with(BY_HAND) {
-        "another `hks apply` is at work for this Stack"
-    } else if daemon_of(holder) == daemon_of(me) {
-        "another source of this daemon has this Stack"
-    } else {
-        "another daemon acts for this Stack"
-    }
-}
-
 /// That another daemon acts, or that it can't be told.
 pub async fn prove(project: &Project, stack: &StackName, me: &str) -> Result<Proof, Fault> {
     if let Some(proof) = project.proof(stack) {
@@ -254,8 +254,8 @@ pub fn is_asked_by_another_source(project: &Project, stack: &StackName, me: &str
     asks.is_some_and(|asks| source_of(asks) != source_of(me))
 }
 
-/// The holder of the Lease acts for another source.
-pub fn is_of_another_source(project: &Project, stack: &StackName, me: &str) -> Option<String> {
+/// The holder of the Lease, if it acts for another source.
+pub fn held_for_another_source(project: &Project, stack: &StackName, me: &str) -> Option<String> {
     seen(project, stack).filter(|holder| source_of(holder) != source_of(me))
 }
 

@@ -90,8 +90,9 @@ impl Running {
                 Ok(Prepared::Ours(machine, room)) => break (machine, room),
                 Ok(Prepared::Ended) => return Left::Ended,
                 Ok(Prepared::Theirs(holder)) => {
-                    self.show(StackState::Standby, &format!("{}: {holder}", lease::acts(&holder, &self.setting.me)));
-                    tracing::warn!(stack = %self.stack, %holder, "another daemon acts for this stack; standing by");
+                    let why = lease::acts(&holder, &self.setting.me);
+                    self.show(StackState::Standby, &format!("{why}: {holder}"));
+                    tracing::warn!(stack = %self.stack, %holder, "{why}; standing by");
                     tries = 0;
                     Waiting::For(holder)
                 }
@@ -131,7 +132,7 @@ impl Running {
         let me = &self.setting.me;
         // it went from this source to another one
         let gone = self.head.as_ref().is_some_and(|commit| commit.content == Content::Missing);
-        if gone && let Some(holder) = lease::is_of_another_source(project, &self.stack, me) {
+        if gone && let Some(holder) = lease::held_for_another_source(project, &self.stack, me) {
             return Ok(Prepared::Theirs(holder));
         }
         if lease::is_anothers(project, &self.stack, me)
