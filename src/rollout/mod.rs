@@ -132,20 +132,24 @@ pub fn started(object: &Object, live: &Live) -> bool {
 
 /// A job that has not ended.
 pub fn is_running_job(key: &ObjectKey, live: &Live) -> bool {
-    key.kind == Kind::Job
-        && live.get(key).is_some_and(|job| {
-            let ended = |how| Condition::of(job, how).is_some_and(Condition::is_true);
-            !ended("Complete") && !ended("Failed")
-        })
+    key.kind == Kind::Job && live.get(key).is_some_and(|job| !has_ended(job))
+}
+
+/// A job has ended this way.
+fn ended<'a>(job: &'a Value, how: &str) -> Option<Condition<'a>> {
+    Condition::of(job, how).filter(|condition| condition.is_true())
+}
+
+fn has_ended(job: &Value) -> bool {
+    ended(job, "Complete").is_some() || ended(job, "Failed").is_some()
 }
 
 /// A job of the release: it must end well.
 fn job(who: &Who, current: &Value, live: &Live) -> Progress {
-    let ended = |how| Condition::of(current, how).filter(|condition| condition.is_true());
-    if ended("Complete").is_some() {
+    if ended(current, "Complete").is_some() {
         return Progress::Ready;
     }
-    if let Some(failed) = ended("Failed") {
+    if let Some(failed) = ended(current, "Failed") {
         return Progress::Failed(failure(&who.0, current, failed, live));
     }
     let pods = || live.owned_by(Kind::Pod, uid(current));
@@ -172,12 +176,9 @@ fn failure(of: &Component, job: &Value, failed: Condition<'_>, live: &Live) -> C
 pub fn failed_run(object: &Object, live: &Live) -> Option<Cause> {
     let schedule = live.get(&object.key).filter(|_| object.key.kind == Kind::CronJob)?;
     let by_hand = |job: &Value| job["metadata"]["annotations"]["cronjob.kubernetes.io/instantiate"] == "manual";
-    let ended =
-        |job| ["Complete", "Failed"].into_iter().find_map(|how| Condition::of(job, how).filter(|c| c.is_true()));
     let runs = live.owned_by(Kind::Job, uid(schedule)).filter(|(_, job)| !by_hand(job));
-    let (_, last) = runs.filter(|(_, job)| ended(job).is_some()).max_by_key(|(_, job)| read::created(job))?;
-    let failed = Condition::of(last, "Failed").filter(|condition| condition.is_true())?;
-    Some(failure(&object.component(), last, failed, live))
+    let (_, last) = runs.filter(|(_, job)| has_ended(job)).max_by_key(|(_, job)| read::created(job))?;
+    Some(failure(&object.component(), last, ended(last, "Failed")?, live))
 }
 
 /// Whose progress it is.
