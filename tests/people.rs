@@ -157,7 +157,6 @@ fn a_paused_deployment_is_told_at_once() {
     world.settled("one", &second);
 }
 
-/// P13, P35: another autoscaler is left alone once it has insisted, and told.
 /// A vCluster's syncer co-owns the ports that a Service was made with: they would stay, under the name of the new one.
 #[test]
 fn an_app_listens_elsewhere_and_goes_back() {
@@ -187,6 +186,7 @@ fn an_app_listens_elsewhere_and_goes_back() {
     assert_eq!(ports(), "http8080");
 }
 
+/// P13, P35: another autoscaler is left alone once it has insisted, and told.
 #[test]
 fn another_autoscaler_is_left_alone() {
     let mut world = World::new("insists");

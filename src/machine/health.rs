@@ -372,15 +372,6 @@ pub(super) fn unwell(manifest: &Manifest, live: &Live) -> Option<Cause> {
     health(manifest, live).into_values().next().map(|(cause, _)| cause)
 }
 
-/// The same, and the schedules whose last run has failed: no deployment can prove these, and none is measured by them.
-fn at_rest(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
-    let mut found = health(manifest, live);
-    let failed =
-        manifest.objects.iter().filter_map(|object| Some((object.component(), rollout::failed_run(object, live)?)));
-    found.extend(failed.map(|(job, cause)| (Of::Component(job), (cause, false))));
-    found
-}
-
 /// By component, what of the objects is not as it should be, and whether it may be on its way.
 fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
     // a Secret may be replaced by way of deletion
@@ -400,5 +391,14 @@ fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
             found.insert(name, (cause, passing));
         }
     }
+    found
+}
+
+/// The same, and the schedules whose last run has failed: no deployment can prove these, and none is measured by them.
+fn at_rest(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
+    let mut found = health(manifest, live);
+    let failed =
+        manifest.objects.iter().filter_map(|object| Some((object.component(), rollout::failed_run(object, live)?)));
+    found.extend(failed.map(|(job, cause)| (Of::Component(job), (cause, false))));
     found
 }

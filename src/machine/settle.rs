@@ -30,7 +30,8 @@ impl Turn<'_> {
                 // servers go in any case; what they have written stays, with the credentials to it
                 let all = matches!(wish.what, Want::Destroy { with_data: true });
                 let data = plan.retain.into_iter().chain(plan.discard).chain(plan.goes);
-                let data = data.filter(|key| all || key.kind == Kind::StatefulSet || !outlives(key, live));
+                let outlives = |key: &ObjectKey| live.get(key).is_some_and(|object| outlasts(key, object));
+                let data = data.filter(|key| all || key.kind == Kind::StatefulSet || !outlives(key));
                 plan.prune.into_iter().chain(retire).chain(data).collect()
             }
             Toward::Back { .. } => {
@@ -337,10 +338,6 @@ fn database(object: &serde_json::Value) -> Option<String> {
 
 fn is_data(key: &ObjectKey, live: &Live) -> bool {
     live.get(key).is_some_and(|object| holds_data(key, object))
-}
-
-fn outlives(key: &ObjectKey, live: &Live) -> bool {
-    live.get(key).is_some_and(|object| outlasts(key, object))
 }
 
 /// The servers, by `StatefulSet`, that are asked for tables before they go: all but those that have never been ready, so that
