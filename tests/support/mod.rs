@@ -304,7 +304,12 @@ pub fn spawn(config: &Path, log: &Path, environment: &[(&str, String)]) -> (Chil
 /// The address of a daemon, once its log says after so many bytes that it listens.
 pub fn listening(log: &Path, before: usize) -> Option<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = text.get(before..).unwrap_or_default().lines();
+    // the last line of a daemon that was killed may lack its end
+    let lines = text
+        .get(before..)
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.rfind("{\"timestamp\"").map(|at| &line[at..]));
     lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|line| {
         let up = line["message"] == "hks is up";
         up.then(|| line["address"].as_str().map(str::to_owned)).flatten()

@@ -68,7 +68,7 @@ impl Origin {
 /// it leads, and ends when that can't be proven any more.
 pub async fn run(origin: &Origin) -> Result<()> {
     let config = origin.read()?;
-    let (mut me, _lock) = identity(&config.data_dir)?;
+    let (mut me, _lock) = identity(&config.data_dir).await?;
     let seal = seal_key(&config)?;
     let ready = watch::Sender::new(false);
     if let Some(address) = config.probes {

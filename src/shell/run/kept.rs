@@ -8,19 +8,29 @@ use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long the data of another daemon is waited for: a process that one was about to start when it was killed holds its lock until
+/// it runs a program of its own.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The name of this daemon for the Leases, kept with its data: a daemon that was killed comes back as the same one and
 /// need not wait for itself. The lock sees that no second daemon on this machine is that one, too.
 #[expect(clippy::disallowed_methods, reason = "the data folder is this adapter's")]
-pub(super) fn identity(folder: &Path) -> Result<(String, File)> {
+pub(super) async fn identity(folder: &Path) -> Result<(String, File)> {
     let failed =
         || format!("failed to use data folder {}; set --data-dir to one that can be written", folder.display());
     std::fs::create_dir_all(folder).with_context(failed)?;
     let lock = File::create(folder.join("lock")).with_context(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!("failed to start: another hks uses {}", folder.display()),
-        Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LOCK_PATIENCE / 50).await,
+            Err(TryLockError::WouldBlock) => bail!("failed to start: another hks uses {}", folder.display()),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+        }
     }
     let path = folder.join("identity");
     if let Ok(known) = std::fs::read_to_string(&path)
@@ -101,6 +111,18 @@ pub(super) fn forget_others(config: &Config) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the data folder is this adapter's")]
+    async fn a_lock_that_outlives_a_killed_daemon_for_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = File::create(folder.path().join("lock")).unwrap();
+        lock.try_lock().unwrap();
+        let let_go = async { drop(lock) };
+        let (started, ()) = tokio::join!(biased; identity(folder.path()), let_go);
+        let (me, _lock) = started.unwrap();
+        assert!(!me.is_empty());
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "mirrors in a folder")]
