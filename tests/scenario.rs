@@ -31,8 +31,9 @@ fn scenarios() {
                 sim.log.clear();
                 sim.command(command);
                 writeln!(transcript, "> {command}").unwrap();
-                for line in &sim.log {
-                    writeln!(transcript, "  {line}").unwrap();
+                for same in sim.log.chunk_by(|one, other| one == other) {
+                    let times = if same.len() > 1 { format!(" ({} times)", same.len()) } else { String::new() };
+                    writeln!(transcript, "  {}{times}", same[0]).unwrap();
                 }
                 writeln!(transcript, "  = {}", sim.state()).unwrap();
             }

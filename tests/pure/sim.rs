@@ -47,8 +47,8 @@ pub struct Sim {
     silent: bool,
     /// Mebibytes that are free on each volume.
     free: u64,
-    /// Until when the certificate of the public address is valid, if it has one.
-    certificate: Option<Timestamp>,
+    /// How the public address answers: until when its certificate is valid, if it has one.
+    address: Result<Option<Timestamp>, String>,
     /// The objects as the watches have seen them, if they are late.
     pub seen: Option<Objects>,
     pub controllers: Controllers,
@@ -106,7 +106,7 @@ impl Sim {
             mutated: None,
             silent: false,
             free: 4096,
-            certificate: None,
+            address: Ok(None),
             seen: None,
             controllers: Controllers::default(),
             dozes: true,
@@ -200,8 +200,10 @@ impl Sim {
                 Event::Applied(id, Ok(made))
             }
             Effect::Probe(id, urls) => {
-                let certificate = |until| Certificate { url: urls[0].url.clone(), from: Timestamp::UNIX_EPOCH, until };
-                Event::Probed(id, Ok(self.certificate.map(certificate)))
+                let url = urls[0].url.clone();
+                let certificate = |until| Certificate { url: url.clone(), from: Timestamp::UNIX_EPOCH, until };
+                let answer = self.address.clone().map(|until| until.map(certificate));
+                Event::Probed(id, answer.map_err(|why| (url, why)))
             }
             Effect::Measure(id, volumes) => {
                 Event::Measured(id, volumes.into_iter().map(|volume| (volume.claim, self.free << 20)).collect())
@@ -446,7 +448,8 @@ impl Sim {
                 self.take(Event::Observed);
             }
             ["ask", how] => self.silent = *how == "silent",
-            ["certificate", until] => self.certificate = Some(until.parse().unwrap()),
+            ["certificate", until] => self.address = Ok(Some(until.parse().unwrap())),
+            ["address", "dead"] => self.address = Err("status 503".into()),
             ["free", mebibytes] => self.free = mebibytes.parse().unwrap(),
             ["refuse", how] => self.refuses = *how == "on",
             ["mutate", image] => self.mutated = Some((*image).into()),
