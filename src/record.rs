@@ -18,7 +18,7 @@ use crate::spec::{Document, Files};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How many deployments the history keeps.
@@ -147,6 +147,9 @@ pub struct Attempt {
     /// What the wish wants to leave: a restart must not take it for something new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
+    /// What was not well before it began, and is not changed by it: nothing of that is held against it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ill: BTreeSet<String>,
 }
 
 /// The newest commit when a person asked for something else.

@@ -1,14 +1,16 @@
 //! At rest hks goes on looking: is what is settled well?
 
+use super::pass::{Origin, Pass, Toward};
 use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
 use crate::ident::{Component, Kind, ObjectKey, PassId};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Object};
 use crate::plan::Live;
 use crate::record::Ending;
 use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How long something may be on its way before it counts as not well: a pod that moves to another node takes some seconds.
 const GRACE: SignedDuration = SignedDuration::from_secs(20);
@@ -144,11 +146,15 @@ impl Health {
         self.unwell.keys().all(|of| matches!(of, Of::Component(Component::Job(_))))
     }
 
-    /// A deployment has just watched everything become ready.
-    pub(super) fn prove(&mut self) {
-        self.unwell.remove(&Of::Address);
-        self.unwell.values_mut().for_each(|unwell| unwell.well = Some(Timestamp::UNIX_EPOCH));
-        (self.failed_probes, self.probe_at) = (0, None);
+    /// A deployment has just watched everything become ready but what was `ill` before.
+    pub(super) fn prove(&mut self, ill: &BTreeSet<String>) {
+        let is_ill = |of: &Of| ill.contains(&of.to_string());
+        self.unwell.retain(|of, _| *of != Of::Address || is_ill(of));
+        let proven = self.unwell.iter_mut().filter(|(of, _)| !is_ill(of));
+        proven.for_each(|(_, unwell)| unwell.well = Some(Timestamp::UNIX_EPOCH));
+        if !self.unwell.contains_key(&Of::Address) {
+            (self.failed_probes, self.probe_at) = (0, None);
+        }
     }
 }
 
@@ -326,6 +332,32 @@ impl Turn<'_> {
 }
 
 impl super::Machine {
+    /// What is not well already, and is not changed by a commit: nothing of that is held against it. Databases are, since apps need
+    /// them.
+    pub(super) fn ill_before(&self, pass: &Pass) -> BTreeSet<String> {
+        if pass.toward != Toward::Forward || matches!(pass.origin, Origin::Person(_)) {
+            return BTreeSet::new();
+        }
+        // a restart has forgotten what was not well
+        let begun = self.record.attempt.as_ref().filter(|attempt| attempt.content == pass.content);
+        if let Some(begun) = begun {
+            return begun.ill.clone();
+        }
+        let Some(baseline) = self.baseline() else { return BTreeSet::new() };
+        let same =
+            |object: &Arc<Object>| baseline.get(&object.key).is_some_and(|settled| settled.hash() == object.hash());
+        let same_all = |of: &dyn Fn(&Component) -> bool| {
+            pass.manifest.objects.iter().filter(|object| of(&object.component())).all(same)
+        };
+        let ill = self.health.unwell.iter().filter(|(_, unwell)| unwell.shown).map(|(of, _)| of);
+        let unchanged = ill.filter(|of| match of {
+            Of::Component(Component::App(app)) => same_all(&|of| matches!(of, Component::App(name) if name == app)),
+            Of::Address => same_all(&|of| matches!(of, Component::Ingress(_))),
+            _ => false,
+        });
+        unchanged.map(ToString::to_string).collect()
+    }
+
     /// What is not well right now, for whoever looks once and can't wait to see whether it passes: what fails, and what has
     /// been unavailable for a while already. The texts are those of containers and the kubelet.
     pub fn unwell(&self, live: &Live, now: Timestamp) -> Vec<Trouble> {

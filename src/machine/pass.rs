@@ -4,9 +4,10 @@ use crate::ident::{ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
 use crate::plan::{Course, Live, Phase, Plan, Refusal};
 use crate::record::{Left, Wish};
-use crate::rollout::{self, Cause};
+use crate::rollout::{self, Cause, Progress};
 use crate::spec::Document;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,8 @@ pub struct Pass {
     pub(super) gone: Vec<ObjectKey>,
     /// Data that a rollback keeps, and why, in words.
     pub(super) kept: Vec<String>,
+    /// What was not well before, and is not changed.
+    pub(super) ill: BTreeSet<String>,
     /// What was put back is not well.
     pub(super) unwell: Option<Cause>,
     /// What should be put back can't be.
@@ -213,6 +216,7 @@ impl Pass {
             retry_at: None,
             gone: vec![],
             kept: vec![],
+            ill: BTreeSet::new(),
             unwell: None,
             refused: None,
         }
@@ -276,7 +280,19 @@ impl Pass {
         let last = self.plan.steps.iter().all(|step| step.object.stage <= current || step.object.stage == Stage::Jobs);
         let steps = self.plan.steps.iter().map(|step| &*step.object);
         let here = steps.filter(|object| apart(object.stage) && object.stage <= current);
+        let here = here.filter(|object| !self.ill.contains(&object.component().to_string()));
         here.filter(|object| last || !object.started_is_enough || !rollout::started(object, live)).collect()
+    }
+
+    /// What was not well before, and has not become well on the way.
+    pub(super) fn still_ill(&self, live: &Live) -> BTreeSet<String> {
+        let mut ill = self.ill.clone();
+        ill.retain(|ill| {
+            let objects = self.manifest.objects.iter().map(|object| &**object);
+            let mut of = objects.filter(|object| object.component().to_string() == *ill).peekable();
+            of.peek().is_none() || rollout::progress(of, live) != Progress::Ready
+        });
+        ill
     }
 }
 

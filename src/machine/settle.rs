@@ -147,6 +147,7 @@ impl Turn<'_> {
             (None, Some(cause)) => Ending::Unhealthy { cause },
             (None, None) => Ending::Healthy,
         };
+        pass.ill = pass.still_ill(live);
         let deployment = deployment(pass, &ending, now, to, head.as_ref(), live);
         keep_inventory(&mut machine.record, pass, live);
         let content = left.as_ref().map_or_else(|| machine.head_content.clone(), |left| left.content.clone());
@@ -173,7 +174,7 @@ impl Turn<'_> {
                 // the record may be kept only by a later pass, and what it says must hold until then
                 machine.baseline = Baseline::Kept(pass.manifest.clone());
                 (machine.fits, machine.unproven, machine.packing) = (true, false, Packing::Unseen);
-                machine.health.prove();
+                machine.health.prove(&pass.ill);
                 machine.lost.clear();
             }
             (Toward::Nothing { wish }, _) => {
@@ -305,7 +306,8 @@ fn deployment(
             back(head.unwrap_or(&pass.revision).clone(), &cause, Some(pass.revision.clone()))
         }
         _ => {
-            let description = report::succeeded(pass.manifest.apps.len(), pass.manifest.databases.len(), took, url);
+            let apps = pass.manifest.apps.iter().filter(|app| !pass.ill.contains(&app.name)).count();
+            let description = report::succeeded(apps, pass.manifest.databases.len(), took, &pass.ill, url);
             let succeeded = Deployment::new(pass.revision.clone(), times, Outcome::Succeeded, None, description);
             Deployment { jobs: jobs(pass, live), ..succeeded }
         }

@@ -18,7 +18,9 @@ impl Turn<'_> {
     pub(super) fn enter(&mut self, toward: Toward, target: Target) {
         let id = self.machine.next_id();
         self.machine.health.forget_questions();
-        self.machine.state = State::Passing(Box::new(Pass::new(id, toward, target, self.now)));
+        let mut pass = Box::new(Pass::new(id, toward, target, self.now));
+        pass.ill = self.machine.ill_before(&pass);
+        self.machine.state = State::Passing(pass);
         self.walk(Self::begin_phase);
     }
 

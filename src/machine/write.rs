@@ -32,7 +32,8 @@ impl Turn<'_> {
             _ => None,
         };
         let (revision, started, content) = (pass.revision.clone(), pass.started, pass.content.clone());
-        let attempt = Attempt { revision, started, content, wish, failed: None, left: pass.left.clone() };
+        let attempt =
+            Attempt { revision, started, content, wish, failed: None, left: pass.left.clone(), ill: pass.ill.clone() };
         let record = &mut self.machine.record;
         for owned in new {
             if !record.inventory.iter().any(|known| known.key == owned.key) {

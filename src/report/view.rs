@@ -463,7 +463,7 @@ fn short<'a>(revision: Option<&'a Revision>, otherwise: &'a str) -> &'a str {
 }
 
 /// How many there are besides the one that was told.
-fn more(all: usize) -> String {
+pub(super) fn more(all: usize) -> String {
     if all > 1 { format!(" (and {} more)", all - 1) } else { String::new() }
 }
 

@@ -324,7 +324,13 @@ fn status(input: &[u8]) -> String {
     is_fit(&first.description);
     is_fit(&first.still_of(&Revision::new("aaaa")).description);
     is_fit(&second.still_of(&Revision::new("aaaa")).description);
-    is_fit(&report::succeeded(one.len(), other.len(), Duration::from_secs(input.len() as u64), Some(&url)));
+    is_fit(&report::succeeded(
+        one.len(),
+        other.len(),
+        Duration::from_secs(input.len() as u64),
+        &[one.clone()].into(),
+        Some(&url),
+    ));
     for statuses in [vec![("a", &first)], vec![("a", &first), ("b", &second)], vec![("a", &second), ("b", &second)]] {
         let all = report::aggregate(&revision, statuses).unwrap();
         is_fit(&all.description);
