@@ -4,7 +4,7 @@
 CONTAINER_GRACE_HALF_SECONDS=10 # databases flush; what takes longer recovers from its log
 
 down() {
-  daemons_stop 5 kubelet kube-proxy
+  daemons_stop 5 kubelet kube-proxy kube-router
   containers_stop "$CONTAINER_GRACE_HALF_SECONDS"
   # An API server waits up to a minute for open watches; etcd has everything it acknowledged.
   daemons_stop 5 kube-scheduler kube-controller-manager kube-apiserver forge registry containerd

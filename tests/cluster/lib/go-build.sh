@@ -22,6 +22,7 @@ go_recipe() {
     kine) # its SQLite is C; the vCluster's image has no C library to offer
       packages=(github.com/k3s-io/kine) cgo=1 tags+=,$SQLITE_TAGS ldflags=$GO_STATIC_EXTERNAL
       ;;
+    kube-router) packages=(github.com/cloudnativelabs/kube-router/v2/cmd/kube-router) ;;
     coredns) packages=(github.com/coredns/coredns) ;;
     local-path-provisioner) packages=(github.com/rancher/local-path-provisioner) ;;
     metrics-server) packages=(sigs.k8s.io/metrics-server/cmd/metrics-server) ;;

@@ -10,7 +10,7 @@ POLITE=()
 
 # command:package, as Debian names them
 PACKAGES=(
-  containerd:containerd runc:runc iptables:iptables conntrack:conntrack ip:iproute2 setpriv:util-linux flock:util-linux
+  containerd:containerd runc:runc iptables:iptables ipset:ipset conntrack:conntrack ip:iproute2 setpriv:util-linux flock:util-linux
   docker-registry:docker-registry skopeo:skopeo umoci:umoci busybox:busybox-static debootstrap:debootstrap
   openssl:openssl curl:curl git:git gcc:gcc jq:jq /usr/lib/cni/bridge:containernetworking-plugins
   /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1:libfaketime

@@ -40,6 +40,7 @@ bridge_traffic_is_filtered() {
 
 network_down() {
   rules_remove
+  sets_remove
   ip link delete "$POD_INTERFACE" 2>/dev/null || true
   ip link delete "$NODE_INTERFACE" 2>/dev/null || true
   if [[ -f "$FORWARD_BEFORE" ]]; then
@@ -48,7 +49,13 @@ network_down() {
   fi
 }
 
-# kube-proxy's and kubelet's chains, and our own rules.
+# The addresses that kube-router's rules name, once no rule does.
+sets_remove() {
+  local set
+  for set in $(ipset list -n 2>/dev/null | grep '^KUBE-' || true); do ipset destroy "$set" || true; done
+}
+
+# The chains of kube-proxy, kubelet and kube-router, and our own rules.
 rules_remove() {
   local family table
   for family in iptables ip6tables; do

@@ -48,6 +48,19 @@ node_start() {
     "${masquerade[@]}"
 }
 
+# Only the half of kube-router that enforces NetworkPolicies: between two pods of one bridge, too.
+policies_up() {
+  bridge_traffic_is_filtered ||
+    refuse "NetworkPolicies can't be enforced: the kernel does not filter what crosses a bridge; modprobe br_netfilter"
+  daemon_ensure kube-router "$ADMIN_KUBECONFIG" -- \
+    "$(go_dir kube-router)/kube-router" --kubeconfig "$ADMIN_KUBECONFIG" --hostname-override "$NODE_NAME" \
+    --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false --health-port 0 \
+    --service-cluster-ip-range "$SERVICE_CIDR"
+  wait_until 60 "the rules of kube-router" policies_enforced
+}
+
+policies_enforced() { daemon_alive kube-router && iptables -w -S FORWARD | grep -q -- '-j KUBE-ROUTER-FORWARD'; }
+
 containerd_up() {
   # Without containerd, whatever its containers left (a reboot, a kill) can only be in the way.
   daemon_alive containerd || node_clean
