@@ -58,7 +58,7 @@ cost N="200" SEED="1" BY="bytes": _packages
 fuzz NAME="" SECONDS="60" SEED="": _packages
     HKS_FUZZ_SECONDS={{ SECONDS }} HKS_SEED={{ if SEED == "" { "$RANDOM" } else { SEED } }} cargo test -j{{ jobs }} --locked --profile campaign --test fuzz -- --nocapture {{ if NAME == "" { "" } else { "--exact " + NAME } }}
 
-# Puts faults back one at a time, and sees that the tests kill each; NAME chooses some
+# Puts faults back one at a time, and sees that the tests kill each; NAME chooses some, a number goes on after so many
 mutants NAME="": _packages
     HKS_MUTANT="{{ NAME }}" cargo test -j{{ jobs }} --locked --test mutants -- --ignored --nocapture
 
