@@ -50,6 +50,10 @@ bench NAME N="100": _packages
 histories N="100000" SEED="1": _packages
     HKS_HISTORIES={{ N }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --no-default-features --profile campaign --test histories
 
+# Each single fault at each step of a journey, and each takeover of two daemons, optimised: all of them, or one of EVERY
+plans EVERY="1": _packages
+    HKS_EVERY={{ EVERY }} cargo test -j{{ jobs }} --locked --no-default-features --profile campaign --test plans -- --nocapture
+
 # Looks for files that cost too much to read, optimised: N climbs from SEED on; `just cost 20 1 time` for what takes longest
 cost N="200" SEED="1" BY="bytes": _packages
     HKS_CLIMBS={{ N }} HKS_SEED={{ SEED }} HKS_BY={{ BY }} HKS_STEPS=300 cargo test -j{{ jobs }} --locked --no-default-features --profile campaign --test cost -- --nocapture by_chance

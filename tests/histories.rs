@@ -11,9 +11,9 @@ mod pure;
 use hks::ident::{Kind, ObjectKey};
 use hks::machine::{State, Station};
 use pure::numbers::Numbers;
+use pure::script::{Script, attempt, number, search};
 use pure::sim::Sim;
 use pure::watcher::{Watcher, outcome};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories of an ordinary run; a campaign takes more.
 const HISTORIES: u64 = 500;
@@ -140,15 +140,7 @@ fn history(seed: u64, script: &mut Script) {
     let mut watcher = Watcher::default();
     for index in 0..EVENTS {
         let command = event(&mut numbers, index, &sim);
-        script.add(&command, &sim);
-        sim.news.clear();
-        sim.now += jiff::SignedDuration::from_secs(1);
-        sim.tables = watcher.has_rows(&sim);
-        if command != "rows" {
-            sim.command(&command);
-        }
-        script.ran(&sim);
-        watcher.check(&sim, &command);
+        script.watched(&command, &mut sim, &mut watcher);
     }
     script.add("(the end)", &sim);
     watcher.comes_to_rest(&mut sim);
@@ -182,63 +174,16 @@ fn twins(seed: u64, script: &mut Script) {
     }
 }
 
-/// What happened, as a scenario: the commands, and below each what followed.
-#[derive(Default)]
-struct Script {
-    text: String,
-    seen: usize,
-}
-
-impl Script {
-    /// Something is about to happen.
-    fn add(&mut self, command: &str, sim: &Sim) {
-        self.seen = sim.log.len();
-        self.text.push_str("\n> ");
-        self.text.push_str(command);
-    }
-
-    /// It has.
-    fn ran(&mut self, sim: &Sim) {
-        for line in &sim.log[self.seen..] {
-            self.text.push_str("\n  ");
-            self.text.push_str(line);
-        }
-        self.text.push_str("\n  = ");
-        self.text.push_str(&sim.state());
-    }
-}
-
-/// Runs one history; what happened in one that breaks an invariant, and how it does.
-fn run(seed: u64) -> Result<(), (Script, String)> {
-    let mut script = Script::default();
-    let run = catch_unwind(AssertUnwindSafe(|| match seed % 5 {
-        0 => twins(seed, &mut script),
-        _ => history(seed, &mut script),
-    }));
-    run.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        (script, text.unwrap_or_default())
-    })
-}
-
 #[test]
 fn any_history_keeps_the_invariants() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let (count, from) = (number("HKS_HISTORIES").unwrap_or(HISTORIES), number("HKS_SEED").unwrap_or(1));
-    std::panic::set_hook(Box::new(|_| {}));
-    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
-    let broken = std::thread::scope(|scope| {
-        let work = |of: u64| {
-            move || {
-                (from..from + count).filter(|seed| seed % threads == of).find_map(|seed| Some((seed, run(seed).err()?)))
-            }
-        };
-        let all: Vec<_> = (0..threads).map(|of| scope.spawn(work(of))).collect();
-        all.into_iter().filter_map(|thread| thread.join().unwrap()).min_by_key(|(seed, _)| *seed)
-    });
-    let _ = std::panic::take_hook();
-    if let Some((seed, (script, text))) = broken {
+    let run = |seed| {
+        attempt(|script| match seed % 5 {
+            0 => twins(seed, script),
+            _ => history(seed, script),
+        })
+    };
+    if let Some((seed, (script, text))) = search(from..from + count, run) {
         panic!("HKS_SEED={seed} HKS_HISTORIES=1: {text}{}", script.text);
     }
 }

@@ -56,7 +56,22 @@ impl Sim {
                 self.take(Event::Observed);
             }
             ["quota", how] => self.cluster.quota_full = *how == "full",
-            other => panic!("no command {other:?}"),
+            ["stranger", name] => {
+                let (kind, name) = name.split_once('/').unwrap();
+                let key = ObjectKey::new(Kind::named(kind).unwrap(), name);
+                let labels = json!({"app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "todo"});
+                let object = json!({"metadata": {"name": name, "uid": format!("theirs-{name}"), "labels": labels}});
+                self.strangers.insert(key.clone());
+                self.objects.insert(key, Arc::new(object));
+                self.take(Event::Observed);
+            }
+            ["pause", how] => {
+                let web = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")).unwrap();
+                Arc::make_mut(web)["spec"]["paused"] = json!(*how == "on");
+                self.take(Event::Observed);
+            }
+            ["look"] => self.take(Event::Observed),
+            other => self.over(other),
         }
     }
 }

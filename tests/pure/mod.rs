@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::disallowed_methods,
     clippy::missing_panics_doc,
     clippy::struct_excessive_bools,
     reason = "tests"
@@ -16,8 +17,10 @@ pub mod generate;
 pub mod hostile;
 pub mod numbers;
 pub mod restart;
+pub mod script;
 pub mod sim;
 pub mod simulated;
+pub mod takeover;
 pub mod watcher;
 
 use hks::manifest::{Context, Edge, EdgeTls, Gateway, Images};

@@ -62,6 +62,10 @@ pub struct Sim {
     pub made: Vec<(ObjectKey, String, bool)>,
     /// What somebody else has made under labels of the Stack.
     pub strangers: BTreeSet<ObjectKey>,
+    /// How often the record was written.
+    pub saves: u64,
+    /// What a daemon that fell asleep has sent, and after how many of these.
+    pub sent: VecDeque<(Effect, u64)>,
     /// The API server's store as it was once.
     backup: Option<(Objects, Record)>,
 }
@@ -114,6 +118,8 @@ impl Sim {
             deleted: vec![],
             made: vec![],
             strangers: BTreeSet::new(),
+            saves: 0,
+            sent: VecDeque::new(),
             backup: None,
         }
     }
@@ -145,12 +151,21 @@ impl Sim {
     /// Carries out the next request, and answers it if `answered`.
     pub fn perform(&mut self, answered: bool) -> bool {
         let Some(effect) = self.requests.pop_front() else { return false };
-        let reply = match effect {
+        let reply = self.carry_out(effect);
+        if let (true, Some(reply)) = (answered, reply) {
+            self.take(reply);
+        }
+        true
+    }
+
+    /// Does what a request asks for; the answer.
+    pub fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+        Some(match effect {
             Effect::Queue(id) => Event::Turn(id),
             Effect::Who(key, field) => Event::Managed(key, field, self.manager.clone()),
             Effect::Check(id, ..) => Event::Checked(id, Ok(())),
             Effect::Save(id, record) => {
-                self.saved = *record;
+                (self.saved, self.saves) = (*record, self.saves + 1);
                 Event::Saved(id, Ok(()))
             }
             Effect::Apply(id, _) if self.refuses => {
@@ -221,12 +236,8 @@ impl Sim {
                 Event::Deleted(id, Ok(()))
             }
             Effect::Explain(id, cause) => Event::Explained(id, cause.with_log("last words".into())),
-            Effect::News(_) | Effect::Hosts { .. } => return true,
-        };
-        if answered {
-            self.take(reply);
-        }
-        true
+            Effect::News(_) | Effect::Hosts { .. } => return None,
+        })
     }
 
     /// Deletes each with the uid that was seen, or not at all.
@@ -433,15 +444,6 @@ impl Sim {
                 self.crash();
             }
             ["clock", "back"] => self.now -= SignedDuration::from_secs(90),
-            ["stranger", name] => {
-                let (kind, name) = name.split_once('/').unwrap();
-                let key = ObjectKey::new(Kind::named(kind).unwrap(), name);
-                let labels = json!({"app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "todo"});
-                let object = json!({"metadata": {"name": name, "uid": format!("theirs-{name}"), "labels": labels}});
-                self.strangers.insert(key.clone());
-                self.objects.insert(key, Arc::new(object));
-                self.take(Event::Observed);
-            }
             ["late"] => self.seen = Some(self.objects.clone()),
             ["prompt"] => {
                 self.seen = None;
@@ -455,11 +457,6 @@ impl Sim {
             ["mutate", image] => self.mutated = Some((*image).into()),
             ["pods", how] => {
                 self.cluster.pods = (*how).into();
-                self.take(Event::Observed);
-            }
-            ["pause", how] => {
-                let web = self.objects.get_mut(&ObjectKey::new(Kind::Deployment, "todo-web")).unwrap();
-                Arc::make_mut(web)["spec"]["paused"] = json!(*how == "on");
                 self.take(Event::Observed);
             }
             ["platform", branch, domain] => {

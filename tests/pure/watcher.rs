@@ -98,6 +98,8 @@ impl Watcher {
                 self.unknown.insert(ObjectKey::new(Kind::Secret, *name));
                 self.chance = true;
             }
+            // what was sent long ago is made when who has written it down has taken it back already
+            ["arrives"] => self.unknown.extend(sim.objects.keys().cloned()),
             ["stranger", ..] => self.unknown.extend(sim.strangers.iter().cloned()),
             ["wish", "accept" | "destroy-data"] => {
                 self.volumes.clear();
