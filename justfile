@@ -62,6 +62,10 @@ cost N="200" SEED="1" BY="bytes": _packages
 fuzz NAME="" SECONDS="60" SEED="": _packages
     HKS_FUZZ_SECONDS={{ SECONDS }} HKS_SEED={{ if SEED == "" { "$RANDOM" } else { SEED } }} cargo test -j{{ jobs }} --locked --profile campaign --test fuzz -- --nocapture {{ if NAME == "" { "" } else { "--exact " + NAME } }}
 
+# Repositories that are made to do harm, N of them from SEED on, beside peaceful tenants on the test cluster
+harm N="156" SEED="0": _packages
+    HKS_REPOSITORIES={{ N }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --test harm -- --nocapture
+
 # Puts faults back one at a time, and sees that the tests kill each; NAME chooses some, a number goes on after so many
 mutants NAME="": _packages
     HKS_MUTANT="{{ NAME }}" cargo test -j{{ jobs }} --locked --test mutants -- --ignored --nocapture
