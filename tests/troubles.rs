@@ -116,6 +116,28 @@ fn a_crash_is_rolled_back_with_its_last_words_and_without_secrets() {
     assert_eq!(view["appliedRevision"], first.as_str());
 }
 
+/// What a probe has found ready once may end right after it: `minReady` says how long it has to stay so.
+#[test]
+fn an_app_that_ends_right_after_it_was_ready_is_rolled_back_where_it_has_to_stay_so() {
+    let mut world = World::new("minready");
+    let app = |last: &str| {
+        format!(
+            "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: one}}\napps:\n  web:\n    image: {}/busybox:1\n    \
+             command: [sh, -c, 'mkdir /tmp/w; echo hi > /tmp/w/index.html; httpd -p 8080 -h /tmp/w; {last}']\n    ports: {{http: \
+             8080}}\n    rollout: {{minReady: 12s}}\n    probes: {{readiness: {{path: /, period: 1s}}}}\n    resources: {{requests: {{cpu: \
+             10m, memory: 16Mi}}, limits: {{cpu: 500m, memory: 16Mi}}}}\n",
+            kit().registry
+        )
+    };
+    let good = world.push_stack(&app("sleep 3600"));
+    world.start();
+    world.settled("one", &good);
+    let bad = world.push_stack(&app("sleep 3; echo the licence has expired; exit 7"));
+    let view = world.held("one", &bad);
+    assert_eq!(view["cause"], "web crashes (exit code 7): the licence has expired");
+    assert_eq!(view["history"][0]["outcome"], "rolledBack", "{view:#}");
+}
+
 #[test]
 fn too_little_memory_is_told_with_the_limit() {
     let mut world = World::new("oom");

@@ -7,10 +7,6 @@ use crate::ident::{Kind, ObjectKey};
 use crate::spec::{App, Autoscaling, Check, Port, Probe, Protocol, Rollout, Scale, Scaling};
 use serde_json::{Value, json};
 
-/// Seconds that a container without a readiness probe has to run before it counts: else one that crashes at once would
-/// count as ready for a moment.
-const UNPROBED_SECONDS: u32 = 10;
-
 /// An app's objects.
 pub(super) struct Rendered {
     pub objects: Vec<Object>,
@@ -140,8 +136,8 @@ fn controller(app: &App, selector: &Value, template: &Value) -> Value {
     if let Scale::Fixed(replicas) = app.scale {
         spec["replicas"] = json!(replicas);
     }
-    if app.readiness.is_none() {
-        spec["minReadySeconds"] = json!(UNPROBED_SECONDS);
+    if !app.min_ready.is_zero() {
+        spec["minReadySeconds"] = json!(app.min_ready.as_secs());
     }
     json!({ "spec": spec })
 }

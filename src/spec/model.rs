@@ -153,6 +153,8 @@ pub struct App {
     pub liveness: Option<Probe>,
     /// How a new version takes over.
     pub rollout: Rollout,
+    /// How long a pod has to stay ready before it counts as such.
+    pub min_ready: Duration,
     /// Volumes by name.
     pub volumes: BTreeMap<String, Volume>,
     /// Time from the request to end until a pod is killed, `drain` included.

@@ -15,6 +15,10 @@ use super::{Check, DAY, HOUR, MINUTE, each};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Seconds that a container without a readiness probe has to run before it counts: else one that crashes at once would
+/// count as ready for a moment.
+const UNPROBED_SECONDS: u64 = 10;
+
 impl Check<'_, '_> {
     /// The address of an app that runs elsewhere.
     pub(super) fn external(&mut self, name: &str, wire: &wire::App) -> Option<String> {
@@ -66,6 +70,12 @@ impl Check<'_, '_> {
         let lasting = wire.volumes.0.values().any(|volume| volume.size.is_some());
         let scale = self.scale(&at, wire, lasting);
         let rollout = self.rollout(&at, wire, lasting);
+        let readiness = readiness.map(|given| given.or(tcp));
+        let unprobed = matches!(readiness, Some(None));
+        let min_ready_at = below(&at, &["rollout", "minReady"]);
+        let usual = if unprobed { UNPROBED_SECONDS } else { 0 };
+        // Kubernetes takes less than its own deadline for progress, ten minutes
+        let min_ready = duration(wire.rollout.min_ready.as_ref(), usual, &(0..=5 * MINUTE), &min_ready_at, self.report);
         let shutdown = &wire.shutdown;
         let grace = &below(&at, &["shutdown", "gracePeriod"]);
         let grace = duration(shutdown.grace_period.as_ref(), 30, &(1..=HOUR), grace, self.report);
@@ -86,9 +96,10 @@ impl Check<'_, '_> {
             scale: scale?,
             resources: resources?,
             startup: startup?,
-            readiness: readiness?.or(tcp),
+            readiness: readiness?,
             liveness: liveness?,
             rollout: rollout?,
+            min_ready: min_ready?,
             volumes: volumes?,
             grace: grace?,
             drain: drain?,

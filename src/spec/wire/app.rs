@@ -241,6 +241,9 @@ pub struct Rollout {
     /// Blue/green: how long the old version stays after the switch, at most 24h. Until then a rollback only switches.
     #[schemars(extend("default" = "5m"))]
     pub keep_old: Option<Duration>,
+    /// How long a new pod has to stay ready before it counts as such, at most 5m. One that ends within that time has failed.
+    /// Without a readiness probe `10s` unless given, else none.
+    pub min_ready: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
