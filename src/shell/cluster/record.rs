@@ -5,7 +5,7 @@ use crate::ident::{Component, Kind, ObjectKey, StackName};
 use crate::machine::Fault;
 use crate::manifest::{MANAGED_BY, STACK_LABEL};
 use crate::plan;
-use crate::record::{Record, Stored, WISH_ANNOTATION, Wish};
+use crate::record::{Record, Sealer, Stored, WISH_ANNOTATION, Wish};
 use crate::report::Note;
 use crate::shell::clock;
 use crate::shell::cluster::api::merging;
@@ -51,7 +51,7 @@ pub async fn load(project: &Project, stack: &StackName) -> Result<Result<Record,
     let Some(map) = found else { return Ok(Ok(Record::default())) };
     let mut record = read(&map.data);
     if let Ok(record) = &mut record
-        && !is_sealed(project, stack, &map.data)
+        && !is_sealed(project.sealer(), stack, &map.data)
     {
         tracing::info!(%stack, "its record has no seal of this hks; it counts as far as what runs proves it");
         record.doubt();
@@ -74,8 +74,8 @@ fn release(map: &Value) -> Option<Vec<u8>> {
 }
 
 /// Whether a record is as this hks wrote it. Where nothing is sealed, and where there is none yet, it is.
-fn is_sealed(project: &Project, stack: &StackName, map: &Value) -> bool {
-    let (Some(sealer), Some(json)) = (project.sealer(), map["data"][KEY].as_str()) else { return true };
+fn is_sealed(sealer: Option<&Sealer>, stack: &StackName, map: &Value) -> bool {
+    let (Some(sealer), Some(json)) = (sealer, map["data"][KEY].as_str()) else { return true };
     let seal = map["data"][SEAL_KEY].as_str().unwrap_or_default();
     sealer.holds(stack.as_str(), json, release(map).as_deref(), seal)
 }
@@ -196,4 +196,34 @@ pub async fn announce(project: &Project, stack: &StackName, note: &Note) {
 fn failed(stack: &StackName, message: String) -> Fault {
     let (object, component) = (format!("ConfigMap/{}", name(stack)), Component::Stack);
     Fault { transient: false, object, component, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::SealKey;
+
+    #[test]
+    fn a_record_is_sealed_as_it_was_written_and_not_otherwise() {
+        let key = |byte: u8| SealKey::new(&[byte; SealKey::LEN]).unwrap().of("team-a/shop");
+        let (sealer, stack) = (key(1), StackName::new("todo").unwrap());
+        let stored = Record::default().encode().unwrap();
+        let seal = sealer.seal(stack.as_str(), &stored);
+        let sealed = json!({ "data": { KEY: stored.json, SEAL_KEY: seal } });
+        assert!(is_sealed(Some(&sealer), &stack, &sealed));
+        let mut bare = sealed.clone();
+        bare["data"].as_object_mut().unwrap().remove(SEAL_KEY);
+        assert!(!is_sealed(Some(&sealer), &stack, &bare), "nobody has sealed it");
+        let mut other = sealed.clone();
+        other["data"][KEY] = format!("{} ", stored.json).into();
+        assert!(!is_sealed(Some(&sealer), &stack, &other), "it is another one");
+        let mut more = sealed.clone();
+        more["binaryData"] = json!({ RELEASE_KEY: STANDARD.encode("x") });
+        assert!(!is_sealed(Some(&sealer), &stack, &more), "it has another release");
+        assert!(!is_sealed(Some(&key(2)), &stack, &sealed), "another hks has sealed it");
+        assert!(!is_sealed(Some(&sealer), &StackName::new("shop").unwrap(), &sealed), "it is of another Stack");
+        // nothing is sealed, or there is nothing yet
+        assert!(is_sealed(None, &stack, &bare));
+        assert!(is_sealed(Some(&sealer), &stack, &json!({ "metadata": {} })));
+    }
 }
