@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::process::Command;
 use support::own::Own;
 use support::{World, kit, on_host, try_on_host, until};
 
@@ -57,9 +58,32 @@ fn labels(json: &str) -> String {
     labels.map(|(name, value)| format!("{name}={}", value.as_str().unwrap())).collect::<Vec<_>>().join(",")
 }
 
+/// `NetworkPolicies` are enforced as long as this is there.
+struct Enforced;
+
+impl Enforced {
+    fn begin() -> Self {
+        Self::turn("on");
+        Self
+    }
+
+    fn turn(how: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster");
+        let done = Command::new("bash").args([script, "policies", how]).output().unwrap();
+        assert!(done.status.success(), "policies {how}: {}", String::from_utf8_lossy(&done.stdout));
+    }
+}
+
+impl Drop for Enforced {
+    fn drop(&mut self) {
+        Self::turn("off");
+    }
+}
+
 #[test]
 fn only_what_refers_to_a_database_reaches_it() {
     let mut world = World::new("walls");
+    let _enforced = Enforced::begin();
     let both = r#"{DB: "${databases.main.url}", CACHE: "${caches.fast.url}"}"#;
     let sha = world.push_stack(&stack("", both, "{}"));
     world.start();

@@ -48,7 +48,8 @@ node_start() {
     "${masquerade[@]}"
 }
 
-# Only the half of kube-router that enforces NetworkPolicies: between two pods of one bridge, too.
+# Only the half of kube-router that enforces NetworkPolicies: between two pods of one bridge, too. It is not always at work: it hears of a new
+# pod a moment after that runs, and whoever asks a database in that moment and only once is refused.
 policies_up() {
   bridge_traffic_is_filtered ||
     refuse "NetworkPolicies can't be enforced: the kernel does not filter what crosses a bridge; modprobe br_netfilter"
@@ -57,6 +58,12 @@ policies_up() {
     --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false --health-port 0 \
     --service-cluster-ip-range "$SERVICE_CIDR"
   wait_until 60 "the rules of kube-router" policies_enforced
+}
+
+policies_down() {
+  daemons_stop 5 kube-router
+  rules_remove 'KUBE-(ROUTER|POD-FW|NWPLCY)-'
+  sets_remove
 }
 
 policies_enforced() { daemon_alive kube-router && iptables -w -S FORWARD | grep -q -- '-j KUBE-ROUTER-FORWARD'; }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What runs and what does not. Asks each component itself: a process that hangs is not up.
 
-DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler registry containerd kubelet kube-proxy kube-router forge)
+DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler registry containerd kubelet kube-proxy forge)
 
 # component_check NAME: prints a remark; the result is its state
 component_check() {
@@ -9,7 +9,7 @@ component_check() {
     kube-apiserver) apiserver_ready >/dev/null && echo "$API_URL" ;;
     registry) http_ok "http://$REGISTRY/v2/" && echo "http://$REGISTRY" ;;
     forge) forge_answers >/dev/null && echo "$FORGE_URL" ;;
-    etcd | kube-controller-manager | kube-scheduler | containerd | kubelet | kube-proxy | kube-router)
+    etcd | kube-controller-manager | kube-scheduler | containerd | kubelet | kube-proxy)
       local pid
       pid=$(daemon_pid "$1") && echo "pid $pid"
       ;;
