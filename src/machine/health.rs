@@ -10,7 +10,6 @@ use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// How long something may be on its way before it counts as not well: a pod that moves to another node takes some seconds.
 const GRACE: SignedDuration = SignedDuration::from_secs(20);
@@ -338,24 +337,23 @@ impl super::Machine {
         if pass.toward != Toward::Forward || matches!(pass.origin, Origin::Person(_)) {
             return BTreeSet::new();
         }
+        let shown = self.health.unwell.iter().filter(|(_, unwell)| unwell.shown).map(|(of, _)| of);
+        let apart =
+            shown.filter(|of| matches!(of, Of::Component(Component::App(_)) | Of::Address)).map(ToString::to_string);
         // a restart has forgotten what was not well
         let begun = self.record.attempt.as_ref().filter(|attempt| attempt.content == pass.content);
-        if let Some(begun) = begun {
-            return begun.ill.clone();
-        }
+        let ill = begun.map_or_else(|| apart.collect(), |begun| begun.ill.clone());
         let Some(baseline) = self.baseline() else { return BTreeSet::new() };
-        let same =
-            |object: &Arc<Object>| baseline.get(&object.key).is_some_and(|settled| settled.hash() == object.hash());
-        let same_all = |of: &dyn Fn(&Component) -> bool| {
-            pass.manifest.objects.iter().filter(|object| of(&object.component())).all(same)
+        let is_of = |object: &Object, ill: &str| match object.component() {
+            Component::Ingress(_) => ill == Of::Address.to_string(),
+            other => other.to_string() == ill,
         };
-        let ill = self.health.unwell.iter().filter(|(_, unwell)| unwell.shown).map(|(of, _)| of);
-        let unchanged = ill.filter(|of| match of {
-            Of::Component(Component::App(app)) => same_all(&|of| matches!(of, Component::App(name) if name == app)),
-            Of::Address => same_all(&|of| matches!(of, Component::Ingress(_))),
-            _ => false,
-        });
-        unchanged.map(ToString::to_string).collect()
+        let is_same =
+            |object: &Object| baseline.get(&object.key).is_some_and(|settled| settled.hash() == object.hash());
+        let is_unchanged = |ill: &String| {
+            pass.manifest.objects.iter().filter(|object| is_of(object, ill)).all(|object| is_same(object))
+        };
+        ill.into_iter().filter(is_unchanged).collect()
     }
 
     /// What is not well right now, for whoever looks once and can't wait to see whether it passes: what fails, and what has
