@@ -66,6 +66,10 @@ fuzz NAME="" SECONDS="60" SEED="": _packages
 harm N="156" SEED="0": _packages
     HKS_REPOSITORIES={{ N }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --test harm -- --nocapture
 
+# A daemon that has much to do and is ended again and again, on the test cluster: nothing grows; each life takes about half a minute
+soak LIVES="240" SEED="1": _packages
+    HKS_SOAK={{ LIVES }} HKS_SEED={{ SEED }} cargo test -j{{ jobs }} --locked --test soak -- --nocapture
+
 # Puts faults back one at a time, and sees that the tests kill each; NAME chooses some, a number goes on after so many
 mutants NAME="": _packages
     HKS_MUTANT="{{ NAME }}" cargo test -j{{ jobs }} --locked --test mutants -- --ignored --nocapture
