@@ -148,8 +148,25 @@ pub struct Attempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
     /// What was not well before it began, and is not changed by it: nothing of that is held against it.
+    #[serde(default, skip_serializing_if = "Ill::is_none")]
+    pub ill: Ill,
+}
+
+/// What of a Stack is not well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ill {
+    /// Apps by name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub ill: BTreeSet<String>,
+    pub apps: BTreeSet<String>,
+    /// The public addresses.
+    #[serde(default)]
+    pub address: bool,
+}
+
+impl Ill {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The newest commit when a person asked for something else.

@@ -3,9 +3,9 @@
 use super::pass::{Origin, Pass, Toward};
 use super::{Certificate, Effect, Probed, Reply, Rest, State, Turn};
 use crate::ident::{Component, Kind, ObjectKey, PassId};
-use crate::manifest::{Manifest, Object};
+use crate::manifest::Manifest;
 use crate::plan::Live;
-use crate::record::Ending;
+use crate::record::{Ending, Ill};
 use crate::report::{News, span};
 use crate::rollout::{self, Cause, Progress};
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +48,12 @@ pub(super) enum Of {
     Certificate,
     /// The volume of a database or cache, which is measured.
     Volume(Component),
+}
+
+impl Of {
+    fn is_app_of(&self, apps: &BTreeSet<String>) -> bool {
+        matches!(self, Self::Component(Component::App(name)) if apps.contains(name))
+    }
 }
 
 impl std::fmt::Display for Of {
@@ -140,18 +146,31 @@ impl Health {
         self.unwell.values_mut().filter(|unwell| !unwell.shown).for_each(|unwell| unwell.told = false);
     }
 
+    /// The apps and addresses that are shown as not well.
+    fn ill(&self) -> Ill {
+        let mut ill = Ill::default();
+        for (of, _) in self.unwell.iter().filter(|(_, unwell)| unwell.shown) {
+            match of {
+                Of::Component(Component::App(name)) => drop(ill.apps.insert(name.clone())),
+                Of::Address => ill.address = true,
+                _ => {}
+            }
+        }
+        ill
+    }
+
     /// All that serves is well: what failed of a schedule says nothing of that.
     fn serves(&self) -> bool {
         self.unwell.keys().all(|of| matches!(of, Of::Component(Component::Job(_))))
     }
 
     /// A deployment has just watched everything become ready but what was `ill` before.
-    pub(super) fn prove(&mut self, ill: &BTreeSet<String>) {
-        let is_ill = |of: &Of| ill.contains(&of.to_string());
-        self.unwell.retain(|of, _| *of != Of::Address || is_ill(of));
-        let proven = self.unwell.iter_mut().filter(|(of, _)| !is_ill(of));
-        proven.for_each(|(_, unwell)| unwell.well = Some(Timestamp::UNIX_EPOCH));
-        if !self.unwell.contains_key(&Of::Address) {
+    pub(super) fn prove(&mut self, ill: &Ill) {
+        for (_, unwell) in self.unwell.iter_mut().filter(|(of, _)| !of.is_app_of(&ill.apps)) {
+            unwell.well = Some(Timestamp::UNIX_EPOCH);
+        }
+        if !ill.address {
+            self.unwell.remove(&Of::Address);
             (self.failed_probes, self.probe_at) = (0, None);
         }
     }
@@ -333,27 +352,23 @@ impl Turn<'_> {
 impl super::Machine {
     /// What is not well already, and is not changed by a commit: nothing of that is held against it. Databases are, since apps need
     /// them.
-    pub(super) fn ill_before(&self, pass: &Pass) -> BTreeSet<String> {
-        if pass.toward != Toward::Forward || matches!(pass.origin, Origin::Person(_)) {
-            return BTreeSet::new();
-        }
-        let shown = self.health.unwell.iter().filter(|(_, unwell)| unwell.shown).map(|(of, _)| of);
-        let apart =
-            shown.filter(|of| matches!(of, Of::Component(Component::App(_)) | Of::Address)).map(ToString::to_string);
+    pub(super) fn ill_before(&self, pass: &Pass) -> Ill {
+        let by_commit = pass.toward == Toward::Forward && !matches!(pass.origin, Origin::Person(_));
+        let Some(baseline) = self.baseline().filter(|_| by_commit) else { return Ill::default() };
         // a restart has forgotten what was not well
         let begun = self.record.attempt.as_ref().filter(|attempt| attempt.content == pass.content);
-        let ill = begun.map_or_else(|| apart.collect(), |begun| begun.ill.clone());
-        let Some(baseline) = self.baseline() else { return BTreeSet::new() };
-        let is_of = |object: &Object, ill: &str| match object.component() {
-            Component::Ingress(_) => ill == Of::Address.to_string(),
-            other => other.to_string() == ill,
-        };
-        let is_same =
-            |object: &Object| baseline.get(&object.key).is_some_and(|settled| settled.hash() == object.hash());
-        let is_unchanged = |ill: &String| {
-            pass.manifest.objects.iter().filter(|object| is_of(object, ill)).all(|object| is_same(object))
-        };
-        ill.into_iter().filter(is_unchanged).collect()
+        let mut ill = begun.map_or_else(|| self.health.ill(), |begun| begun.ill.clone());
+        ill.apps.retain(|name| pass.manifest.apps.iter().any(|app| app.name == *name));
+        ill.address &= !pass.manifest.urls.is_empty();
+        for object in &pass.manifest.objects {
+            let is_same = baseline.get(&object.key).is_some_and(|settled| settled.hash() == object.hash());
+            match object.component() {
+                Component::App(name) if !is_same => drop(ill.apps.remove(&name)),
+                Component::Ingress(_) => ill.address &= is_same,
+                _ => {}
+            }
+        }
+        ill
     }
 
     /// What is not well right now, for whoever looks once and can't wait to see whether it passes: what fails, and what has

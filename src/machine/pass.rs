@@ -1,13 +1,12 @@
 //! One walk toward a release: where it goes, how far it has come, and what it waits for.
 
-use crate::ident::{ObjectKey, PassId, Revision};
+use crate::ident::{Component, ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
 use crate::plan::{Course, Live, Phase, Plan, Refusal};
-use crate::record::{Left, Wish};
+use crate::record::{Ill, Left, Wish};
 use crate::rollout::{self, Cause, Progress};
 use crate::spec::Document;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,7 +133,7 @@ pub struct Pass {
     /// Data that a rollback keeps, and why, in words.
     pub(super) kept: Vec<String>,
     /// What was not well before, and is not changed.
-    pub(super) ill: BTreeSet<String>,
+    pub(super) ill: Ill,
     /// What was put back is not well.
     pub(super) unwell: Option<Cause>,
     /// What should be put back can't be.
@@ -216,7 +215,7 @@ impl Pass {
             retry_at: None,
             gone: vec![],
             kept: vec![],
-            ill: BTreeSet::new(),
+            ill: Ill::default(),
             unwell: None,
             refused: None,
         }
@@ -280,17 +279,18 @@ impl Pass {
         let last = self.plan.steps.iter().all(|step| step.object.stage <= current || step.object.stage == Stage::Jobs);
         let steps = self.plan.steps.iter().map(|step| &*step.object);
         let here = steps.filter(|object| apart(object.stage) && object.stage <= current);
-        let here = here.filter(|object| !self.ill.contains(&object.component().to_string()));
+        let ill = |object: &Object| matches!(object.component(), Component::App(name) if self.ill.apps.contains(&name));
+        let here = here.filter(|object| self.ill.apps.is_empty() || !ill(object));
         here.filter(|object| last || !object.started_is_enough || !rollout::started(object, live)).collect()
     }
 
     /// What was not well before, and has not become well on the way.
-    pub(super) fn still_ill(&self, live: &Live) -> BTreeSet<String> {
+    pub(super) fn still_ill(&self, live: &Live) -> Ill {
         let mut ill = self.ill.clone();
-        ill.retain(|ill| {
+        ill.apps.retain(|app| {
             let objects = self.manifest.objects.iter().map(|object| &**object);
-            let mut of = objects.filter(|object| object.component().to_string() == *ill).peekable();
-            of.peek().is_none() || rollout::progress(of, live) != Progress::Ready
+            let of = objects.filter(|object| matches!(object.component(), Component::App(name) if name == *app));
+            rollout::progress(of, live) != Progress::Ready
         });
         ill
     }

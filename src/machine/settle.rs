@@ -1,5 +1,6 @@
 //! The end of a pass: what does not belong is deleted, the outcome is kept and told.
 
+use super::health::Of;
 use super::pass::{Flow, Origin, Pass, Station, Toward, glance};
 use super::{Baseline, Contents, Packing, Turn, Verdict};
 use crate::ident::{Kind, ObjectKey, Revision};
@@ -306,8 +307,10 @@ fn deployment(
             back(head.unwrap_or(&pass.revision).clone(), &cause, Some(pass.revision.clone()))
         }
         _ => {
-            let apps = pass.manifest.apps.iter().filter(|app| !pass.ill.contains(&app.name)).count();
-            let description = report::succeeded(apps, pass.manifest.databases.len(), took, &pass.ill, url);
+            let apps = pass.manifest.apps.len() - pass.ill.apps.len();
+            let address = pass.ill.address.then(|| Of::Address.to_string());
+            let ill: Vec<_> = pass.ill.apps.iter().cloned().chain(address).collect();
+            let description = report::succeeded(apps, pass.manifest.databases.len(), took, &ill, url);
             let succeeded = Deployment::new(pass.revision.clone(), times, Outcome::Succeeded, None, description);
             Deployment { jobs: jobs(pass, live), ..succeeded }
         }

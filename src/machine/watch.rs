@@ -1,6 +1,5 @@
 //! The waiting half of a pass: is the stage ready, is the address live, are the deleted objects gone; and what happens when not.
 
-use super::health::Of;
 use super::pass::{Flow, Origin, Pass, Station, VANISH_PATIENCE, glance, span};
 use super::{Probed, Turn};
 use crate::ident::Kind;
@@ -138,13 +137,12 @@ impl Turn<'_> {
     pub(super) fn probed(&mut self, pass: &mut Pass, reply: Probed) -> Flow {
         match reply {
             Ok(_) => {
-                pass.ill.remove(&Of::Address.to_string());
+                pass.ill.address = false;
                 Flow::Advance
             }
             Err((url, message)) if self.now.duration_since(pass.station_since) >= PROBE_PATIENCE => {
                 // it has not answered before either
-                let as_before = pass.ill.contains(&Of::Address.to_string());
-                if as_before { Flow::Advance } else { Flow::Fail(Cause::UrlNotLive { url, message }) }
+                if pass.ill.address { Flow::Advance } else { Flow::Fail(Cause::UrlNotLive { url, message }) }
             }
             Err((url, message)) => {
                 pass.message = format!("{url}: {message}");

@@ -15,7 +15,6 @@ use crate::ident::Revision;
 use crate::record::{Deployment, Ending, Outcome};
 use crate::rollout::Cause;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// GitHub answers 422 to longer descriptions; Gitea and GitLab take more.
@@ -87,7 +86,7 @@ impl Status {
 }
 
 /// Description of a deployment that worked: `2 apps, 1 database ready in 48s: https://…`; `ill` was not well before, and is not counted.
-pub fn succeeded(apps: usize, databases: usize, took: Duration, ill: &BTreeSet<String>, url: Option<&str>) -> String {
+pub fn succeeded(apps: usize, databases: usize, took: Duration, ill: &[String], url: Option<&str>) -> String {
     let count = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
     let mut text = count(apps, "app");
     if databases > 0 {
@@ -95,7 +94,7 @@ pub fn succeeded(apps: usize, databases: usize, took: Duration, ill: &BTreeSet<S
     }
     let took = humantime::format_duration(Duration::from_secs(took.as_secs().max(1)));
     let url = url.map(|url| format!(": {url}")).unwrap_or_default();
-    let ill = ill.iter().next().map(|first| format!(" ({first}{} not well, as before)", view::more(ill.len())));
+    let ill = ill.first().map(|first| format!(" ({first}{} not well, as before)", view::more(ill.len())));
     shorten(&format!("{text} ready in {took}{}{url}", ill.unwrap_or_default()), MAX_DESCRIPTION)
 }
 

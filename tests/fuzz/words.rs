@@ -328,7 +328,7 @@ fn status(input: &[u8]) -> String {
         one.len(),
         other.len(),
         Duration::from_secs(input.len() as u64),
-        &[one.clone()].into(),
+        std::slice::from_ref(&one),
         Some(&url),
     ));
     for statuses in [vec![("a", &first)], vec![("a", &first), ("b", &second)], vec![("a", &second), ("b", &second)]] {

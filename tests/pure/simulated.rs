@@ -47,6 +47,9 @@ pub fn file(kind: &str) -> Content {
             text(true, "1").replace("\"16\"", "\"16\", parameters: {max_connections: 40}")
         ),
         "tunedonly" => text(true, "1").replace("\"16\"", "\"16\", parameters: {max_connections: 40}"),
+        "badjobweb" => {
+            format!("{}jobs: {{web: {{run: postDeploy, app: web, command: [\"false\"]}}}}\n", text(true, "1"))
+        }
         "tuned" => text(true, "2").replace("\"16\"", "\"16\", parameters: {max_connections: 40}"),
         "v3" => text(true, "3"),
         "bad" | "badapp" => text(true, "missing"),
