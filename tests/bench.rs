@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime};
+use support::process::{status_kib, ticks};
 use support::{World, client, kit, sample, until};
 
 /// Stacks in the repository of the push measurement.
@@ -79,22 +80,9 @@ fn idle(name: &str, word: &str) -> String {
     )
 }
 
-/// Processor time that a process has used, in hundredths of a second.
-fn ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
-    fields.map(|field| field.parse::<u64>().unwrap()).sum()
-}
-
 /// The most memory that a process has had.
 fn peak_kib(pid: u32) -> u64 {
     status_kib(pid, "VmHWM")
-}
-
-fn status_kib(pid: u32, field: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Bytes that a process has sent on each of its TCP connections, as the kernel counts them.

@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use support::own::Own;
+use support::process::{status_kib, ticks};
 use support::{World, kit, request, until, worker};
 use tokio::runtime::Runtime;
 
@@ -106,16 +107,12 @@ impl Neighbours {
 
     /// Kilobytes of the daemon's own memory.
     fn memory(&self, field: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.hostile.pid())).unwrap();
-        let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        status_kib(self.hostile.pid(), field)
     }
 
     /// Hundredths of a second of computing that the daemon has taken.
     fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.hostile.pid())).unwrap();
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        ticks(self.hostile.pid())
     }
 
     /// Changes an object as fast as that goes; tells the changes and the daemon's computing, in percent of a core.

@@ -22,6 +22,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use support::process::status_kib;
 use support::{World, kit, until};
 
 /// How many are followed at a time.
@@ -36,7 +37,6 @@ struct Platform {
     daemon: World,
     peaceful: Vec<World>,
     hostile: World,
-    config: PathBuf,
     pushes: usize,
 }
 
@@ -44,20 +44,12 @@ impl Platform {
     fn new() -> Self {
         let names = ["harm-a", "harm-b", "harm-c"];
         let peaceful = names.map(World::new).into();
-        let mut new = Self {
-            daemon: World::new("harm-daemon"),
-            peaceful,
-            hostile: World::new("harm-x"),
-            config: PathBuf::new(),
-            pushes: 0,
-        };
+        let mut new = Self { daemon: World::new("harm-daemon"), peaceful, hostile: World::new("harm-x"), pushes: 0 };
         for tenant in 0..new.peaceful.len() {
             new.push(tenant);
         }
         new.daemon.push_stack(&stack("own", 0));
-        new.config = new.daemon.local_config("daemon");
-        new.follow(&[]);
-        let config = new.config.clone();
+        let config = new.follow(&[]);
         new.daemon.start_with(&config);
         new
     }
@@ -70,8 +62,8 @@ impl Platform {
         )
     }
 
-    /// Lets the daemon follow these as well.
-    fn follow(&self, remotes: &[(String, PathBuf)]) {
+    /// Lets the daemon follow these as well; its configuration.
+    fn follow(&self, remotes: &[(String, PathBuf)]) -> PathBuf {
         let own = self.daemon.local_config("daemon");
         let mut text = std::fs::read_to_string(&own).unwrap();
         for (tenant, world) in self.peaceful.iter().enumerate() {
@@ -82,7 +74,8 @@ impl Platform {
         }
         let new = own.with_extension("new");
         std::fs::write(&new, text).unwrap();
-        std::fs::rename(new, own).unwrap();
+        std::fs::rename(new, &own).unwrap();
+        own
     }
 
     fn push(&mut self, tenant: usize) -> String {
@@ -110,9 +103,7 @@ impl Platform {
 
     /// Mebibytes that the daemon has taken at most.
     fn memory(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.pid())).unwrap();
-        let line = text.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+        status_kib(self.daemon.pid(), "VmHWM") >> 10
     }
 }
 

@@ -8,8 +8,6 @@
 
 mod pure;
 
-use hks::ident::{Kind, ObjectKey};
-use hks::machine::{State, Station};
 use pure::numbers::Numbers;
 use pure::script::{Script, attempt, number, search};
 use pure::sim::Sim;
@@ -58,10 +56,7 @@ const OBJECTS: [&str; 8] = [
 
 /// The next event, as a command of the simulator.
 fn event(numbers: &mut Numbers, index: u64, sim: &Sim) -> String {
-    let here = |name: &str| {
-        let (kind, name) = name.split_once('/').unwrap();
-        sim.objects.contains_key(&ObjectKey::new(Kind::named(kind).unwrap(), name))
-    };
+    let here = |name: &str| sim.has(name);
     match numbers.below(100) {
         0..=29 => "answer".into(),
         30..=41 => "run".into(),
@@ -76,7 +71,7 @@ fn event(numbers: &mut Numbers, index: u64, sim: &Sim) -> String {
         74..=76 if here("StatefulSet/todo-main") => numbers.one(&["database down", "database"]).into(),
         74..=76 => numbers.one(&["database never", "database"]).into(),
         77..=78 => format!("ask {}", numbers.one(&["silent", "well"])),
-        79..=81 if sim.cluster.database.is_empty() && !is_doomed(sim) => "rows".into(),
+        79..=81 if sim.cluster.database.is_empty() && !sim.is_doomed() => "rows".into(),
         82 => "touch".into(),
         83 => match numbers.below(7) {
             0 => "backup".into(),
@@ -109,11 +104,6 @@ fn event(numbers: &mut Numbers, index: u64, sim: &Sim) -> String {
         96 => "late".into(),
         _ => "prompt".into(),
     }
-}
-
-/// I4 has one declared window: between the look that proves a database empty and its deletion lies a save of the record.
-fn is_doomed(sim: &Sim) -> bool {
-    matches!(&sim.machine.state, State::Passing(pass) if matches!(pass.station, Station::Dooming | Station::Pruning))
 }
 
 /// Events that only delay or interrupt.

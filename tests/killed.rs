@@ -5,8 +5,8 @@
 mod support;
 
 use serde_json::Value;
-use std::time::{Duration, Instant};
-use support::{World, kit, until};
+use std::time::Duration;
+use support::{World, after, kit};
 
 /// Points at which the daemon is killed, in milliseconds after the push. An undisturbed deployment of this Stack takes about
 /// 2 s, a rollback about 1.5 s.
@@ -45,8 +45,7 @@ fn look(world: &World) -> Seen {
 /// Pushes, kills the daemon after `delay`, and starts it again.
 fn disturb(world: &mut World, text: &str, delay: Duration) -> String {
     let sha = world.push_stack(text);
-    let at = Instant::now() + delay;
-    assert!(until(5, || Instant::now() >= at));
+    after(delay);
     world.kill();
     world.start();
     sha

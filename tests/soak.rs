@@ -17,8 +17,9 @@ mod support;
 
 use pure::numbers::Numbers;
 use pure::script::number;
-use std::time::Instant;
-use support::{Client, World, kit, until};
+use std::time::{Duration, Instant};
+use support::process::status_kib;
+use support::{Client, World, after, kit, until};
 
 /// Lives of an ordinary run: the first is not compared.
 const LIVES: u64 = 4;
@@ -122,9 +123,7 @@ impl Soak {
     /// The daemon ends, now and then without a word, and always while it deploys; another one goes on.
     fn ends(&mut self) {
         self.good = self.push("1");
-        let moment = self.numbers.below(8) * 100;
-        let at = Instant::now() + std::time::Duration::from_millis(moment);
-        assert!(until(5, || Instant::now() >= at));
+        after(Duration::from_millis(self.numbers.below(8) * 100));
         if self.numbers.below(2) == 0 {
             self.world.kill();
         } else {
@@ -135,8 +134,6 @@ impl Soak {
     }
 
     fn sample(&self) -> Sample {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.world.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         let data = self.world.folder.path().join("daemon/data");
         let disk = std::process::Command::new("du").arg("-sk").arg(data).output().unwrap().stdout;
         let disk = String::from_utf8(disk).unwrap();
@@ -144,7 +141,7 @@ impl Soak {
         let records =
             self.world.kubectl(&["get", "configmaps", "-l", "app.kubernetes.io/managed-by=hks", "-o", "json"]);
         Sample {
-            memory: line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10,
+            memory: status_kib(self.world.pid(), "VmRSS") >> 10,
             files: std::fs::read_dir(format!("/proc/{}/fd", self.world.pid())).unwrap().count() as u64,
             disk: disk.split_whitespace().next().unwrap().parse().unwrap(),
             objects: count(
@@ -158,7 +155,7 @@ impl Soak {
 
 #[test]
 fn nothing_grows_however_long_it_runs() {
-    let lives = number("HKS_SOAK").unwrap_or(LIVES);
+    let lives = number("HKS_SOAK").unwrap_or(LIVES).max(2);
     let mut soak = Soak::new();
     let (began, mut samples) = (Instant::now(), vec![]);
     for life in 0..lives {

@@ -4,6 +4,8 @@ use crate::pure::hostile::{Block, file, known};
 use crate::pure::numbers::Numbers;
 use git2::{ObjectType, Oid, Repository, Signature, Time};
 use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 const BLOB: i32 = 0o100_644;
@@ -340,7 +342,7 @@ fn programs(making: &mut Making) {
     let trace = making.path.with_extension("trace");
     let program = making.path.join("program");
     std::fs::write(&program, format!("#!/bin/sh\ntouch {}\n", trace.display())).unwrap();
-    let _ = std::process::Command::new("chmod").arg("+x").arg(&program).status();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let shown = program.display();
     let config = format!(
         "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tfsmonitor = {shown}\n\thooksPath = {path}\n\tsshCommand = {shown}\n\
@@ -349,7 +351,7 @@ fn programs(making: &mut Making) {
     );
     std::fs::write(making.path.join("config"), config).unwrap();
     for hook in ["pre-receive", "post-update", "reference-transaction", "post-checkout"] {
-        let _ = std::fs::copy(&program, making.path.join(hook));
+        std::fs::copy(&program, making.path.join(hook)).unwrap();
     }
     std::fs::write(making.path.join("objects/info/alternates"), "/etc\n/proc/self/fd\n").unwrap();
 }

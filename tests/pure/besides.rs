@@ -2,7 +2,7 @@
 
 use super::sim::Sim;
 use hks::ident::{Component, Kind, ObjectKey};
-use hks::machine::{Event, Fault};
+use hks::machine::{Event, Fault, State, Station};
 use hks::plan::{Action, Step};
 use serde_json::json;
 use std::sync::Arc;
@@ -13,7 +13,23 @@ pub const FULL: &str =
 /// What a request that fails is about.
 pub const OBJECT: &str = "Deployment/todo-web";
 
+/// The object of a name such as `Deployment/todo-web`.
+pub fn key(name: &str) -> ObjectKey {
+    let (kind, name) = name.split_once('/').unwrap();
+    ObjectKey::new(Kind::named(kind).unwrap(), name)
+}
+
 impl Sim {
+    /// Whether an object of that name is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.objects.contains_key(&key(name))
+    }
+
+    /// I4 has one declared window: between the look that proves a database empty and its deletion lies a save of the record.
+    pub fn is_doomed(&self) -> bool {
+        matches!(&self.machine.state, State::Passing(pass) if matches!(pass.station, Station::Dooming | Station::Pruning))
+    }
+
     /// A volume that went since the plan was made is not made again as if it were changed.
     pub fn gone_since(&self, steps: &[Step]) -> Option<Fault> {
         let gone = |step: &&Step| {
@@ -57,10 +73,10 @@ impl Sim {
             }
             ["quota", how] => self.cluster.quota_full = *how == "full",
             ["stranger", name] => {
-                let (kind, name) = name.split_once('/').unwrap();
-                let key = ObjectKey::new(Kind::named(kind).unwrap(), name);
+                let key = key(name);
                 let labels = json!({"app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "todo"});
-                let object = json!({"metadata": {"name": name, "uid": format!("theirs-{name}"), "labels": labels}});
+                let object =
+                    json!({"metadata": {"name": key.name, "uid": format!("theirs-{}", key.name), "labels": labels}});
                 self.strangers.insert(key.clone());
                 self.objects.insert(key, Arc::new(object));
                 self.take(Event::Observed);

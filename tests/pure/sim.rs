@@ -415,8 +415,7 @@ impl Sim {
         match words {
             ["touch"] => self.touch(),
             ["delete", name] => {
-                let (kind, name) = name.split_once('/').unwrap();
-                self.objects.remove(&ObjectKey::new(Kind::named(kind).unwrap(), name));
+                self.objects.remove(&besides::key(name));
                 self.take(Event::Observed);
             }
             ["database"] => {
@@ -428,8 +427,7 @@ impl Sim {
                 self.take(Event::Observed);
             }
             ["going", name] => {
-                let (kind, name) = name.split_once('/').unwrap();
-                let object = self.objects.get_mut(&ObjectKey::new(Kind::named(kind).unwrap(), name)).unwrap();
+                let object = self.objects.get_mut(&besides::key(name)).unwrap();
                 Arc::make_mut(object)["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
                 self.take(Event::Observed);
             }
@@ -480,8 +478,7 @@ impl Sim {
                 self.take(Event::Observed);
             }
             ["delete-quietly", name] => {
-                let (kind, name) = name.split_once('/').unwrap();
-                self.objects.remove(&ObjectKey::new(Kind::named(kind).unwrap(), name));
+                self.objects.remove(&besides::key(name));
             }
             ["room", how] => {
                 self.cluster.full = *how == "none";

@@ -13,6 +13,7 @@ pub mod helm;
 pub mod installed;
 mod kit;
 pub mod own;
+pub mod process;
 pub mod release;
 mod run;
 
@@ -359,6 +360,12 @@ pub fn until(seconds: u64, mut is: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Lets so much time pass: what is under way then is what a test disturbs.
+pub fn after(delay: Duration) {
+    let at = Instant::now() + delay;
+    assert!(until(delay.as_secs() + 5, || Instant::now() >= at));
 }
 
 fn tail(text: &str) -> String {
