@@ -39,7 +39,7 @@ bridge_traffic_is_filtered() {
 }
 
 network_down() {
-  rules_remove
+  rules_remove KUBE- "$RULE_TAG"
   sets_remove
   ip link delete "$POD_INTERFACE" 2>/dev/null || true
   ip link delete "$NODE_INTERFACE" 2>/dev/null || true
@@ -55,24 +55,24 @@ sets_remove() {
   for set in $(ipset list -n 2>/dev/null | grep '^KUBE-' || true); do ipset destroy "$set" || true; done
 }
 
-# The chains of kube-proxy, kubelet and kube-router, and our own rules.
-# rules_remove [CHAINS]: only those of the chains whose names begin so
+# rules_remove CHAINS [TAG]: chains whose names begin so (those of kube-proxy, kubelet and kube-router with KUBE-), what leads to them,
+# and rules with a comment
 rules_remove() {
   local family table
   for family in iptables ip6tables; do
     command -v "$family-save" >/dev/null || continue
     for table in filter nat mangle; do
-      rules_of_table "$family" "$table" "${1:-}" | "$family-restore" -w --noflush 2>/dev/null || true
+      rules_of_table "$family" "$table" "$@" | "$family-restore" -w --noflush 2>/dev/null || true
     done
   done
 }
 
 # A script that deletes exactly these rules and chains, so that rules which somebody else adds meanwhile stay.
 rules_of_table() {
-  "$1-save" -t "$2" 2>/dev/null | awk -v table="$2" -v tag="$RULE_TAG" -v chains="${3:-KUBE-}" -v all="${3:+no}" '
+  "$1-save" -t "$2" 2>/dev/null | awk -v table="$2" -v chains="$3" -v tag="${4:-}" '
     BEGIN { print "*" table }
     $0 ~ "^:" chains { chain = substr($1, 2); flush = flush "-F " chain "\n"; drop = drop "-X " chain "\n" }
     $0 ~ "^-A " chains { next }
-    /^-A / && ($0 ~ " -j " chains || all != "no" && (index($0, "--comment " tag " ") || $0 ~ "--comment \"?" tag "\"?$")) { sub(/^-A/, "-D"); print }
+    /^-A / && ($0 ~ " -j " chains || tag != "" && (index($0, "--comment " tag " ") || $0 ~ "--comment \"?" tag "\"?$")) { sub(/^-A/, "-D"); print }
     END { printf "%s%sCOMMIT\n", flush, drop }'
 }
