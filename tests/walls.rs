@@ -1,5 +1,5 @@
-//! Who may reach a database and a cache: only what refers to them, whatever others try. The node enforces `NetworkPolicies` here, and
-//! pods of a vCluster stand beside those of all its projects in one namespace of the host.
+//! Who may reach a database and a cache: only what refers to them, whatever others try. The node enforces `NetworkPolicies` meanwhile,
+//! and pods of a vCluster stand beside those of all its projects in one namespace of the host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
