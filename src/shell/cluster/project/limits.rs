@@ -24,7 +24,7 @@ pub(super) struct Limits {
 impl Limits {
     /// Takes an event of their watch; returns when a limit was made, changed or taken away, if one was.
     pub(super) fn hear(&mut self, event: Event<Seen>, now: Timestamp) -> Option<Timestamp> {
-        let spec = |limit: &Seen| digest(&limit.value["spec"]);
+        let spec = |limit: &Seen| digest(holds(&limit.value));
         let is_full = |limits: &BTreeMap<String, u64>, limit: &Seen| {
             limits.len() >= MOST && !limits.contains_key(&limit.name_any())
         };
@@ -60,10 +60,19 @@ impl Limits {
     }
 }
 
+/// What holds of a limit. A quota is enforced by its status, which follows its spec some time later (`ResourceQuotaStatus.hard`: "the
+/// set of enforced hard limits"); a try before that is refused once more.
+fn holds(limit: &Value) -> &Value {
+    match &limit["spec"]["hard"] {
+        Value::Null => &limit["spec"],
+        _ => &limit["status"]["hard"],
+    }
+}
+
 /// What is kept of what a limit says.
-fn digest(spec: &Value) -> u64 {
+fn digest(limit: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
-    spec.hash(&mut hasher);
+    limit.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -86,7 +95,8 @@ mod tests {
         let entry = |time: &str, subresource: Option<&str>| json!({ "manager": "m", "operation": "Update", "time": time, "subresource": subresource });
         let managed = [entry("2026-01-02T00:00:00Z", None), entry("2026-01-03T00:00:00Z", Some("status"))];
         let metadata = json!({ "name": "q", "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": managed });
-        let quota = json!({ "metadata": metadata, "spec": { "hard": { "pods": "1" } } });
+        let quota =
+            json!({ "metadata": metadata, "spec": { "hard": { "pods": "1" } }, "status": { "hard": { "pods": "1" } } });
         let (made, now) = ("2026-01-02T00:00:00Z".parse().unwrap(), "2026-02-01T00:00:00Z".parse().unwrap());
         let mut limits = Limits::default();
         let mut hear = |event| limits.hear(event, now);
@@ -98,6 +108,8 @@ mod tests {
         assert_eq!(hear(Event::InitDone), None, "nothing is new");
         let mut more = quota;
         more["spec"]["hard"]["pods"] = "2".into();
+        assert_eq!(hear(Event::Apply(Seen::new(more.clone()))), None, "nothing goes by it yet");
+        more["status"] = json!({ "hard": { "pods": "2" }, "used": { "pods": "1" } });
         assert_eq!(hear(Event::Apply(Seen::new(more.clone()))), Some(now));
         assert_eq!(hear(Event::Delete(Seen::new(more))), Some(now));
         assert_eq!(hear(Event::Init), None);
