@@ -231,7 +231,7 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
     let room_comes = makes_room(current, live);
     // the condition goes some time after the last pod was made
     let lacking = i64::try_from(there).is_ok_and(|there| there < wanted);
-    let limit = match refused(who, current).filter(|_| lacking) {
+    let limit = match newest.and_then(|(_, set)| refused(who, set)).filter(|_| lacking) {
         Some(cause) if room_comes && is_limit(&cause) => Some(cause),
         Some(cause) => return Progress::Failed(cause),
         None => None,
@@ -342,10 +342,12 @@ pub fn stuck<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> 
     old.map(|(key, _)| key.clone()).collect()
 }
 
-/// A quota, or a policy, inside the cluster makes the controller create no pod at all; a Deployment says so in a
-/// condition.
-fn refused(who: &Who, deployment: &Value) -> Option<Cause> {
-    let failure = Condition::of(deployment, "ReplicaFailure").filter(|failure| failure.is_true())?;
+/// A quota, or a policy, inside the cluster makes the controller create no pod at all; a `ReplicaSet` says so in a condition. One from
+/// before it was asked for its pods is of an earlier try of the same template; so may that of its Deployment be, which also speaks for
+/// sets that go.
+fn refused(who: &Who, set: &Value) -> Option<Cause> {
+    let failure =
+        Condition::of(set, "ReplicaFailure").filter(|failure| failure.is_true() && Workload(set).is_observed())?;
     denied(who, failure.message())
 }
 
@@ -504,20 +506,20 @@ mod tests {
         assert!(used("Bound", Some((first, again))));
     }
 
-    /// An app whose new pod was refused by a quota after its old one has gone; `memory` is what the new one asks for.
-    fn refused(memory: &str, unavailable: i64, reason: &str) -> Progress {
+    /// An app whose new pod was refused by a quota after its old one has gone; `memory` is what the new one asks for, `observed` the
+    /// generation of its `ReplicaSet` when that was said.
+    fn refused_by(observed: i64, memory: &str, unavailable: i64, reason: &str) -> Progress {
         let owner = |uid: &str| json!([{ "uid": uid, "controller": true }]);
         let message = "pods \"w\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1";
-        let conditions = json!([
-            { "type": "Progressing", "status": "True", "reason": reason },
-            { "type": "ReplicaFailure", "status": "True", "message": message },
-        ]);
+        let failure = json!([{ "type": "ReplicaFailure", "status": "True", "message": message }]);
+        let conditions = json!([{ "type": "Progressing", "status": "True", "reason": reason }]);
         let strategy = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": unavailable } });
         let numbered = |number: &str| json!({ "deployment.kubernetes.io/revision": number, "deployment.kubernetes.io/desired-replicas": "1" });
         let set = |number: &str, memory: &str| {
             let containers = json!([{ "resources": { "limits": { "memory": memory } } }]);
-            let metadata = json!({ "uid": number, "ownerReferences": owner("d"), "annotations": numbered(number) });
-            let set = json!({ "metadata": metadata, "spec": { "template": { "spec": { "containers": containers } } } });
+            let metadata = json!({ "uid": number, "ownerReferences": owner("d"), "annotations": numbered(number), "generation": 2 });
+            let status = json!({ "observedGeneration": observed, "conditions": failure });
+            let set = json!({ "metadata": metadata, "spec": { "template": { "spec": { "containers": containers } } }, "status": status });
             (ObjectKey::new(Kind::ReplicaSet, number), Arc::new(set))
         };
         let deployment = json!({
@@ -529,6 +531,19 @@ mod tests {
         let own = (key.clone(), Arc::new(deployment.clone()));
         let live = Live { objects: [own, set("1", "1Gi"), set("2", memory)].into(), ..Live::default() };
         super::deployment(&Who(Component::App("w".into())), &deployment, &live)
+    }
+
+    fn refused(memory: &str, unavailable: i64, reason: &str) -> Progress {
+        refused_by(2, memory, unavailable, reason)
+    }
+
+    #[test]
+    fn a_refusal_of_an_earlier_try_is_none() {
+        assert!(matches!(refused("1Gi", 0, "ReplicaSetUpdated"), Progress::Failed(_)));
+        assert!(
+            matches!(refused_by(1, "1Gi", 0, "ReplicaSetUpdated"), Progress::Progressing(_)),
+            "it was not asked for pods"
+        );
     }
 
     #[test]
