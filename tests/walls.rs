@@ -1,5 +1,5 @@
-//! Who may reach a database and a cache: only what refers to them, whatever others try. The node enforces `NetworkPolicies` meanwhile,
-//! and pods of a vCluster stand beside those of all its projects in one namespace of the host.
+//! Who may reach a database and a cache: only what refers to them, whatever others try, and a job from its first moment. The node
+//! enforces `NetworkPolicies` meanwhile, and pods of a vCluster stand beside those of all its projects in one namespace of the host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
@@ -18,11 +18,14 @@ fn app(name: &str, env: &str) -> String {
     )
 }
 
-fn stack(pooler: &str, web: &str, nosy: &str) -> String {
+/// A Stack with a job that asks, once and in its first moment, all that app `of` refers to.
+fn stack(pooler: &str, web: &str, nosy: &str, of: &str, servers: [&str; 2]) -> String {
+    let asks = serde_json::json!(["sh", "-c", servers.map(knock).join(" && ")]);
     let small = "resources: {requests: {cpu: 20m, memory: 64Mi}, limits: {cpu: 500m, memory: 128Mi}}";
     format!(
         "apiVersion: hks.hexabase.ai/v1\nkind: Stack\nmetadata: {{name: one}}\ndatabases: {{main: {{engine: postgres, version: \"15\", \
-         {pooler}storage: {{size: 64Mi}}, {small}}}}}\ncaches: {{fast: {{engine: redis, version: \"7\"}}}}\napps:\n{}{}",
+         {pooler}storage: {{size: 64Mi}}, {small}}}}}\ncaches: {{fast: {{engine: redis, version: \"7\"}}}}\napps:\n{}{}\
+         jobs: {{asks: {{run: postDeploy, app: {of}, command: {asks}}}}}\n",
         app("web", web),
         app("nosy", nosy)
     )
@@ -84,7 +87,7 @@ fn only_what_refers_to_a_database_reaches_it() {
     let mut world = World::new("walls");
     let _enforced = Enforced::begin();
     let both = r#"{DB: "${databases.main.url}", CACHE: "${caches.fast.url}"}"#;
-    let sha = world.push_stack(&stack("", both, "{}"));
+    let sha = world.push_stack(&stack("", both, "{}", "web", ["one-main:5432", "one-fast:6379"]));
     world.start();
     world.settled("one", &sha);
     let address = |of: &str, port: u16| {
@@ -146,7 +149,13 @@ fn only_what_refers_to_a_database_reaches_it() {
 
     // who no longer refers to them is locked out, also by the pooler, and who does now is let in
     let pooled = r#"{DB: "${databases.main.poolerUrl}", CACHE: "${caches.fast.url}"}"#;
-    let sha = world.push_stack(&stack("pooler: {}, ", "{}", pooled));
+    Enforced::turn("held");
+    let sha = world.push_stack(&stack("pooler: {}, ", "{}", pooled, "nosy", ["one-main-pooler:5432", "one-fast:6379"]));
+    // a pod that nobody who enforces has heard of is refused
+    let waits =
+        ["get", "pods", "-l", "hks.hexabase.ai/job=asks", "-o", "jsonpath={..initContainerStatuses[*].state.running}"];
+    assert!(until(120, || !world.kubectl(&waits).is_empty()), "its job does not wait: {}", world.log());
+    Enforced::turn("on");
     world.settled("one", &sha);
     for service in ["one-main-pooler:5432", "one-fast:6379"] {
         assert!(until(30, || gets_through(&world, "deployment/one-nosy", service)), "nosy does not reach {service}");

@@ -8,6 +8,9 @@ use crate::ident::{Kind, ObjectKey};
 use crate::spec::{Cache, CacheEngine, Reference};
 use serde_json::{Value, json};
 
+/// uid and gid of redis and valkey in the official images.
+pub(super) const USER: u32 = 999;
+
 /// The settings are written into the pod's own memory, since the password stands among them.
 const START: &str = r#"umask 077
 cat > /hks-settings/server.conf <<CONF
@@ -68,11 +71,17 @@ pub(super) fn objects(names: &Names<'_>, name: &str, cache: &Cache) -> Vec<Objec
     objects
 }
 
-fn server(names: &Names<'_>, name: &str, cache: &Cache) -> Value {
+/// The image, the server and the client of a cache.
+pub(super) fn engine(names: &Names<'_>, cache: &Cache) -> (String, &'static str, &'static str) {
     let (image, program, client) = match cache.engine {
         CacheEngine::Redis => (&names.context.images.redis, "redis-server", "redis-cli"),
         CacheEngine::Valkey => (&names.context.images.valkey, "valkey-server", "valkey-cli"),
     };
+    (image.replace("{version}", &cache.version.to_string()), program, client)
+}
+
+fn server(names: &Names<'_>, name: &str, cache: &Cache) -> Value {
+    let (image, program, client) = engine(names, cache);
     let credentials = names.credentials(name);
     let password = |variable: &str| json!({ "name": variable, "valueFrom": { "secretKeyRef": { "name": credentials, "key": "password" } } });
     let text = |name: &str, value: &str| json!({ "name": name, "value": value });
@@ -87,11 +96,10 @@ fn server(names: &Names<'_>, name: &str, cache: &Cache) -> Value {
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": 30,
-        // 999 is the uid and gid of redis and valkey in the official images
-        "securityContext": user(999),
+        "securityContext": user(USER),
         "containers": [{
             "name": "server",
-            "image": image.replace("{version}", &cache.version.to_string()),
+            "image": image,
             "command": ["/bin/sh", "-c", START],
             "env": [
                 text("HKS_PROGRAM", program),

@@ -105,6 +105,11 @@ impl Names<'_> {
     }
 }
 
+/// The image of the server.
+pub(super) fn image(names: &Names<'_>, database: &Database) -> String {
+    names.context.images.postgres.replace("{version}", &database.version.to_string())
+}
+
 /// The StatefulSet with the server.
 fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Value {
     let component = Some((DATABASE_LABEL, name));
@@ -112,7 +117,7 @@ fn server(names: &Names<'_>, name: &str, database: &Database, claim: &str) -> Va
     let from_secret = |name: &str, key: &str| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": credentials, "key": key } } });
     let mut container = json!({
         "name": postgres::CONTAINER,
-        "image": names.context.images.postgres.replace("{version}", &database.version.to_string()),
+        "image": image(names, database),
         "ports": [{ "name": postgres::CONTAINER, "containerPort": postgres::PORT, "protocol": "TCP" }],
         "env": [
             { "name": "PGDATA", "value": postgres::data_folder(database.version) },

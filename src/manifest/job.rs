@@ -1,8 +1,8 @@
 //! Jobs: once for each release, by the clock, or when somebody says so.
 
 use super::names::Names;
-use super::pod::pod;
-use super::{JOB_LABEL, Object, Stage};
+use super::pod::{add, append, pod};
+use super::{JOB_LABEL, Object, Stage, reach};
 use crate::ident::{Kind, ObjectKey};
 use crate::spec::{Job, When};
 use serde_json::{Value, json};
@@ -17,6 +17,13 @@ pub(super) fn objects(names: &Names<'_>, name: &str, job: &Job) -> Vec<Object> {
     let mut pod = pod(names, stage, name, component, &job.program, &job.resources);
     let mut objects = std::mem::take(&mut pod.mounted);
     pod.spec["restartPolicy"] = json!("Never");
+    let first = reach::first(names, name, job);
+    if let Some(secret) = names.context.images.pull_secret.as_ref().filter(|_| !first.is_empty())
+        && job.program.pull_secret.as_ref() != Some(secret)
+    {
+        append(&mut pod.spec, "imagePullSecrets", json!({ "name": secret }));
+    }
+    add(&mut pod.spec, [("initContainers", json!(first))]);
     let run = json!({
         "backoffLimit": job.retries,
         "activeDeadlineSeconds": job.timeout.as_secs(),

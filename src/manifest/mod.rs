@@ -16,6 +16,7 @@ mod names;
 mod pod;
 mod pooler;
 mod pull;
+mod reach;
 
 pub use crate::platform::{Images, IngressTls as EdgeTls};
 pub use beside::{Taken, Use};

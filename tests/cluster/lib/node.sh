@@ -57,8 +57,12 @@ policies_up() {
     "$(go_dir kube-router)/kube-router" --kubeconfig "$ADMIN_KUBECONFIG" --hostname-override "$NODE_NAME" \
     --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false --health-port 0 \
     --service-cluster-ip-range "$SERVICE_CIDR"
+  kill -CONT "$(daemon_pid kube-router)"
   wait_until 60 "the rules of kube-router" policies_enforced
 }
+
+# It hears of nothing more, as if it were very slow.
+policies_hold() { kill -STOP "$(daemon_pid kube-router)"; }
 
 policies_down() {
   daemons_stop 5 kube-router
