@@ -2,7 +2,7 @@
 
 use super::consider::{Usable, identity};
 use super::pass::{Origin, Target, Toward};
-use super::{Commit, Content, Machine, State, Turn, Verdict};
+use super::{Commit, Content, Effect, Machine, State, Turn, Verdict};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{Manifest, holds_data};
 use crate::plan::{self, Action, Owned};
@@ -125,11 +125,14 @@ impl Turn<'_> {
         Some(Left { revision, content: self.machine.head_content.clone() })
     }
 
-    /// The record is kept by the pass under way, or else at once.
+    /// Writes an answer down at once: who asked waits for it. What else a pass under way has not written yet is for that to write.
     fn save_beside(&mut self) {
         if matches!(self.machine.state, State::Resting(_)) {
-            self.save_aside();
+            return self.save_aside();
         }
+        self.machine.saved.answered.clone_from(&self.machine.record.answered);
+        let (id, kept) = (self.machine.next_id(), self.machine.saved.clone());
+        self.effects.add(Effect::Save(id, Box::new(kept)));
     }
 
     /// An older release is deployed like a new one: it has to prove itself before what works is forgotten.
@@ -191,7 +194,19 @@ impl Turn<'_> {
         if let State::Passing(pass) = &self.machine.state
             && !matches!(pass.toward, Toward::Heal)
         {
-            return Err("it is under way already".into());
+            let head = self.machine.head.as_ref().map(|head| &head.revision);
+            let what = match pass.toward {
+                Toward::Forward if head == Some(&pass.revision) && !accept_data_loss => {
+                    self.machine.record.answer(wish, self.now, None);
+                    self.save_beside();
+                    self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+                    return Ok(false);
+                }
+                Toward::Forward => "a deployment",
+                Toward::Nothing { .. } => "its end",
+                Toward::Back { .. } | Toward::Heal => "a rollback",
+            };
+            return Err(format!("{what} is under way; ask again when that has ended"));
         }
         if accept_data_loss {
             let mut lost = std::mem::take(&mut self.machine.lost);
