@@ -139,6 +139,8 @@ pub fn recorded(
                 view.waits_for.extend(limit(None, live));
             }
         }
+        // what an older commit ended with is not theirs
+        StackState::Suspended(Why::NoFile) | StackState::Deploying | StackState::Destroying => explain(&mut view, None),
         _ => {}
     }
     if machine.manifest().is_none() {
@@ -476,6 +478,11 @@ mod tests {
             (nowhere.state, nowhere.desired_revision),
             (StackState::Suspended(Why::NoFile), Some(Revision::new("9d03e7b")))
         );
+        let held = || Some(Box::new(held(&Ending::Healthy, true)));
+        assert!(seen(Record { held: held(), ..settled() }, &there).cause.is_some());
+        assert_eq!(seen(Record { held: held(), unusable: unusable(None), ..settled() }, &there).cause, None);
+        let attempt = self::attempt();
+        assert_eq!(seen(Record { held: held(), attempt, ..settled() }, &there).cause, None, "of the commit before");
         let suspended = Some(Suspended { by: "eve".into(), at: Timestamp::UNIX_EPOCH, reason: String::new() });
         assert_eq!(seen(Record { suspended, ..settled() }, &nothing).state, StackState::Suspended(Why::Asked));
     }
