@@ -15,7 +15,7 @@ pub const USER: u32 = 999;
 /// Ready once it answers over TCP, which the image's first, temporary server does not open.
 pub const READY: [&str; 6] = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"];
 /// Ends with success once a server answers at host `$0`, from where it is run: to be tried again and again, in the image of a server.
-pub const REACHES: &str = "timeout 3 pg_isready -q -h \"$0\"";
+pub const REACHES: &str = "timeout 3 pg_isready -q -U postgres -h \"$0\"";
 /// A smart shutdown would wait for every client; this ends sessions and keeps all committed data.
 pub const STOP: [&str; 3] = ["/bin/sh", "-c", "pg_ctl stop -m fast -w || true"];
 
