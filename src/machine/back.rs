@@ -65,15 +65,20 @@ impl Turn<'_> {
         failed: Option<&Manifest>,
         started: Timestamp,
     ) {
-        let wish = self.machine.record.attempt.as_ref().and_then(|attempt| attempt.wish.clone());
-        self.machine.failed_wish = wish;
+        let attempt = self.machine.record.attempt.as_ref();
+        let left = attempt.and_then(|attempt| attempt.left.clone());
+        self.machine.failed_wish = attempt.and_then(|attempt| attempt.wish.clone());
         let Some((manifest, plan)) = self.way_back(&revision, failed) else {
             let cause = self.no_way_back();
-            let held = Held::open(revision, String::new(), cause.clone(), (started, self.now));
+            self.leave_the_failed_wish();
+            // it was told on the commit that it wanted to leave
+            let head = self.machine.head.as_ref().map(|head| head.revision.clone());
+            let told = left.map(|left| left.revision).or(head).unwrap_or(revision);
+            let held = Held::open(told, String::new(), cause.clone(), (started, self.now));
             self.machine.record.held = Some(Box::new(held.clone()));
             return self.hold_as_it_is(&held, vec![], &cause);
         };
-        self.enter(Toward::Back { from: revision, cause }, Target::known(manifest, plan, started));
+        self.enter(Toward::Back { from: revision, cause }, Target { left, ..Target::known(manifest, plan, started) });
     }
 
     /// The settled release and the plan to it; `None` where it is not known, or can't be carried out.

@@ -65,7 +65,7 @@ impl Turn<'_> {
         matches!(&self.machine.state, State::Passing(pass) if matches!(pass.toward, Toward::Nothing { .. }))
     }
 
-    fn has_new_head(&self) -> bool {
+    pub(super) fn has_new_head(&self) -> bool {
         let head = self.machine.head.as_ref().map(identity);
         head.is_some() && head != self.machine.considered
     }
@@ -77,7 +77,7 @@ impl Turn<'_> {
         }
     }
 
-    fn consider(&mut self) -> bool {
+    pub(super) fn consider(&mut self) -> bool {
         let Some(commit) = self.machine.head.clone() else { return false };
         self.machine.record.unusable = None;
         self.machine.considered = Some(identity(&commit));
@@ -189,12 +189,14 @@ impl Turn<'_> {
             return false;
         }
         if let Some(attempt) = self.machine.record.attempt.take() {
+            let is_newest = attempt.revision == *revision;
             let (revision, content, started) = (attempt.revision, attempt.content, attempt.started);
-            let cause = Cause::Refused {
-                object: format!("commit {}", revision.short()),
-                message: format!(
-                    "its deployment was interrupted and it can't be fetched again; the newest one: {cause}"
-                ),
+            let cause = if is_newest {
+                cause
+            } else {
+                let message =
+                    format!("its deployment was interrupted and it can't be fetched again; the newest one: {cause}");
+                Cause::Refused { object: format!("commit {}", revision.short()), message }
             };
             let held = Held::open(revision, content, cause, (started, self.now));
             self.machine.record.held = Some(Box::new(held.clone()));
@@ -409,7 +411,7 @@ impl Turn<'_> {
             Some(attempt) if attempt.revision == revision || attempt.content == content => attempt.started,
             _ => self.machine.limited_since(&revision).unwrap_or(self.now),
         };
-        self.machine.failed_wish = None;
+        self.leave_the_failed_wish();
         self.forget_insistence();
         if platform {
             self.tell(News::Queued { revision: revision.clone() });

@@ -166,7 +166,9 @@ impl Health {
 
     /// A deployment has just watched everything become ready but what was `ill` before.
     pub(super) fn prove(&mut self, ill: &Ill) {
-        for (_, unwell) in self.unwell.iter_mut().filter(|(of, _)| !of.is_app_of(&ill.apps)) {
+        // what no watch tells is asked again
+        let watched = |of: &Of| matches!(of, Of::Component(_) | Of::Data(_));
+        for (_, unwell) in self.unwell.iter_mut().filter(|(of, _)| watched(of) && !of.is_app_of(&ill.apps)) {
             unwell.well = Some(Timestamp::UNIX_EPOCH);
         }
         if !ill.address {
@@ -195,11 +197,18 @@ impl Turn<'_> {
         let health = &mut self.machine.health;
         let mut news = vec![];
         health.unwell.retain(|name, unwell| {
-            if seen.contains_key(name) || !matches!(name, Of::Component(_) | Of::Data(_)) {
-                return true;
-            }
-            let since = *unwell.well.get_or_insert(now);
-            let over = !unwell.shown || now.duration_since(since) >= STEADY;
+            let over = match name {
+                _ if seen.contains_key(name) => return true,
+                // what is asked says itself when it is well, as long as there is something to ask
+                Of::Address | Of::Certificate => baseline.urls.is_empty(),
+                Of::Volume(of) => {
+                    !baseline.objects.iter().any(|object| object.holds_data() && object.component() == *of)
+                }
+                Of::Component(_) | Of::Data(_) => {
+                    let since = *unwell.well.get_or_insert(now);
+                    !unwell.shown || now.duration_since(since) >= STEADY
+                }
+            };
             if over && unwell.shown {
                 news.push(News::Recovered { component: name.to_string() });
             }

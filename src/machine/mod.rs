@@ -433,6 +433,7 @@ impl Turn<'_> {
         match event {
             Event::Commit(commit) => {
                 self.machine.hear(&commit);
+                self.waits_in_place(&commit.revision);
                 self.machine.head = Some(commit);
                 self.resume();
                 self.reconsider();

@@ -182,6 +182,8 @@ impl Turn<'_> {
                 record.settled = None;
                 record.doubted = false;
                 (machine.baseline, machine.packing) = (Baseline::Nothing, Packing::Unseen);
+                machine.lost.clear();
+                machine.drift.clear();
                 let revision = head.unwrap_or_else(|| pass.revision.clone());
                 let mut held = requested(wish.by.clone(), revision, content, pass.started, now);
                 held.cause = Cause::Refused {
@@ -248,6 +250,7 @@ impl Turn<'_> {
             (_, Course::Person | Course::Nothing) => self.newest_for(&pass).unwrap_or_else(|| pass.revision.clone()),
             _ => pass.revision.clone(),
         };
+        let (from, left) = (newest.clone(), self.newest_for(&pass));
         let (mut revisions, record) = (pass.also, &self.machine.record);
         let wish = match (&pass.toward, &pass.origin) {
             (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish.clone()),
@@ -259,10 +262,9 @@ impl Turn<'_> {
             // nobody has pushed what a wish wanted: that it failed is no status of a commit
             let refused = ends.last().map(|end| end.description.clone());
             self.tell(News::Answered { want: what, by, refused });
-            // the newest commit was told that something else is on its way
-            let head = self.machine.head.as_ref().and_then(|head| self.machine.record.told_of(&head.revision));
-            if let Some(known) = head.cloned() {
-                self.tell(News::ended(known));
+            // the commit that it wanted to leave was told that something else is on its way
+            if let Some(left) = left.filter(|_| !self.machine.record.doubted) {
+                self.waits_no_more(left, &from);
             }
         } else {
             if let Some(Wish { what, by, .. }) = wish {

@@ -5,7 +5,7 @@ use super::{Probed, Turn};
 use crate::ident::Kind;
 use crate::manifest::Object;
 use crate::plan::{Live, is_paused};
-use crate::record::Held;
+use crate::record::{Attempt, Held};
 use crate::report::News;
 use crate::rollout::{self, Cause, Progress};
 use crate::spec;
@@ -153,9 +153,11 @@ impl Turn<'_> {
         }
     }
 
-    /// The pass forward has failed. Before anything was touched it is simply rejected.
+    /// The pass forward has failed. Before anything was touched it is simply rejected; but a deployment that it took the place of, or
+    /// that a restart has interrupted, may have touched something, and that has to go back.
     pub(super) fn fail(&mut self, pass: &mut Pass, cause: Cause) -> Flow {
-        let untouched = matches!(pass.station, Station::Queued | Station::Checking | Station::Saving);
+        let begins = matches!(pass.station, Station::Queued | Station::Checking | Station::Saving);
+        let untouched = begins && self.machine.saved.attempt.is_none();
         if untouched && !matches!(pass.origin, Origin::Person(_)) {
             Flow::Reject(cause)
         } else if cause.may_quote() {
@@ -166,11 +168,12 @@ impl Turn<'_> {
     }
 
     pub(super) fn fall_back(&mut self, pass: Pass, cause: Cause) {
-        let Pass { manifest, revision, started, content, also, .. } = pass;
-        if let Origin::Person(_) = &pass.origin {
-            if let Some(attempt) = &mut self.machine.record.attempt {
-                attempt.failed = Some(cause.clone());
-            }
+        let Pass { manifest, revision, started, content, also, left, ill, .. } = pass;
+        if let Origin::Person(wish) = pass.origin {
+            // it may not have been written down yet, and what is may be what it took the place of
+            let (wish, failed) = (Some(wish), Some(cause.clone()));
+            let attempt = Attempt { revision: revision.clone(), started, content, wish, failed, left, ill };
+            self.machine.record.attempt = Some(Box::new(attempt));
             return self.go_back_from_wish(revision, cause, Some(&manifest), started);
         }
         let held = Held::open(revision, content, cause, (started, self.now));

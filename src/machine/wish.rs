@@ -1,13 +1,13 @@
 //! What a person asks for. No wish is acted on twice, and one that can't be met is told.
 
 use super::consider::{Usable, identity};
-use super::pass::{Origin, Target, Toward};
+use super::pass::{Origin, Station, Target, Toward};
 use super::{Commit, Content, Effect, Machine, State, Turn, Verdict};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{Manifest, holds_data};
 use crate::plan::{self, Action, Owned};
-use crate::record::{Attempt, Ending, Left, Outcome, Suspended, Want, Wish};
-use crate::report::News;
+use crate::record::{Attempt, Left, Outcome, Suspended, Want, Wish};
+use crate::report::{self, News};
 use crate::rollout::Cause;
 use std::sync::Arc;
 
@@ -33,10 +33,17 @@ impl Machine {
         self.asked.is_some()
     }
 
+    /// The commit whose deployment a suspension has interrupted, if there is one: it has to come with the wish to resume.
+    pub fn suspended_in(&self) -> Option<&Revision> {
+        let attempt = self.record.attempt.as_deref().filter(|_| self.record.suspended.is_some())?;
+        (attempt.wish.is_none() && attempt.failed.is_none()).then_some(&attempt.revision)
+    }
+
     /// The commit whose deployment a restart has interrupted, if there is one: it has to come again as [`super::Event::Commit`], before
-    /// a newer one does. What is wrong with that is no reason to put anything back.
+    /// a newer one does. What is wrong with that is no reason to put anything back. A wish that waits for the newest commit leaves it.
     pub fn interrupted(&self) -> Option<&Revision> {
-        let attempt = self.begun().filter(|attempt| attempt.wish.is_none() && self.considered.is_none())?;
+        let is_free = self.considered.is_none() && self.asked.is_none();
+        let attempt = self.begun().filter(|attempt| attempt.wish.is_none() && is_free)?;
         Some(&attempt.revision)
     }
 }
@@ -45,7 +52,9 @@ impl Turn<'_> {
     /// Carries a wish out. Returns whether the pass under way was given up for it.
     pub(super) fn grant(&mut self, wish: Wish, to: Result<Option<Commit>, String>) -> bool {
         let record = &self.machine.record;
-        let unfinished = record.attempt.as_ref().is_some_and(|attempt| attempt.wish.as_ref() == Some(&wish));
+        // what is under way is that wish, or what has come after it
+        let rests = matches!(self.machine.state, State::Resting(_));
+        let unfinished = rests && record.attempt.as_ref().is_some_and(|attempt| attempt.wish.as_ref() == Some(&wish));
         if record.has_answered(&wish) && !unfinished {
             return false;
         }
@@ -62,13 +71,13 @@ impl Turn<'_> {
             }
             Want::Retry { accept_data_loss } => self.retry(&wish, *accept_data_loss),
             Want::Suspend { reason } => Ok(self.suspend(&wish, reason)),
-            Want::Resume => self.resume_for(&wish),
+            Want::Resume => self.resume_for(&wish, to),
             Want::Destroy { .. } => self.destroy(&wish),
         });
         match granted {
             Ok(moved) => moved,
             Err(why) => {
-                if unfinished && matches!(self.machine.state, State::Resting(_)) {
+                if unfinished {
                     self.machine.record.attempt = None;
                 }
                 if !known || unfinished {
@@ -113,6 +122,14 @@ impl Turn<'_> {
             }
         }
         known
+    }
+
+    /// Something else is begun before what a wish has made was put back: it has failed all the same.
+    pub(super) fn leave_the_failed_wish(&mut self) {
+        let Some(Wish { what, by, .. }) = self.machine.failed_wish.take() else { return };
+        let cause = self.machine.record.attempt.as_ref().and_then(|attempt| attempt.failed.as_ref());
+        let refused = Some(cause.map_or_else(|| "it failed".into(), report::rejected));
+        self.tell(News::Answered { want: what, by, refused });
     }
 
     /// The commit that a wish wants to leave: the newest one that was looked at when it was first granted.
@@ -172,13 +189,14 @@ impl Turn<'_> {
                 let (manifest, document) = (Arc::new(manifest), Some(document.clone()));
                 let (revision, started) = (to.revision.clone(), self.now);
                 self.supersede(&to.revision);
-                self.machine.failed_wish = None;
+                self.leave_the_failed_wish();
                 self.forget_insistence();
-                if let Some(head) = self.machine.head.as_ref().map(|head| head.revision.clone()) {
-                    let cause = Cause::Requested { by: wish.by.clone() };
-                    self.tell(News::RollingBack { revision: head, to: Some(revision.clone()), cause });
-                }
                 let (also, left) = (vec![], self.left_by(wish));
+                let head = self.machine.head.as_ref().map(|head| &head.revision);
+                if let Some(leaves) = left.as_ref().map(|left| &left.revision).or(head).cloned() {
+                    let cause = Cause::Requested { by: wish.by.clone() };
+                    self.tell(News::RollingBack { revision: leaves, to: Some(revision.clone()), cause });
+                }
                 let target = Target { manifest, revision, origin, content, document, plan, started, also, left };
                 self.enter(Toward::Forward, target);
                 return Ok(true);
@@ -250,13 +268,47 @@ impl Turn<'_> {
         let (by, at, reason) = (wish.by.clone(), self.now, reason.to_owned());
         self.machine.record.suspended = Some(Suspended { by, at, reason });
         self.machine.record.answer(wish, self.now, None);
+        self.interrupt();
         self.stop_here();
         self.save_aside();
         self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
         true
     }
 
-    fn resume_for(&mut self, wish: &Wish) -> Result<bool, String> {
+    /// A suspension comes in the middle of a pass: only what is written down goes on when it is resumed. What is not begins anew, if it
+    /// is still the newest then.
+    fn interrupt(&mut self) {
+        let State::Passing(pass) = &self.machine.state else { return };
+        if pass.station == Station::Settling {
+            // how it ended stands in the record that is kept now
+            let revisions = pass.also.iter().chain([&pass.revision]);
+            let ends: Vec<_> = revisions.filter_map(|of| self.machine.record.told_of(of)).cloned().collect();
+            for end in ends {
+                self.tell(News::ended(end));
+            }
+            return;
+        }
+        let begun = self.machine.record.attempt.as_ref().map(|attempt| &attempt.revision);
+        if Some(&pass.revision) == begun {
+            let (also, revision, started) = (pass.also.clone(), pass.revision.clone(), pass.started);
+            for earlier in also {
+                self.superseded(earlier, started, &revision, None);
+            }
+        } else if let Some(head) = self.machine.head.as_ref().map(|head| head.revision.clone()) {
+            let is_newest = match self.wish_of(pass) {
+                Some(_) => self.leaves(pass).is_none_or(|left| *left == head),
+                None => pass.origin == Origin::Commit && pass.revision == head,
+            };
+            match self.machine.record.told_of(&head).cloned() {
+                _ if !is_newest => self.supersede(&head),
+                Some(known) => self.tell(News::ended(known)),
+                None => self.machine.considered = None,
+            }
+        }
+    }
+
+    /// Goes on with what the suspension has interrupted, before the newest commit is looked at.
+    fn resume_for(&mut self, wish: &Wish, begun: Option<Commit>) -> Result<bool, String> {
         if self.machine.record.suspended.take().is_none() {
             return Err("it is not suspended".into());
         }
@@ -265,11 +317,16 @@ impl Turn<'_> {
         self.save_aside();
         self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
         self.machine.state = State::Resting(self.machine.resting());
-        let open = self.machine.record.held.clone().filter(|held| held.ending == Ending::Open);
-        match open {
-            Some(held) => self.go_back(&held, None, vec![]),
-            None if self.machine.head.is_none() => self.rest_again(),
-            None => {}
+        self.resume();
+        if matches!(self.machine.state, State::Passing(_)) {
+            return Ok(true);
+        }
+        if begun.is_some() {
+            let newest = std::mem::replace(&mut self.machine.head, begun);
+            self.consider();
+            self.machine.head = newest;
+        } else if self.machine.head.is_none() {
+            self.rest_again();
         }
         Ok(true)
     }
@@ -300,6 +357,7 @@ impl Turn<'_> {
         let settled = self.machine.record.settled.as_ref().map(|release| release.revision.clone());
         let revision = revision.or(settled).unwrap_or_else(|| Revision::new("none"));
         self.supersede(&revision);
+        self.leave_the_failed_wish();
         let manifest = Arc::new(Manifest::empty(self.machine.stack.clone(), revision.clone()));
         let plan = plan::compare(&manifest, self.live, &self.machine.record.inventory);
         let target = Target { left, ..Target::known(manifest, plan, self.now) };

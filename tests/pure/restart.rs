@@ -2,7 +2,7 @@
 
 use super::sim::Sim;
 use hks::ident::Revision;
-use hks::machine::Event;
+use hks::machine::{Commit, Event};
 use hks::record::{Deployment, Outcome};
 use std::sync::Arc;
 
@@ -18,11 +18,15 @@ impl Sim {
 
     /// A deployment that a restart has interrupted goes on, before a newer commit is looked at.
     pub fn recall(&mut self, newest: &Revision) {
-        let begun = self.machine.interrupted().filter(|revision| *revision != newest).cloned();
-        let commit = begun.and_then(|begun| self.pushed.iter().rev().find(|commit| commit.revision == begun).cloned());
-        if let Some(commit) = commit {
+        let begun = self.machine.interrupted().filter(|revision| *revision != newest);
+        if let Some(commit) = begun.and_then(|begun| self.pushed(begun)) {
             self.take(Event::Commit(commit));
         }
+    }
+
+    /// A commit as the repository has it.
+    pub fn pushed(&self, revision: &Revision) -> Option<Commit> {
+        self.pushed.iter().rev().find(|commit| commit.revision == *revision).cloned()
     }
 
     /// Who may write ConfigMaps says, while no daemon runs, that a commit was deployed, and how well.

@@ -56,6 +56,7 @@ pub struct Sim {
     pub dozes: bool,
     /// What the machine has told.
     pub news: Vec<News>,
+    pub crashes: usize,
     /// What hks has deleted.
     pub deleted: Vec<Deletion>,
     /// What hks has made, with its uid, and whether the settled release has it.
@@ -115,6 +116,7 @@ impl Sim {
             controllers: Controllers::default(),
             dozes: true,
             news: vec![],
+            crashes: 0,
             deleted: vec![],
             made: vec![],
             strangers: BTreeSet::new(),
@@ -343,6 +345,7 @@ impl Sim {
 
     /// The daemon is killed and comes back: only the cluster remembers.
     pub fn crash(&mut self) {
+        self.crashes += 1;
         self.requests.clear();
         let stack = StackName::new("todo").unwrap();
         self.machine = Machine::new(stack, self.context.clone(), self.saved.clone());
@@ -391,7 +394,9 @@ impl Sim {
             ["wish", "retry"] => self.wish(Want::Retry { accept_data_loss: false }, None),
             ["wish", "accept"] => self.wish(Want::Retry { accept_data_loss: true }, None),
             ["wish", "suspend"] => self.wish(Want::Suspend { reason: "by hand".into() }, None),
-            ["wish", "resume"] => self.wish(Want::Resume, None),
+            ["wish", "resume"] => {
+                self.wish(Want::Resume, self.machine.suspended_in().and_then(|begun| self.pushed(begun)));
+            }
             ["wish", "destroy"] => self.wish(Want::Destroy { with_data: false }, None),
             ["wish", "destroy-data"] => self.wish(Want::Destroy { with_data: true }, None),
             ["again"] => {

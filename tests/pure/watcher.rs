@@ -37,6 +37,7 @@ pub struct Watcher {
     outdated: bool,
     /// What nobody remembers to have made: a person has, or the record was lost.
     unknown: BTreeSet<ObjectKey>,
+    seen_crashes: usize,
     seen_deleted: usize,
     seen_made: usize,
 }
@@ -70,6 +71,10 @@ impl Watcher {
         for news in &sim.news {
             self.one_end(news);
             self.one_try(news);
+        }
+        if std::mem::replace(&mut self.seen_crashes, sim.crashes) != sim.crashes {
+            // that a deployment was told to begin is not written down before something is touched
+            self.told.retain(|_, (state, _)| *state != StatusState::Pending);
         }
         self.remember_what_settled(sim);
     }
@@ -225,8 +230,9 @@ impl Watcher {
         }
     }
 
-    /// I1, I14: left alone, it rests, is quiet, and what is settled is what runs.
-    pub fn comes_to_rest(&self, sim: &mut Sim) {
+    /// I1, I14: left alone, it rests, is quiet, what is settled is what runs, and no deployment is without an end.
+    pub fn comes_to_rest(&mut self, sim: &mut Sim) {
+        sim.news.clear();
         for command in ["prompt", "room enough", "refuse off", "ask well", "database", "pods", "wish resume"] {
             sim.command(command);
         }
@@ -268,6 +274,11 @@ impl Watcher {
                 .collect();
             assert!(wrong.is_empty(), "{rest:?}, but {wrong:?} is not as it should be");
         }
+        let last = sim.news.iter().filter_map(hks::report::status);
+        self.told.extend(last.map(|status| (status.revision, (status.state, status.description))));
+        let deploys = |state, said: &str| state == StatusState::Pending && said.starts_with("deploying");
+        let waits = self.told.iter().find(|(_, (state, said))| deploys(*state, said));
+        assert!(waits.is_none(), "it rests, and there is no end of {waits:?}");
     }
 }
 

@@ -285,13 +285,22 @@ impl Running {
     /// A deployment that a restart has interrupted goes on, before a newer commit is looked at.
     async fn recall(&mut self, driver: &mut Driver, newest: &Revision) {
         let Some(begun) = driver.machine.interrupted().filter(|begun| *begun != newest).cloned() else { return };
-        match (self.setting.older)(&self.stack, begun.as_str()).await {
-            Ok(Some(commit)) => self.step(driver, Event::Commit(commit)),
+        if let Some(commit) = self.begun(&begun).await {
+            self.step(driver, Event::Commit(commit));
+        }
+    }
+
+    /// The commit whose deployment was interrupted, if it can be had.
+    async fn begun(&self, revision: &Revision) -> Option<Commit> {
+        match (self.setting.older)(&self.stack, revision.as_str()).await {
             Ok(None) => {
-                tracing::warn!(stack = %self.stack, revision = %begun, "the commit that was being deployed is gone");
+                tracing::warn!(stack = %self.stack, %revision, "the commit that was being deployed is gone");
+                None
             }
+            Ok(found) => found,
             Err(error) => {
-                tracing::warn!(stack = %self.stack, revision = %begun, %error, "failed to go on with a deployment");
+                tracing::warn!(stack = %self.stack, %revision, %error, "failed to go on with a deployment");
+                None
             }
         }
     }
@@ -382,6 +391,10 @@ impl Running {
                     // once the repository can be read, the newest commit brings this here again; others need not wait for that
                     Ok(None) => continue,
                     found => found,
+                },
+                (None, Want::Resume) => match driver.machine.suspended_in().cloned() {
+                    Some(begun) => Ok(self.begun(&begun).await),
+                    None => Ok(None),
                 },
                 (None, _) => Ok(None),
             };
