@@ -1,7 +1,7 @@
 //! What a person asks for. No wish is acted on twice, and one that can't be met is told.
 
 use super::consider::{Usable, identity};
-use super::pass::{Origin, Station, Target, Toward};
+use super::pass::{Flow, Origin, Station, Target, Toward};
 use super::{Commit, Content, Effect, Machine, State, Turn, Verdict};
 use crate::ident::{Kind, ObjectKey, Revision};
 use crate::manifest::{Manifest, holds_data};
@@ -275,17 +275,15 @@ impl Turn<'_> {
         true
     }
 
-    /// A suspension comes in the middle of a pass: only what is written down goes on when it is resumed. What is not begins anew, if it
-    /// is still the newest then.
+    /// A suspension comes in the middle of a pass: only what is written down goes on when it is resumed, as the way back always is. What
+    /// is not begins anew, if it is still the newest then.
     fn interrupt(&mut self) {
         let State::Passing(pass) = &self.machine.state else { return };
         if pass.station == Station::Settling {
             // how it ended stands in the record that is kept now
-            let revisions = pass.also.iter().chain([&pass.revision]);
-            let ends: Vec<_> = revisions.filter_map(|of| self.machine.record.told_of(of)).cloned().collect();
-            for end in ends {
-                self.tell(News::ended(end));
-            }
+            return self.walk(|_, _| Flow::Done);
+        }
+        if pass.toward != Toward::Forward {
             return;
         }
         let begun = self.machine.record.attempt.as_ref().map(|attempt| &attempt.revision);
