@@ -1,11 +1,11 @@
 //! A Redis or Valkey server: password, Service, NetworkPolicy and, if its data is to last, a volume.
 
-use super::confine::{policy, user};
+use super::confine::{policy, user, uses_cache};
 use super::names::{Names, of_class, with_login};
 use super::pod::{append, resources};
 use super::{CACHE_LABEL, Ingredient, Object, Recipe, Stage};
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{Cache, CacheEngine, Reference};
+use crate::spec::{Cache, CacheEngine};
 use serde_json::{Value, json};
 
 /// uid and gid of redis and valkey in the official images.
@@ -53,11 +53,10 @@ pub(super) fn objects(names: &Names<'_>, name: &str, cache: &Cache) -> Vec<Objec
         "selector": selector,
         "ports": [{ "name": "redis", "port": 6379, "targetPort": "redis", "protocol": "TCP" }],
     }});
-    let uses = |reference: &Reference| matches!(reference, Reference::Cache(of, _) if of == name);
     let mut objects = vec![
         secret,
         finish(Kind::Service, &full, service),
-        finish(Kind::NetworkPolicy, &full, policy(&selector, "redis", &names.clients(uses))),
+        finish(Kind::NetworkPolicy, &full, policy(&selector, "redis", &names.clients(uses_cache(name)))),
         finish(Kind::StatefulSet, &full, server(names, name, cache)),
     ];
     if let Some(size) = &cache.persistence {

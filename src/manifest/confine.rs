@@ -2,9 +2,24 @@
 
 use super::names::Names;
 use super::{APP_LABEL, JOB_LABEL, STACK_LABEL};
-use crate::spec::Reference;
+use crate::spec::{DatabaseField, Reference};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+
+/// Refers to the server of database `name`, and not only to its pooler.
+pub(super) fn uses_server(name: &str) -> impl Fn(&Reference) -> bool {
+    move |reference| matches!(reference, Reference::Database(of, field) if of == name && *field != DatabaseField::PoolerUrl)
+}
+
+/// Refers to the pooler of database `name`.
+pub(super) fn uses_pooler(name: &str) -> impl Fn(&Reference) -> bool {
+    move |reference| matches!(reference, Reference::Database(of, DatabaseField::PoolerUrl) if of == name)
+}
+
+/// Refers to cache `name`.
+pub(super) fn uses_cache(name: &str) -> impl Fn(&Reference) -> bool {
+    move |reference| matches!(reference, Reference::Cache(of, _) if of == name)
+}
 
 impl Names<'_> {
     /// Who uses something: the pods of apps and jobs that refer to it, as peers of a `NetworkPolicy`.

@@ -1,6 +1,6 @@
 //! A PostgreSQL database: credentials, volume, server, Service and NetworkPolicy.
 
-use super::confine::{policy, user};
+use super::confine::{policy, user, uses_server};
 use super::env::unexpanded;
 use super::names::{Names, annotate, of_class, with_login};
 use super::pod::resources;
@@ -8,7 +8,7 @@ use super::pooler;
 use super::{DATABASE_LABEL, Ingredient, ON_DELETE_ANNOTATION, Object, Recipe, Stage};
 use crate::engine::postgres;
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{Database, DatabaseField, Reference};
+use crate::spec::Database;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
         object
     };
     let mut secret = finish(Kind::Secret, &credentials, json!({ "type": "Opaque" }));
-    secret.recipe = recipe(&full, database);
+    secret.recipe = recipe(&full, &names.pooler(name), database);
     let volume = json!({ "spec": {
         "accessModes": ["ReadWriteOnce"],
         "resources": { "requests": { "storage": database.storage } },
@@ -38,8 +38,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
         "selector": names.selector(DATABASE_LABEL, name),
         "ports": [{ "name": postgres::CONTAINER, "port": postgres::PORT, "targetPort": postgres::CONTAINER, "protocol": "TCP" }],
     }});
-    let uses = |reference: &Reference| matches!(reference, Reference::Database(of, field) if of == name && *field != DatabaseField::PoolerUrl);
-    let mut clients = names.clients(uses);
+    let mut clients = names.clients(uses_server(name));
     if database.pooler.is_some() {
         clients.push(json!({ "podSelector": { "matchLabels": pooler::selector(names, name) } }));
     }
@@ -60,7 +59,7 @@ pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database) -> Vec
     objects
 }
 
-fn recipe(host: &str, database: &Database) -> BTreeMap<String, Recipe> {
+fn recipe(host: &str, pooler: &str, database: &Database) -> BTreeMap<String, Recipe> {
     let text = |text: &str| Recipe::Text(text.into());
     let key = |name: &'static str| Ingredient::Key(name.into());
     let literal = |text: &'static str| Ingredient::Text(text.into());
@@ -92,7 +91,7 @@ fn recipe(host: &str, database: &Database) -> BTreeMap<String, Recipe> {
         ("url".to_owned(), url("host")),
     ]);
     if database.pooler.is_some() {
-        recipe.insert("pooler-host".to_owned(), text(&format!("{host}-pooler")));
+        recipe.insert("pooler-host".to_owned(), text(pooler));
         recipe.insert("pooler-url".to_owned(), url("pooler-host"));
     }
     recipe

@@ -1,7 +1,7 @@
 //! Jobs: once for each release, by the clock, or when somebody says so.
 
-use super::names::Names;
-use super::pod::{add, append, pod};
+use super::names::{Names, with_login};
+use super::pod::pod;
 use super::{JOB_LABEL, Object, Stage, reach};
 use crate::ident::{Kind, ObjectKey};
 use crate::spec::{Job, When};
@@ -18,12 +18,10 @@ pub(super) fn objects(names: &Names<'_>, name: &str, job: &Job) -> Vec<Object> {
     let mut objects = std::mem::take(&mut pod.mounted);
     pod.spec["restartPolicy"] = json!("Never");
     let first = reach::first(names, name, job);
-    if let Some(secret) = names.context.images.pull_secret.as_ref().filter(|_| !first.is_empty())
-        && job.program.pull_secret.as_ref() != Some(secret)
-    {
-        append(&mut pod.spec, "imagePullSecrets", json!({ "name": secret }));
+    if !first.is_empty() {
+        pod.spec["initContainers"] = json!(first);
+        pod.spec = with_login(pod.spec, names.context);
     }
-    add(&mut pod.spec, [("initContainers", json!(first))]);
     let run = json!({
         "backoffLimit": job.retries,
         "activeDeadlineSeconds": job.timeout.as_secs(),

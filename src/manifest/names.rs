@@ -20,6 +20,11 @@ impl Names<'_> {
         format!("{}-{name}", self.spec.name)
     }
 
+    /// The name of the objects of the pooler of database `name`.
+    pub fn pooler(&self, name: &str) -> String {
+        format!("{}-pooler", self.object(name))
+    }
+
     /// The labels of an object; `component` is `(label, name)` of what it belongs to.
     pub fn labels(&self, component: Option<(&str, &str)>) -> Value {
         let mut labels = json!({
@@ -57,10 +62,16 @@ pub(super) fn digest(text: &str, length: usize) -> String {
     hex
 }
 
-/// The pod of an image that hks itself brings, with the login to its registry.
+/// A pod with an image that hks itself brings, with the login to its registry besides its own.
 pub(super) fn with_login(mut pod: Value, context: &Context) -> Value {
     if let Some(secret) = &context.images.pull_secret {
-        pod["imagePullSecrets"] = json!([{ "name": secret }]);
+        let login = json!({ "name": secret });
+        match pod["imagePullSecrets"].as_array_mut() {
+            // a list of names has each once
+            Some(logins) if logins.contains(&login) => {}
+            Some(logins) => logins.push(login),
+            None => pod["imagePullSecrets"] = json!([login]),
+        }
     }
     pod
 }

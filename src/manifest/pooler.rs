@@ -1,11 +1,11 @@
 //! `PgBouncer` in front of a database.
 
-use super::confine::{policy, user};
+use super::confine::{policy, user, uses_pooler};
 use super::names::{Names, with_login};
 use super::{DATABASE_LABEL, Object, STACK_LABEL, Stage};
 use crate::engine::postgres;
 use crate::ident::{Kind, ObjectKey};
-use crate::spec::{Database, DatabaseField, Pooler, Reference};
+use crate::spec::{Database, Pooler};
 use serde_json::{Value, json};
 
 /// Label that tells the pods of a pooler from those of its server.
@@ -37,18 +37,16 @@ pub(super) fn selector(names: &Names<'_>, name: &str) -> Value {
 }
 
 pub(super) fn objects(names: &Names<'_>, name: &str, database: &Database, pooler: &Pooler) -> Vec<Object> {
-    let full = format!("{}-pooler", names.object(name));
+    let full = names.pooler(name);
     let finish =
         |kind, body| names.finish(Stage::Databases, ObjectKey::new(kind, &full), Some((DATABASE_LABEL, name)), body);
-    let uses =
-        |reference: &Reference| matches!(reference, Reference::Database(of, DatabaseField::PoolerUrl) if of == name);
     let service = json!({ "spec": {
         "selector": selector(names, name),
         "ports": [{ "name": "postgres", "port": postgres::PORT, "targetPort": "postgres", "protocol": "TCP" }],
     }});
     vec![
         finish(Kind::Service, service),
-        finish(Kind::NetworkPolicy, policy(&selector(names, name), "postgres", &names.clients(uses))),
+        finish(Kind::NetworkPolicy, policy(&selector(names, name), "postgres", &names.clients(uses_pooler(name)))),
         finish(Kind::Deployment, server(names, name, database, pooler)),
     ]
 }

@@ -1,11 +1,12 @@
 //! A job may ask its servers in its first moment, once: whoever enforces `NetworkPolicies` learns of a new pod some time after it has
 //! started (on k3s: kube-router, which follows the pods), and refuses its connections until then.
 
+use super::confine::{uses_cache, uses_pooler, uses_server};
 use super::names::Names;
 use super::pod::resources;
 use super::{cache, database};
 use crate::engine::postgres;
-use crate::spec::{DatabaseField, Job, Reference};
+use crate::spec::Job;
 use serde_json::{Value, json};
 
 /// Asks again each second. A server that is not reached after half a minute of refusals, or two minutes of silence, is for the
@@ -14,47 +15,36 @@ const WAIT: &str = "for _ in $(seq 30); do if TRY; then break; fi; sleep 1; done
 
 /// What runs in a pod of a job before its own container: until each server that the job refers to answers.
 pub(super) fn first(names: &Names<'_>, of: &str, job: &Job) -> Vec<Value> {
-    let spec = names.spec;
-    let refers = |is: &dyn Fn(&Reference) -> bool| job.program.refers(is);
-    let mut servers = vec![];
-    for (name, database) in &spec.databases {
-        let image = || database::image(names, database);
-        let is_pooler = |field: &DatabaseField| *field == DatabaseField::PoolerUrl;
-        if refers(&|part| matches!(part, Reference::Database(of, field) if of == name && !is_pooler(field))) {
-            servers.push((image(), postgres::USER, names.object(name), postgres::REACHES.to_owned()));
-        }
-        if refers(&|part| matches!(part, Reference::Database(of, field) if of == name && is_pooler(field))) {
-            let host = format!("{}-pooler", names.object(name));
-            servers.push((image(), postgres::USER, host, postgres::REACHES.to_owned()));
-        }
-    }
-    for (name, cache) in &spec.caches {
-        if refers(&|part| matches!(part, Reference::Cache(of, _) if of == name)) {
-            let (image, _, client) = cache::engine(names, cache);
-            // it asks for a password, which is an answer
-            servers.push((
-                image,
-                cache::USER,
-                names.object(name),
-                format!("timeout 3 {client} -h \"$0\" ping | grep -q ."),
-            ));
-        }
-    }
-    let container = |(index, (image, user, host, reaches)): (usize, (String, u32, String, String))| {
-        json!({
+    let mut first = vec![];
+    let mut wait = |image: String, user: u32, host: String, reaches: &str| {
+        first.push(json!({
             // longer than the name of the job's own container, and so another
-            "name": format!("{of}-waits-{}", index + 1),
+            "name": format!("{of}-waits-{}", first.len() + 1),
             "image": image,
-            "command": ["/bin/sh", "-c", WAIT.replace("TRY", &reaches), host],
+            "command": ["/bin/sh", "-c", WAIT.replace("TRY", reaches), host],
             // what runs before asks for no more than what runs then, and so for nothing
             "resources": resources(&job.resources),
             "securityContext": {
                 "runAsUser": user, "runAsGroup": user, "runAsNonRoot": true, "readOnlyRootFilesystem": true,
                 "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] },
             },
-        })
+        }));
     };
-    servers.into_iter().enumerate().map(container).collect()
+    for (name, database) in &names.spec.databases {
+        let image = database::image(names, database);
+        if job.program.refers(uses_server(name)) {
+            wait(image.clone(), postgres::USER, names.object(name), postgres::REACHES);
+        }
+        if job.program.refers(uses_pooler(name)) {
+            wait(image, postgres::USER, names.pooler(name), postgres::REACHES);
+        }
+    }
+    for (name, cache) in names.spec.caches.iter().filter(|(name, _)| job.program.refers(uses_cache(name))) {
+        let (image, _, client) = cache::engine(names, cache);
+        // it asks for a password, which is an answer
+        wait(image, cache::USER, names.object(name), &format!("timeout 3 {client} -h \"$0\" ping | grep -q ."));
+    }
+    first
 }
 
 #[cfg(test)]
