@@ -24,7 +24,7 @@ pub(super) struct Limits {
 impl Limits {
     /// Takes an event of their watch; returns when a limit was made, changed or taken away, if one was.
     pub(super) fn hear(&mut self, event: Event<Seen>, now: Timestamp) -> Option<Timestamp> {
-        let spec = |limit: &Seen| digest(holds(&limit.value));
+        let held = |limit: &Seen| digest(holds(&limit.value));
         let is_full = |limits: &BTreeMap<String, u64>, limit: &Seen| {
             limits.len() >= MOST && !limits.contains_key(&limit.name_any())
         };
@@ -33,7 +33,7 @@ impl Limits {
             Event::InitApply(limit) if is_full(&self.listed, &limit) => {}
             Event::InitApply(limit) => {
                 self.newest = self.newest.max(Some(changed_at(&limit.value, now)));
-                self.listed.insert(limit.name_any(), spec(&limit));
+                self.listed.insert(limit.name_any(), held(&limit));
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
@@ -47,9 +47,9 @@ impl Limits {
             }
             Event::Apply(limit) if is_full(self.known.get_or_insert_default(), &limit) => {}
             Event::Apply(limit) => {
-                let spec = spec(&limit);
-                let before = self.known.get_or_insert_default().insert(limit.name_any(), spec);
-                return (before != Some(spec)).then_some(now);
+                let held = held(&limit);
+                let before = self.known.get_or_insert_default().insert(limit.name_any(), held);
+                return (before != Some(held)).then_some(now);
             }
             Event::Delete(limit) => {
                 self.known.get_or_insert_default().remove(&limit.name_any());
