@@ -48,10 +48,11 @@ impl Turn<'_> {
             // what comes meanwhile is looked at when nothing is left: the commit that is to go must not come again by that
             return moved;
         }
-        if !self.is_busy() && self.has_new_head() && self.machine.record.suspended.is_none() {
-            moved |= self.consider();
-        } else if self.has_new_head() {
-            self.wait_for_resume();
+        let free = !self.is_busy() && self.machine.record.suspended.is_none();
+        match self.machine.head.clone().filter(|_| self.has_new_head()) {
+            Some(commit) if free => moved |= self.consider(&commit),
+            Some(_) => self.wait_for_resume(),
+            None => {}
         }
         moved
     }
@@ -77,24 +78,23 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn consider(&mut self) -> bool {
-        let Some(commit) = self.machine.head.clone() else { return false };
+    pub(super) fn consider(&mut self, commit: &Commit) -> bool {
         self.machine.record.unusable = None;
-        self.machine.considered = Some(identity(&commit));
+        self.machine.considered = Some(identity(commit));
         self.machine.blockers.clear();
         self.machine.head_content.clear();
         self.machine.head_takes.clear();
-        if self.is_as_it_was(&commit) {
+        if self.is_as_it_was(commit) {
             self.unchanged(&commit.revision);
             return true;
         }
-        let read = self.read(&commit);
+        let read = self.read(commit);
         self.hold_the_first(&commit.revision, read.as_ref().map_or("", |usable| usable.content.as_str()));
         match read {
             Ok(usable) => {
                 self.machine.head_content.clone_from(&usable.content);
                 self.machine.head_takes = usable.manifest.taken_names();
-                self.pursue(&commit, usable)
+                self.pursue(commit, usable)
             }
             Err(verdict) => match self.held_at_rest().filter(|held| is_held(held, &commit.revision, "")) {
                 // a person wanted it gone, whatever is wrong with it

@@ -3,7 +3,7 @@
 use crate::ident::{Component, ObjectKey, PassId, Revision};
 use crate::manifest::{Manifest, Object, Stage};
 use crate::plan::{Course, Live, Phase, Plan, Refusal};
-use crate::record::{Ill, Left, Wish};
+use crate::record::{Attempt, Ill, Left, Wish};
 use crate::rollout::{self, Cause, Progress};
 use crate::spec::Document;
 use jiff::{SignedDuration, Timestamp};
@@ -185,6 +185,27 @@ impl Target {
 }
 
 impl Pass {
+    /// What a person wants by it.
+    pub(super) fn wish(&self) -> Option<&Wish> {
+        match (&self.toward, &self.origin) {
+            (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish),
+            _ => None,
+        }
+    }
+
+    /// What is written down of it.
+    pub(super) fn attempt(&self) -> Attempt {
+        Attempt {
+            revision: self.revision.clone(),
+            started: self.started,
+            content: self.content.clone(),
+            wish: self.wish().cloned(),
+            failed: None,
+            left: self.left.clone(),
+            ill: self.ill.clone(),
+        }
+    }
+
     /// A walk that begins now.
     pub(super) fn new(id: PassId, toward: Toward, target: Target, now: Timestamp) -> Self {
         let Target { manifest, revision, origin, content, document, mut plan, started, also, left } = target;

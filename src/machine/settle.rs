@@ -250,12 +250,8 @@ impl Turn<'_> {
             (_, Course::Person | Course::Nothing) => self.newest_for(&pass).unwrap_or_else(|| pass.revision.clone()),
             _ => pass.revision.clone(),
         };
-        let (from, left) = (newest.clone(), self.newest_for(&pass));
+        let (from, left, wish) = (newest.clone(), self.newest_for(&pass), pass.wish().cloned());
         let (mut revisions, record) = (pass.also, &self.machine.record);
-        let wish = match (&pass.toward, &pass.origin) {
-            (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish.clone()),
-            _ => None,
-        };
         revisions.push(newest);
         let ends: Vec<_> = revisions.iter().filter_map(|revision| record.told_of(revision)).cloned().collect();
         if let Some(Wish { what, by, .. }) = self.machine.failed_wish.take() {

@@ -168,14 +168,13 @@ impl Turn<'_> {
     }
 
     pub(super) fn fall_back(&mut self, pass: Pass, cause: Cause) {
-        let Pass { manifest, revision, started, content, also, left, ill, .. } = pass;
-        if let Origin::Person(wish) = pass.origin {
+        if let Origin::Person(_) = pass.origin {
             // it may not have been written down yet, and what is may be what it took the place of
-            let (wish, failed) = (Some(wish), Some(cause.clone()));
-            let attempt = Attempt { revision: revision.clone(), started, content, wish, failed, left, ill };
+            let attempt = Attempt { failed: Some(cause.clone()), ..pass.attempt() };
             self.machine.record.attempt = Some(Box::new(attempt));
-            return self.go_back_from_wish(revision, cause, Some(&manifest), started);
+            return self.go_back_from_wish(pass.revision, cause, Some(&pass.manifest), pass.started);
         }
+        let Pass { manifest, revision, started, content, also, .. } = pass;
         let held = Held::open(revision, content, cause, (started, self.now));
         self.machine.record.held = Some(Box::new(held.clone()));
         self.machine.record.attempt = None;

@@ -142,6 +142,13 @@ impl Turn<'_> {
         Some(Left { revision, content: self.machine.head_content.clone() })
     }
 
+    /// Says yes to a wish that is done by that.
+    fn accept(&mut self, wish: &Wish) {
+        self.machine.record.answer(wish, self.now, None);
+        self.save_beside();
+        self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+    }
+
     /// Writes an answer down at once: who asked waits for it. What else a pass under way has not written yet is for that to write.
     fn save_beside(&mut self) {
         if matches!(self.machine.state, State::Resting(_)) {
@@ -215,9 +222,7 @@ impl Turn<'_> {
             let head = self.machine.head.as_ref().map(|head| &head.revision);
             let what = match pass.toward {
                 Toward::Forward if head == Some(&pass.revision) && !accept_data_loss => {
-                    self.machine.record.answer(wish, self.now, None);
-                    self.save_beside();
-                    self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+                    self.accept(wish);
                     return Ok(false);
                 }
                 Toward::Forward => "a deployment",
@@ -243,14 +248,12 @@ impl Turn<'_> {
                 }
             }
         }
-        self.machine.record.answer(wish, self.now, None);
         self.machine.record.held = None;
         self.machine.verdict = Verdict::Usable;
         self.machine.considered = None;
         self.forget_insistence();
         self.stop_here();
-        self.save_aside();
-        self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+        self.accept(wish);
         if self.machine.head.is_none() {
             self.rest_again();
         }
@@ -267,11 +270,9 @@ impl Turn<'_> {
     fn suspend(&mut self, wish: &Wish, reason: &str) -> bool {
         let (by, at, reason) = (wish.by.clone(), self.now, reason.to_owned());
         self.machine.record.suspended = Some(Suspended { by, at, reason });
-        self.machine.record.answer(wish, self.now, None);
         self.interrupt();
         self.stop_here();
-        self.save_aside();
-        self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+        self.accept(wish);
         true
     }
 
@@ -310,21 +311,17 @@ impl Turn<'_> {
         if self.machine.record.suspended.take().is_none() {
             return Err("it is not suspended".into());
         }
-        self.machine.record.answer(wish, self.now, None);
         self.machine.considered = None;
-        self.save_aside();
-        self.tell(News::Answered { want: wish.what.clone(), by: wish.by.clone(), refused: None });
+        self.accept(wish);
         self.machine.state = State::Resting(self.machine.resting());
         self.resume();
         if matches!(self.machine.state, State::Passing(_)) {
             return Ok(true);
         }
-        if begun.is_some() {
-            let newest = std::mem::replace(&mut self.machine.head, begun);
-            self.consider();
-            self.machine.head = newest;
-        } else if self.machine.head.is_none() {
-            self.rest_again();
+        match begun {
+            Some(begun) => drop(self.consider(&begun)),
+            None if self.machine.head.is_none() => self.rest_again(),
+            None => {}
         }
         Ok(true)
     }

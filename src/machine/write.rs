@@ -1,12 +1,11 @@
 //! What a pass writes on its way: the record first, then the objects stage by stage.
 
 use super::drift::data_lost;
-use super::pass::{Flow, Origin, Pass, Station, Toward};
+use super::pass::{Flow, Pass, Station, Toward};
 use super::{Effect, Made, Turn};
 use crate::ident::{Kind, ObjectKey};
 use crate::manifest::{Stage, holds_data};
 use crate::plan::{self, Action, Owned, Phase};
-use crate::record::Attempt;
 use crate::rollout::{self, Cause};
 
 impl Turn<'_> {
@@ -27,13 +26,7 @@ impl Turn<'_> {
         if !pass.is_back() {
             self.keep_what_nobody_settled(pass);
         }
-        let wish = match (&pass.toward, &pass.origin) {
-            (Toward::Nothing { wish }, _) | (Toward::Forward, Origin::Person(wish)) => Some(wish.clone()),
-            _ => None,
-        };
-        let (revision, started, content) = (pass.revision.clone(), pass.started, pass.content.clone());
-        let attempt =
-            Attempt { revision, started, content, wish, failed: None, left: pass.left.clone(), ill: pass.ill.clone() };
+        let attempt = pass.attempt();
         let record = &mut self.machine.record;
         for owned in new {
             if !record.inventory.iter().any(|known| known.key == owned.key) {
