@@ -284,12 +284,15 @@ impl Turn<'_> {
             // how it ended stands in the record that is kept now
             return self.walk(|_, _| Flow::Done);
         }
-        if pass.toward != Toward::Forward {
-            return;
-        }
         let begun = self.machine.record.attempt.as_ref().map(|attempt| &attempt.revision);
-        if Some(&pass.revision) == begun {
-            let (also, revision, started) = (pass.also.clone(), pass.revision.clone(), pass.started);
+        let goes_on = match &pass.toward {
+            Toward::Back { from, .. } => Some(from),
+            Toward::Forward => begun.filter(|begun| **begun == pass.revision),
+            Toward::Heal | Toward::Nothing { .. } => return,
+        };
+        if let Some(revision) = goes_on.cloned() {
+            // the record knows the newest of those that are the same
+            let (also, started) = (pass.also.clone(), pass.started);
             for earlier in also {
                 self.superseded(earlier, started, &revision, None);
             }
