@@ -6,6 +6,7 @@
 mod support;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -93,16 +94,35 @@ impl Neighbours {
         }
     }
 
+    /// A Secret that takes a hundred times its text in memory, in a namespace of the hostile vCluster.
+    fn many_keys(&self, namespace: &str) -> Api<Secret> {
+        let client = self.deployments.clone().into_client();
+        let secrets = Api::namespaced(client.clone(), namespace);
+        let labels = json!({ "app.kubernetes.io/managed-by": "hks", "hks.hexabase.ai/stack": "nobody" });
+        let keys: serde_json::Map<_, _> = (0..40_000).map(|key| (format!("{key:x}"), "".into())).collect();
+        let secret = json!({ "metadata": { "name": "keys", "labels": labels }, "data": keys });
+        let space = json!({ "metadata": { "name": namespace } });
+        self.runtime.block_on(async {
+            let spaces: Api<Namespace> = Api::all(client);
+            let _is_there = spaces.create(&PostParams::default(), &serde_json::from_value(space).unwrap()).await;
+            // that is how hks reads, too
+            let made = secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await;
+            assert!(made.unwrap_err().to_string().contains("more than 65536 values"));
+            secrets.get_metadata("keys").await.unwrap_err();
+        });
+        secrets
+    }
+
     fn command(&self) -> String {
         let deployment = self.runtime.block_on(self.deployments.get("one-job")).unwrap();
         serde_json::to_string(&deployment.spec.unwrap().template.spec.unwrap().containers[0].command).unwrap()
     }
 
     fn told(&self, words: &str) -> Value {
-        let says = |view: &Value| view["activity"].as_str().is_some_and(|text| text.contains(words));
-        let view = self.hostile.wait("one", words, 60, says);
-        assert_eq!(view["state"], "unreachable", "{view:#}");
-        view
+        let says = |view: &Value| {
+            view["state"] == "unreachable" && view["activity"].as_str().is_some_and(|text| text.contains(words))
+        };
+        self.hostile.wait("one", words, 60, says)
     }
 
     /// Kilobytes of the daemon's own memory.
@@ -184,6 +204,17 @@ fn large_objects_of_one_project_harm_no_other() {
     all.clear("one", 5);
     all.hostile.settled("one", &later);
     assert!(all.command().contains("3602"));
+    // in another project of the same cluster, and then in this one
+    all.many_keys("elsewhere");
+    let sha = all.stack(3603);
+    all.hostile.settled("one", &sha);
+    let secrets = all.many_keys("shop");
+    all.told("an object has more than 65536 values");
+    all.peace();
+    all.runtime.block_on(secrets.delete("keys", &DeleteParams::default())).unwrap();
+    let sha = all.stack(3604);
+    all.hostile.settled("one", &sha);
+    println!("with many keys at most {}", all.memory("VmHWM"));
 }
 
 /// What changes all the time is followed later, by the part of a core that was given for it, and others as before. Without that part it

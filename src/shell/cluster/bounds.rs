@@ -18,6 +18,10 @@ use tower::{BoxError, Layer, Service};
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
+/// JSON values of an object, of a page of several, and of an event: the largest of Kubernetes itself, an `EndpointSlice` of a
+/// thousand pods, has a quarter. A value of one byte of text takes hundreds of bytes of memory once it is read.
+const VALUES: usize = 1 << 16;
+
 /// An object, and an event about one. etcd takes 1.5 MiB, of which each byte may be written with six.
 const OBJECT: usize = 10 * MIB;
 /// A page of several objects: with more it is asked for in smaller ones.
@@ -49,8 +53,11 @@ pub enum Excess {
         .0 / KIB
     )]
     Answer(usize),
+    /// No object of Kubernetes itself is made of that many values.
+    #[error("an object has more than {VALUES} values, and is not read; make it smaller or delete it")]
+    Values,
     /// A page of a list.
-    #[error("{} objects together have more than {} MiB; make them smaller", .0, PAGE / MIB)]
+    #[error("{} objects together have more than {} MiB or {VALUES} values; make them smaller", .0, PAGE / MIB)]
     Page(usize),
     /// It does not end.
     #[error(
@@ -64,6 +71,11 @@ impl Excess {
     /// Whether that is what went wrong.
     pub fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         cause(error)
+    }
+
+    /// Whether it is by what somebody has written into the cluster, and not by the cluster itself.
+    pub fn is_by_an_object(self) -> bool {
+        matches!(self, Self::Answer(_) | Self::Values)
     }
 }
 
@@ -84,8 +96,10 @@ pub fn cause<E: Error + Copy + 'static>(error: &(dyn Error + 'static)) -> Option
 /// What an answer may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bound {
-    /// So many bytes.
+    /// So many bytes of JSON.
     Whole(usize),
+    /// So many bytes of text.
+    Text(usize),
     /// Objects that are asked for together, and so many bytes.
     Page(usize),
     /// Events without end.
@@ -103,7 +117,7 @@ impl Bound {
             _ if is_watch(uri) => Self::Events,
             [.., "pods", _, "log"] if parameter(uri, "follow") == Some("true") => Self::Lines,
             [.., "pods", _, "log"] => {
-                Self::Whole(number("limitBytes").map_or(LOG, |most: usize| most.min(LOG) + INSTEAD))
+                Self::Text(number("limitBytes").map_or(LOG, |most: usize| most.min(LOG) + INSTEAD))
             }
             ["apis", "metrics.k8s.io", ..] => Self::Whole(MEASURED),
             _ => number("limit").filter(|objects| *objects > 1).map_or(Self::Whole(OBJECT), Self::Page),
@@ -111,7 +125,11 @@ impl Bound {
     }
 
     fn ends(self) -> bool {
-        matches!(self, Self::Whole(_) | Self::Page(_))
+        matches!(self, Self::Whole(_) | Self::Text(_) | Self::Page(_))
+    }
+
+    fn is_json(self) -> bool {
+        !matches!(self, Self::Text(_) | Self::Lines)
     }
 }
 
@@ -172,12 +190,37 @@ where
     }
 }
 
+/// What JSON has come to so far, whatever the pieces are that it comes in.
+#[derive(Default)]
+struct Count {
+    values: usize,
+    in_text: bool,
+    is_escaped: bool,
+}
+
+impl Count {
+    /// Format: RFC 8259: what begins a container, and what stands between two values.
+    fn take(&mut self, piece: &[u8]) {
+        for byte in piece {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' => self.is_escaped = self.in_text,
+                b'"' => self.in_text = !self.in_text,
+                b',' | b'[' | b'{' if !self.in_text => self.values += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
 /// The body of an answer, which ends at its bound.
 pub struct Within<B> {
     body: Pin<Box<B>>,
     bound: Bound,
     /// Bytes of the whole, or of the line that has begun.
     bytes: usize,
+    /// … and its values.
+    count: Count,
     ended: bool,
     until: Option<Pin<Box<Sleep>>>,
 }
@@ -185,20 +228,20 @@ pub struct Within<B> {
 impl<B> Within<B> {
     fn new(body: B, bound: Bound) -> Self {
         let until = bound.ends().then(|| Box::pin(tokio::time::sleep(PATIENCE)));
-        Self { body: Box::pin(body), bound, bytes: 0, ended: false, until }
+        Self { body: Box::pin(body), bound, bytes: 0, count: Count::default(), ended: false, until }
     }
 
     /// What of a piece is handed on.
     fn take(&mut self, mut piece: Bytes) -> Result<Bytes, Excess> {
         let most = match self.bound {
-            Bound::Whole(most) => most,
+            Bound::Whole(most) | Bound::Text(most) => most,
             Bound::Page(_) => PAGE,
             Bound::Events => OBJECT,
             Bound::Lines => LOG_LINE,
         };
-        let excess = match self.bound {
+        let excess = |excess| match self.bound {
             Bound::Page(objects) => Excess::Page(objects),
-            _ => Excess::Answer(most),
+            _ => excess,
         };
         let lines = if self.bound.ends() { 1 } else { usize::MAX };
         let mut taken = 0;
@@ -209,7 +252,14 @@ impl<B> Within<B> {
             self.bytes += line.len();
             if self.bytes > most {
                 self.ended = true;
-                return Err(excess);
+                return Err(excess(Excess::Answer(most)));
+            }
+            if self.bound.is_json() {
+                self.count.take(line);
+            }
+            if self.count.values > VALUES {
+                self.ended = true;
+                return Err(excess(Excess::Values));
             }
             if is_complete {
                 if self.bound == Bound::Events && self.bytes > LONG {
@@ -217,7 +267,7 @@ impl<B> Within<B> {
                     piece.truncate(taken);
                     break;
                 }
-                self.bytes = 0;
+                (self.bytes, self.count) = (0, Count::default());
             }
         }
         Ok(piece)
@@ -320,11 +370,36 @@ mod tests {
         assert_eq!(bound(pods.list(&ListParams::default().labels("watch=true")).unwrap()), Bound::Whole(OBJECT));
         assert_eq!(bound(pods.list(&ListParams::default().limit(7)).unwrap()), Bound::Page(7));
         assert_eq!(bound(pods.list(&ListParams::default().limit(1)).unwrap()), Bound::Whole(OBJECT));
-        assert_eq!(bound(pods.logs("a", &LogParams::default()).unwrap()), Bound::Whole(LOG));
+        assert_eq!(bound(pods.logs("a", &LogParams::default()).unwrap()), Bound::Text(LOG));
         let followed = LogParams { follow: true, ..LogParams::default() };
         assert_eq!(bound(pods.logs("a", &followed).unwrap()), Bound::Lines);
         let map = Request::new("/api/v1/namespaces/shop/configmaps").get("log", &GetParams::default());
         assert_eq!(bound(map.unwrap()), Bound::Whole(OBJECT), "an object of that name is no log");
+    }
+
+    #[tokio::test]
+    async fn what_takes_much_more_room_than_its_text_is_not_read() {
+        let mut event = Within::new(waits(), Bound::Events);
+        let many = format!("{{\"x\":[{}0]", "0,".repeat(VALUES - 10));
+        let commas = format!(",\"y\":\"\\\",[{{{}\"", ",".repeat(VALUES));
+        for line in [&*many, &*commas, "}\n", &*many, "}\n"] {
+            // in a text they are no values, and each event has its own
+            assert_eq!(event.take(Bytes::copy_from_slice(line.as_bytes())).map(|piece| piece.len()), Ok(line.len()));
+        }
+        for odd in ["[0],", "{},", "[[]],"] {
+            let much = Bytes::from(odd.repeat(VALUES / 2 + 1));
+            let (first, second) = (much.slice(..much.len() / 2), much.slice(much.len() / 2..));
+            for (bound, excess) in [
+                (Bound::Events, Excess::Values),
+                (Bound::Whole(OBJECT), Excess::Values),
+                (Bound::Page(50), Excess::Page(50)),
+            ] {
+                let mut within = Within::new(waits(), bound);
+                assert_eq!(within.take(first.clone()).and_then(|_| within.take(second.clone())), Err(excess), "{odd}");
+            }
+            let mut log = Within::new(waits(), Bound::Text(LOG));
+            assert!(log.take(much).is_ok());
+        }
     }
 
     #[tokio::test]

@@ -49,7 +49,10 @@ impl Feeds {
                 }
                 let wide = || Feed::new(topic, client.clone(), None, audience.clone()).run(&share);
                 lasting(topic, &audience, wide).await;
-                tracing::debug!(what = topic.plural(), "hks may not see all of the cluster: each project is watched");
+                tracing::debug!(
+                    what = topic.plural(),
+                    "the cluster can't be watched as a whole: each project is watched by itself"
+                );
                 for_each(audience, move |project| alone(topic, project)).await;
             });
         }
@@ -162,7 +165,7 @@ impl Feed {
         Self { topic, client, namespace, audience, hearers, lists, turns: 0, begun: false, is_broken: false }
     }
 
-    /// Watches until that is not allowed for all of the cluster. What comes waits where the cluster's share is spent.
+    /// Watches until that is not allowed for all of the cluster, or there is too much in one of its projects. What comes waits where the cluster's share is spent.
     async fn run(mut self, share: &Share) {
         if self.topic.is_extension() {
             self.served().await;
@@ -199,7 +202,8 @@ impl Feed {
                     spent += clock::cpu().saturating_sub(before);
                 }
                 Some(Err(error)) => {
-                    if self.namespace.is_none() && is_forbidden(&error) {
+                    // what one project has must not take the others out of sight
+                    if self.namespace.is_none() && (is_forbidden(&error) || is_by_an_object(&error)) {
                         return;
                     }
                     // a list says itself when it is there
@@ -407,6 +411,10 @@ fn asked(error: &watcher::Error) -> Option<(&'static str, &kube::Error)> {
 
 fn is_forbidden(error: &watcher::Error) -> bool {
     asked(error).is_some_and(|(_, error)| matches!(error, kube::Error::Api(status) if status.code == 403))
+}
+
+fn is_by_an_object(error: &watcher::Error) -> bool {
+    Excess::of(error).is_some_and(Excess::is_by_an_object)
 }
 
 /// Whether another address or other access data may help.

@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_without_end_ends_at_its_bound() {
-        let client = client_of(|_| endless(&[b'['; 8192])).await;
+        let client = client_of(|_| endless(&[b' '; 8192])).await;
         let pods: Api<Pod> = Api::namespaced(client.clone(), "shop");
         assert_eq!(excess(pods.get("a").await), Some(Excess::Answer(10 << 20)));
         assert_eq!(excess(pods.list(&ListParams::default().limit(50)).await), Some(Excess::Page(50)));
@@ -214,9 +214,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_of_nothing_but_values_ends_at_its_bound() {
+        let client = client_of(|_| endless(b"{\"x\":[[0],[0],")).await;
+        let pods: Api<Pod> = Api::namespaced(client, "shop");
+        assert_eq!(excess(pods.get("a").await), Some(Excess::Values));
+        assert_eq!(excess(pods.list(&ListParams::default().limit(50)).await), Some(Excess::Page(50)));
+        let mut events = pods.watch(&WatchParams::default(), "1").await.unwrap().boxed();
+        assert_eq!(excess(events.next().await.unwrap()), Some(Excess::Values));
+        assert!(events.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_refusal_without_end_ends_as_well() {
         let client = client_of(|_| {
-            let mut refusal = endless(b"no, ");
+            let mut refusal = endless(b"no! ");
             *refusal.status_mut() = http::StatusCode::FORBIDDEN;
             refusal
         })
@@ -244,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watch_has_no_end_and_each_event_has() {
-        let client = client_of(|_| endless(&[b'['; 8192])).await;
+        let client = client_of(|_| endless(&[b' '; 8192])).await;
         let pods: Api<Pod> = Api::namespaced(client, "shop");
         let mut events = pods.watch(&WatchParams::default(), "1").await.unwrap().boxed();
         assert_eq!(excess(events.next().await.unwrap()), Some(Excess::Answer(10 << 20)));

@@ -1,6 +1,7 @@
 //! Quotas and limit ranges of a project: hks does not manage them, and wants to know when one is changed.
 
 use super::Seen;
+use super::slim::LONGEST_NAME;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -26,7 +27,8 @@ impl Limits {
     pub(super) fn hear(&mut self, event: Event<Seen>, now: Timestamp) -> Option<Timestamp> {
         let held = |limit: &Seen| digest(holds(&limit.value));
         let is_full = |limits: &BTreeMap<String, u64>, limit: &Seen| {
-            limits.len() >= MOST && !limits.contains_key(&limit.name_any())
+            let name = limit.name_any();
+            name.len() > LONGEST_NAME || limits.len() >= MOST && !limits.contains_key(&name)
         };
         match event {
             Event::Init => (self.listed, self.newest) = (BTreeMap::new(), None),
