@@ -4,7 +4,7 @@ use super::engine::Target;
 use super::mutate::{CUT, parts};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use hks::shell::cluster::redactor::{Values, clean};
+use hks::shell::cluster::redactor::{Forms, Values, clean};
 use k8s_openapi::ByteString;
 use std::collections::BTreeMap;
 
@@ -43,9 +43,9 @@ fn redactor(input: &[u8]) -> String {
     let data: BTreeMap<_, _> = [("a", &value), ("b", &other)]
         .map(|(key, value)| (key.to_owned(), ByteString(value.clone().into_bytes())))
         .into();
-    let forms = Values::of(&data).forms();
+    let forms = Forms::of([&Values::of(&data)]).unwrap();
     let shown = |text: &str| {
-        let shown = clean(text, [&forms]);
+        let shown = clean(text, &forms);
         assert!(shown.len() <= text.len(), "{} bytes of {}", shown.len(), text.len());
         assert!(!shown.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t')), "{shown:?}");
         shown

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use std::ops::ControlFlow;
 
 /// Takes secret values out of text.
-pub struct Redactor(Vec<Forms>);
+pub struct Redactor(Forms);
 
 impl Redactor {
     /// Knows the values that the project's Secrets have now.
@@ -26,21 +26,19 @@ impl Redactor {
             let secrets = secrets.clone();
             async move { secrets.list(&params).await }
         };
-        let (mut all, mut left) = (vec![], Some(redactor::MOST));
+        let (mut forms, mut has_room) = (Forms::default(), true);
         let keep = |secret: Secret| {
-            let forms = Values::of(&secret.data.unwrap_or_default()).forms();
-            left = left.and_then(|left| left.checked_sub(forms.len()));
-            all.push(forms);
-            if left.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            has_room = forms.learn(&Values::of(&secret.data.unwrap_or_default()));
+            if has_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let listed = paged(params, page, keep).await;
         listed.explain(|| "failed to read the Secrets whose values have to be taken out of a log".into())?;
-        match left {
-            Some(_) => Ok(Self(all)),
-            None => Err(Failure::last(format!(
+        if !has_room {
+            return Err(Failure::last(format!(
                 "the Secrets of namespace {namespace} have more values than can be taken out of a log; see: kubectl logs -n {namespace}"
-            ))),
+            )));
         }
+        Ok(Self(forms))
     }
 
     /// `text` without them.

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use k8s_openapi::ByteString;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// What stands for a value.
 const HIDDEN: &str = "***";
@@ -20,8 +21,11 @@ pub const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remo
 /// These keys of a database's credentials are no secrets, and a log without host names explains little.
 const PUBLIC: [&str; 5] = ["host", "port", "name", "user", "pooler-host"];
 
-/// Texts that are looked for in another one at most.
-pub const MOST: usize = 50_000;
+/// Texts that are looked for in another one at most, and their bytes: a bundle of all certificates that browsers know has a tenth.
+const MOST: usize = 50_000;
+const MOST_BYTES: usize = 16 << 20;
+/// Looks at them for each byte of a text, on the average. Without a mean hand two are enough.
+const LOOKS: usize = 32;
 
 /// The values of a Secret that may not be seen, as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,37 +38,53 @@ impl Values {
         Self(hidden.map(|(_, value)| value.0.as_slice().into()).collect())
     }
 
+    /// None.
+    pub const fn none() -> Self {
+        Self(vec![])
+    }
+
     /// How many bytes they have.
     pub fn bytes(&self) -> usize {
         self.0.iter().map(|value| value.len()).sum()
     }
-
-    /// Everything that gives them away.
-    pub fn forms(&self) -> Forms {
-        let mut forms = Forms::default();
-        self.0.iter().for_each(|value| forms.add(value));
-        forms
-    }
 }
 
-/// Texts that may not be seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Forms(BTreeSet<Box<str>>);
+/// Texts that may not be seen: everything that gives values away.
+#[derive(Debug, Default)]
+pub struct Forms {
+    texts: BTreeSet<Box<[u8]>>,
+    bytes: usize,
+    is_full: bool,
+}
 
 impl Forms {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Those of some values; nothing if they are more than can be looked for.
+    pub fn of<'v>(all: impl IntoIterator<Item = &'v Values>) -> Option<Self> {
+        let mut forms = Self::default();
+        all.into_iter().all(|values| forms.learn(values)).then_some(forms)
+    }
+
+    /// Takes in those of more values, and returns whether there is room for them.
+    pub fn learn(&mut self, values: &Values) -> bool {
+        values.0.iter().for_each(|value| self.add(value));
+        !self.is_full
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.texts.is_empty()
+    }
+
+    fn insert(&mut self, form: &str) {
+        self.is_full |= self.texts.len() >= MOST || self.bytes + form.len() > MOST_BYTES;
+        if !self.is_full && self.texts.insert(form.as_bytes().into()) {
+            self.bytes += form.len();
+        }
     }
 
     fn add(&mut self, value: &[u8]) {
         let value = value.trim_ascii();
-        if value.len() < LEAST {
+        if value.len() < LEAST || self.is_full {
             return;
         }
         self.encoded(value);
@@ -73,6 +93,9 @@ impl Forms {
         if text.contains('\n') {
             for line in text.lines().map(str::trim).filter(|line| line.len() >= LEAST_PART) {
                 self.written(line);
+                if self.is_full {
+                    return;
+                }
             }
         }
     }
@@ -86,7 +109,7 @@ impl Forms {
         let in_url = utf8_percent_encode(text, URL_PART).to_string();
         let strictly = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let forms = [visible(text), json, in_go, small(&in_url), small(&strictly), in_url, strictly];
-        self.0.extend(forms.into_iter().filter(|form| form.len() >= LEAST).map(String::into_boxed_str));
+        forms.iter().filter(|form| form.len() >= LEAST).for_each(|form| self.insert(form));
     }
 
     /// In base64, by itself or behind other bytes.
@@ -99,15 +122,43 @@ impl Forms {
             for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
                 let text = engine.encode(&padded);
                 if let Some(part) = text.get(from..to).filter(|part| part.len() >= LEAST_PART) {
-                    self.0.insert(part.into());
+                    self.insert(part);
                 }
             }
         }
     }
 
-    /// The texts of which some are in `text`, longest first: a part of one may be another.
-    fn found<'f>(&'f self, text: &str) -> Vec<&'f str> {
-        self.0.iter().map(|form| &**form).filter(|form| text.contains(form)).collect()
+    /// How long the longest of them is that a text begins with. Each look at one costs of `looks`; nothing when those are spent.
+    fn at_start(&self, mut text: &[u8], looks: &mut usize) -> Option<usize> {
+        // of all that a text begins with the longest is the last before the text, and what stands between differs later in it
+        while text.len() >= LEAST {
+            *looks = looks.checked_sub(1)?;
+            let range = (Bound::Unbounded, Bound::Included(text));
+            let Some(form) = self.texts.range::<[u8], _>(range).next_back() else { break };
+            let common = form.iter().zip(text).take_while(|(one, other)| one == other).count();
+            if common == form.len() {
+                return Some(common);
+            }
+            text = &text[..common];
+        }
+        Some(0)
+    }
+
+    /// `text` without them; nothing if it was made so that it would take too long.
+    fn taken_out(&self, text: &str) -> Option<String> {
+        let (mut left, mut from, mut until) = (String::new(), 0, 0);
+        let mut looks = LOOKS * (text.len() + LEAST);
+        for (at, _) in text.char_indices() {
+            let length = self.at_start(&text.as_bytes()[at..], &mut looks)?;
+            // two of them may overlap
+            if length > 0 && at >= until {
+                left.extend([&text[from..at], HIDDEN]);
+            }
+            until = until.max(if length > 0 { at + length } else { 0 });
+            from = until;
+        }
+        left.push_str(&text[from..]);
+        Some(left)
     }
 }
 
@@ -127,15 +178,10 @@ fn small(escaped: &str) -> String {
 }
 
 /// `text` without them, without credentials that can be told by their form, and without what acts on a terminal.
-pub fn clean<'f>(text: &str, all: impl IntoIterator<Item = &'f Forms>) -> String {
+pub fn clean(text: &str, forms: &Forms) -> String {
     // first what is not seen goes: it may stand in the middle of a value
-    let mut text = visible(text);
-    let mut found: Vec<_> = all.into_iter().flat_map(|forms| forms.found(&text)).collect();
-    found.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    for form in found {
-        text = text.replace(form, HIDDEN);
-    }
-    spec::mask_urls(&text)
+    let text = visible(text);
+    spec::mask_urls(&forms.taken_out(&text).unwrap_or_else(|| HIDDEN.into()))
 }
 
 #[cfg(test)]
@@ -145,11 +191,11 @@ mod tests {
 
     fn forms(data: &[(&str, &str)]) -> Forms {
         let data = data.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
-        Values::of(&data.collect()).forms()
+        Forms::of([&Values::of(&data.collect())]).unwrap()
     }
 
     fn cleaned(value: &str, text: &str) -> String {
-        clean(text, [&forms(&[("password", value)])])
+        clean(text, &forms(&[("password", value)]))
     }
 
     #[test]
@@ -184,11 +230,46 @@ mod tests {
     fn what_is_short_or_public_stays() {
         assert_eq!(cleaned("abc", "abc"), "abc");
         let forms = forms(&[("host", "todo-main"), ("password", "s3cret"), ("other", "s3cret-value")]);
-        assert_eq!(clean("todo-main s3cret-value s3cret", [&forms]), "todo-main *** ***");
+        assert_eq!(clean("todo-main s3cret-value s3cret", &forms), "todo-main *** ***");
     }
 
     #[test]
     fn a_url_and_a_terminal_are_safe() {
-        assert_eq!(clean("\u{1b}[2Jpostgres://app:hunter2@db/x\r\n", []), "[2Jpostgres://app:*******@db/x\n");
+        assert_eq!(
+            clean("\u{1b}[2Jpostgres://app:hunter2@db/x\r\n", &Forms::default()),
+            "[2Jpostgres://app:*******@db/x\n"
+        );
+    }
+
+    #[test]
+    fn what_overlaps_goes_as_a_whole() {
+        let forms = forms(&[("a", "abcdefgh"), ("b", "efghijkl"), ("c", "abcdefghéxyz"), ("d", "ghijklmn")]);
+        for (text, left) in [
+            ("1abcdefghijkl2", "1***2"),
+            ("abcdefghéxyz", "***"),
+            ("abcdefghéxy", "***éxy"),
+            ("abcdefghabcdefgh", "******"),
+            ("abcdefgabcdefg", "abcdefgabcdefg"),
+            ("abcdefghijklmn", "***"),
+        ] {
+            assert_eq!(clean(text, &forms), left, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_made_to_cost_much_hide_the_text() {
+        let short = (0..20_000).map(|line| format!("line{line:07}")).collect::<Vec<_>>().join("\n");
+        let short = Values::of(&[("a".to_owned(), ByteString(short.into_bytes()))].into());
+        let forms = Forms::of([&short]).unwrap();
+        assert_eq!(clean("line0012345 line0012345a line001234", &forms), "*** ***a line001234");
+        assert!(Forms::of([&short, &Values(vec![vec![b'\n'; 20].into(), vec![b'%'; 4 << 20].into()])]).is_none());
+        let many = (0..60_000).map(|line| format!("many{line:07}")).collect::<Vec<_>>().join("\n").into_bytes();
+        assert!(Forms::of([&Values(vec![many.into()])]).is_none());
+        // each of them has all those before as its beginning, but for the last letter
+        let stairs = (8..1500).map(|length| format!("{}~", "a".repeat(length))).collect::<Vec<_>>();
+        let stairs = Values(stairs.into_iter().map(|step| step.into_bytes().into()).collect());
+        let forms = Forms::of([&stairs]).unwrap();
+        assert_eq!(clean(&"a".repeat(64 << 10), &forms), HIDDEN);
+        assert_eq!(clean("aaaaaaaaa~", &forms), "***");
     }
 }

@@ -7,7 +7,7 @@ mod notes;
 pub(super) use budget::Unread;
 
 use super::addresses::{Address, Addresses};
-use super::hidden::Hidden;
+use super::hidden::{Hidden, Prepared};
 use super::item::{Arrival, Folded, Item, text};
 use super::limits::Limits;
 use super::{Seen, Topic};
@@ -94,6 +94,8 @@ struct Own {
     is_new: bool,
     /// The picture, while somebody looks at it.
     live: Option<Arc<Live>>,
+    /// What its Secrets are found by in words, while somebody looks at it.
+    prepared: Option<Prepared>,
     changes: watch::Sender<u64>,
 }
 
@@ -109,9 +111,10 @@ impl Store {
         let (takes, secrets) = (own.takes.clone(), own.secrets());
         // of what is opened again the events were kept as they came
         let is_new = std::mem::take(&mut own.is_new) || own.live.is_none();
+        let mut prepared = own.prepared.take();
         let live = own.open();
         if is_new {
-            self.hidden.clean_picture(Arc::make_mut(live), &secrets);
+            self.hidden.clean_picture(Arc::make_mut(live), secrets, &mut prepared);
         }
         if live.limits != self.limits {
             Arc::make_mut(live).limits = self.limits;
@@ -121,7 +124,9 @@ impl Store {
         if live.taken != taken {
             Arc::make_mut(live).taken = taken;
         }
-        Arc::clone(live)
+        let live = Arc::clone(live);
+        own.prepared = prepared;
+        live
     }
 
     /// Nobody looks at a Stack for the moment.
@@ -253,6 +258,9 @@ impl Store {
 
     /// A new list of `kind` begins.
     pub(super) fn begin(&mut self, kind: Kind) {
+        if kind == Kind::Secret {
+            self.hidden.begin();
+        }
         let begun = self.listing.insert(kind, BTreeMap::new()).unwrap_or_default();
         self.unlist(&begun);
     }
@@ -273,6 +281,10 @@ impl Store {
         let listed = self.listing.remove(&kind).unwrap_or_default();
         self.unlist(&listed);
         self.replace(kind, listed);
+        if kind == Kind::Secret {
+            let is_owned = |name: &str| self.owners.contains_key(&ObjectKey::new(kind, name));
+            self.hidden.retain(|name| is_owned(name) || self.takers.contains_key(name));
+        }
     }
 
     fn unlist(&mut self, list: &BTreeMap<ObjectKey, Arrival>) {
@@ -424,11 +436,16 @@ impl Store {
     }
 
     /// Words about a Stack without what no word may hold; nothing if that is not known.
-    pub(super) fn clean(&self, stack: &str, text: &str) -> Option<String> {
-        let Some(own) = self.stacks.get(stack) else { return self.hidden.clean(&BTreeSet::new(), text) };
+    pub(super) fn clean(&mut self, stack: &str, text: &str) -> Option<String> {
+        let Some(own) = self.stacks.get_mut(stack) else {
+            return self.hidden.clean(BTreeSet::new(), &mut None, text);
+        };
         // one that is not there has no value
         let is_known = |name: &String| self.hidden.knows(name) || self.taken.get(name) == Some(&None);
-        own.takes.iter().all(is_known).then(|| self.hidden.clean(&own.secrets(), text)).flatten()
+        if !own.takes.iter().all(is_known) {
+            return None;
+        }
+        self.hidden.clean(own.secrets(), &mut own.prepared, text)
     }
 
     /// A Secret of somebody else's was seen: when a value of it was changed, `None` if it is gone.
@@ -471,6 +488,7 @@ impl Own {
     }
 
     fn fold(&mut self) {
+        self.prepared = None;
         let Some(live) = self.live.take() else { return };
         self.folded = Folded::of(&live.objects);
         for (key, item) in &mut self.items {
