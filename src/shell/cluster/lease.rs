@@ -144,13 +144,12 @@ async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result
         Err(error) => return Err(failed(error)),
     }
     let mut changes = project.subscribe(stack);
-    let answered = tokio::time::timeout(PATIENCE, async {
+    let woken = tokio::time::timeout(PATIENCE, async {
         loop {
             let seen = project.get(&ObjectKey::new(Kind::Lease, name.as_str()));
             // the picture may be older than the challenge; only an answer after it counts
-            let annotations = seen.as_ref().map(|lease| &lease["metadata"]["annotations"][CHALLENGE]);
-            let newer = seen.as_ref().is_some_and(|lease| version(lease) > found_version(&found));
-            if newer && annotations.is_none_or(Value::is_null) {
+            let newer = seen.as_ref().filter(|lease| version(lease) > found_version(&found));
+            if newer.is_some_and(|lease| lease["metadata"]["annotations"][CHALLENGE].is_null()) {
                 return;
             }
             if changes.changed().await.is_err() {
@@ -160,12 +159,13 @@ async fn become_holder(project: &Project, stack: &StackName, me: &str) -> Result
     })
     .await;
     let found = api.get(&name).await.map_err(failed)?;
-    let answered = answered.is_ok() && challenge(&found).as_deref() != Some(me);
-    // unless the answer is that it is ours now
-    if answered && self::holder(&found.data) != me {
-        return Ok(Lead::Theirs(self::holder(&found.data)));
+    let holder = self::holder(&found.data);
+    // an answer counts however late the watch tells of it, and the answer may be that it is ours now
+    let is_unanswered = woken.is_err() && challenge(&found).as_deref() == Some(me);
+    if is_unanswered || holder == me || holder.is_empty() {
+        return take(project, &api, &found, me).await.map_err(failed);
     }
-    take(project, &api, &found, me).await.map_err(failed)
+    Ok(Lead::Theirs(holder))
 }
 
 /// Waits until it is worth trying again: the Lease changed hands, or some time has passed.
