@@ -188,6 +188,40 @@ fn a_stack_moves_to_another_source() {
     runs(&world, 3604);
 }
 
+/// Who pushes can think of a new name each time: one of which nothing was ever made is forgotten with its file.
+#[test]
+fn names_that_come_and_go_leave_nothing() {
+    let mut world = World::new("names");
+    let git = format!("      url: {}\n      branch: main\n      path: '*.yaml'\n", world.remote().display());
+    let config = world.config("daemon", &git);
+    world.write("one.yaml", &worker("one", "1", "sleep 3601", ""));
+    world.write("odd.yaml", &worker("odd", "1", "sleep 3601", "    unknown: true\n"));
+    let first = world.push("one that can't be deployed");
+    world.start_with(&config);
+    world.settled("one", &first);
+    world.wait("odd", "invalid", 30, |view| view["state"] == "invalid");
+    std::fs::remove_file(world.work().join("odd.yaml")).unwrap();
+    world.push("without it");
+    world.wait("odd", "withdrawn", 30, |view| view["state"] == "suspended");
+    let forgets = |world: &World, number: u32| {
+        world.write("one.yaml", &worker("one", "1", &format!("sleep {number}"), ""));
+        let sha = world.push("another command");
+        world.settled("one", &sha);
+        let told = world.get("/api/v1/stacks/odd").unwrap();
+        assert_eq!(told["error"], "there is no stack \"odd\"");
+    };
+    forgets(&world, 3602);
+    let source = r"jsonpath={.metadata.annotations.hks\.hexabase\.ai/source}";
+    let of_source = |lease: &str| world.kubectl(&["get", "lease", lease, "-o", source]);
+    assert_eq!((of_source("hks-one"), of_source("hks-odd")), ("main".into(), String::new()));
+    world.kill();
+    world.start_with(&config);
+    forgets(&world, 3603);
+    world.write("odd.yaml", &worker("odd", "1", "sleep 3601", ""));
+    let sha = world.push("it comes again");
+    world.settled("odd", &sha);
+}
+
 /// What a person leaves while it is still under way, or waits for something, stays left.
 #[test]
 fn a_commit_that_a_person_has_left_does_not_come_again() {

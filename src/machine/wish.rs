@@ -28,6 +28,14 @@ impl Machine {
         matches!((&self.verdict, &self.state), (Verdict::Withdrawn(_), State::Resting(_)))
     }
 
+    /// Whether there is nothing of this Stack anywhere any more, neither in the newest commit nor in the cluster.
+    pub fn is_over(&self) -> bool {
+        let record = &self.record;
+        let has_something = record.settled.is_some() || record.attempt.is_some() || record.suspended.is_some();
+        let is_bare = !has_something && record.inventory.is_empty() && record.before.is_empty();
+        is_bare && self.has_nothing() && !self.is_asked()
+    }
+
     /// Whether a wish waits: for the reply to a request, then the next one has to wait behind it; or for the newest commit.
     pub fn is_asked(&self) -> bool {
         self.asked.is_some()

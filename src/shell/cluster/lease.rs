@@ -28,6 +28,8 @@ const SOURCE: &str = "hks.hexabase.ai/source";
 const CHALLENGE: &str = "hks.hexabase.ai/challenge";
 /// How long a holder may take to answer. A vCluster that is busy delays its watches by some seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it is tried to give a Lease back that changes meanwhile.
+const RELEASES: u32 = 3;
 /// How long a challenger that was answered waits before it asks again.
 const AGAIN: Duration = Duration::from_mins(1);
 
@@ -267,12 +269,25 @@ fn answer_to(found: &DynamicObject) -> Value {
     })
 }
 
-/// Gives the Lease back, so that the next daemon need not wait.
-pub async fn release(project: &Project, stack: &StackName, me: &str) {
+/// Gives the Lease back, so that the next daemon need not wait. One that is given back for good is of no source any more.
+pub async fn release(project: &Project, stack: &StackName, me: &str, for_good: bool) {
     project.unproven(stack);
-    if look(project, stack, me) == Look::Ours {
-        let patch = json!({ "spec": { "holderIdentity": "" } });
-        let _ = project.api(Kind::Lease).patch(&record::name(stack), &merging(), &Patch::Merge(&patch)).await;
+    let (api, name) = (project.api(Kind::Lease), record::name(stack));
+    let seen = project.get(&ObjectKey::new(Kind::Lease, name.as_str())).map(|lease| (*lease).clone());
+    let mut found = seen.and_then(|lease| serde_json::from_value::<DynamicObject>(lease).ok());
+    for _ in 0..RELEASES {
+        let Some(lease) = found.filter(|lease| holder(&lease.data) == me) else { return };
+        let mut metadata = json!({ "resourceVersion": lease.resource_version(), "annotations": { CHALLENGE: null } });
+        if for_good {
+            metadata["annotations"][SOURCE] = Value::Null;
+        }
+        let patch = json!({ "metadata": metadata, "spec": { "holderIdentity": "" } });
+        match api.patch(&name, &merging(), &Patch::Merge(&patch)).await {
+            Ok(given) => return project.learn_of(Kind::Lease, &given),
+            // somebody asks for it just now, or has it
+            Err(Error::Api(status)) if status.code == 409 => found = api.get_opt(&name).await.ok().flatten(),
+            Err(_) => return,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod mirror;
 mod serve;
 
 pub use ask::{Repository, Turn};
-pub use read::{Found, Reading, StackFile};
+pub use read::{Found, MAX_STACKS, Reading, StackFile};
 pub use serve::serve;
 pub use wire::Limits;
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Stacks of one repository.
-const MAX_STACKS: usize = 5000;
+pub const MAX_STACKS: usize = 5000;
 /// Bytes of all files of a repository that are read.
 const MAX_ALL: usize = 16 * 1024 * 1024;
 /// Folders in each other.

@@ -22,6 +22,7 @@ use driver::{Driver, may_be_elsewhere, wait_for_turn};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -66,6 +67,7 @@ pub struct Setting {
 /// A running actor.
 pub struct Actor {
     inbox: watch::Sender<Option<Commit>>,
+    is_over: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -73,18 +75,30 @@ impl Actor {
     /// Starts the actor of `stack`.
     pub fn start(stack: StackName, setting: Arc<Setting>) -> Self {
         let (inbox, commits) = watch::channel(None);
-        let project = setting.project.clone();
-        let task = tokio::spawn(
-            Running { stack, setting, project, commits, head: None, told: None, followed: None, suspended: None }
-                .supervised(),
-        );
-        Self { inbox, task }
+        let (project, is_over) = (setting.project.clone(), Arc::<AtomicBool>::default());
+        let running = Running {
+            stack,
+            setting,
+            project,
+            commits,
+            is_over: Arc::clone(&is_over),
+            head: None,
+            told: None,
+            followed: None,
+            suspended: None,
+        };
+        Self { inbox, is_over, task: tokio::spawn(running.supervised()) }
     }
 
     /// Tells it of a commit. This never waits, so an actor that can't reach its cluster holds up no other; of several
     /// commits only the newest counts.
     pub fn commit(&self, commit: Commit) {
         self.inbox.send_replace(Some(commit));
+    }
+
+    /// Whether there is nothing left of its Stack.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     /// Ends it after the request in flight and gives the Lease back.
@@ -99,6 +113,8 @@ struct Running {
     setting: Arc<Setting>,
     project: watch::Receiver<Option<Arc<Project>>>,
     commits: watch::Receiver<Option<Commit>>,
+    /// There is nothing left of it.
+    is_over: Arc<AtomicBool>,
     head: Option<Commit>,
     /// The commit that was told that the cluster can't be seen.
     told: Option<Revision>,
@@ -162,7 +178,8 @@ impl Running {
         loop {
             let Some(project) = Box::pin(self.connected()).await else { return };
             if let Left::Ended = self.act(&project).await {
-                Box::pin(lease::release(&project, &self.stack, &self.setting.me)).await;
+                let for_good = self.is_over.load(Ordering::Relaxed);
+                Box::pin(lease::release(&project, &self.stack, &self.setting.me, for_good)).await;
                 return;
             }
         }
@@ -433,6 +450,7 @@ impl Running {
             driver.queue.push_back(effect);
         }
         driver.keep_turn();
+        self.is_over.store(driver.machine.is_over(), Ordering::Relaxed);
         self.count(&driver.machine, before.0, last_before);
         let mut view = view::compose(&driver.machine, &driver.project.namespace, &live, driver.clock.now());
         if let Some(trouble) = driver.project.trouble().filter(|_| view.activity.is_empty()) {

@@ -362,6 +362,7 @@ impl Follower {
         self.count("changed");
         let revision = found.revision.clone();
         tracing::info!(source = %self.name, revision = %revision.short(), stacks = found.files.len(), "new commit");
+        self.dismiss().await;
         let reading = self.hand_on(found, &repository, told);
         self.view.head = Some(revision);
         self.reading = Some(Arc::new(reading));
@@ -376,7 +377,8 @@ impl Follower {
         }
         let project = self.project.borrow().clone().filter(|project| project.is_ready());
         let Some(project) = project else { return };
-        for stack in lease::of_source(&project, &self.name, |name| self.actors.contains_key(name)) {
+        let unknown = lease::of_source(&project, &self.name, |name| self.actors.contains_key(name));
+        for stack in unknown.into_iter().take(self.room()) {
             self.actor(&stack);
         }
     }

@@ -131,6 +131,16 @@ impl Board {
         self.write().sources.insert(view.name.clone(), view);
     }
 
+    /// Forgets a Stack: there is nothing left of it.
+    pub fn forget_stack(&self, source: &str, stack: &StackName) {
+        let (mut inner, key) = (self.write(), (source.to_owned(), stack.clone()));
+        inner.stacks.remove(&key);
+        inner.meters.remove(&key);
+        if let Some(moves) = inner.moves.get_mut(source) {
+            moves.since.remove(stack);
+        }
+    }
+
     /// Forgets a source and its Stacks: it left the configuration.
     pub fn forget(&self, source: &str) {
         let mut inner = self.write();

@@ -7,10 +7,15 @@ use crate::machine::{Commit, Content};
 use crate::report::{self, Status, StatusState};
 use crate::shell::cluster::lease;
 use crate::shell::forge::statuses::Statuses;
-use crate::shell::git::{Found, Reading, Repository};
+use crate::shell::git::{Found, MAX_STACKS, Reading, Repository};
+use crate::shell::metrics::StackLabels;
 use crate::shell::run::actor::Actor;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// How long a new commit waits for the Leases of Stacks that are over to be given back.
+const DISMISSAL: Duration = Duration::from_secs(5);
 
 /// Where actors find older commits of their files.
 #[derive(Default)]
@@ -57,6 +62,16 @@ impl Follower {
                 "{cut} Stacks are left out, since there are too many in one repository; follow some of them as a source of their own"
             ));
         }
+        let left_out = self.leave_out(&mut changed);
+        for name in &left_out {
+            owners.get(name).iter().for_each(|path| reading.again(path));
+        }
+        if let Some(first) = left_out.first() {
+            problems.push(format!(
+                "{} Stacks are left out, such as {first}: this source has had {MAX_STACKS} whose objects are still there; hks destroy those whose files are gone",
+                left_out.len()
+            ));
+        }
         let mut same: Vec<_> =
             same.into_iter().filter_map(|name| Some((name.clone(), self.given.get(&name)?.clone()))).collect();
         for name in self.actors.keys().filter(|name| !owners.contains_key(*name)) {
@@ -94,13 +109,48 @@ impl Follower {
         reading
     }
 
+    /// Takes out the Stacks for which there is no room for an actor.
+    fn leave_out(&self, changed: &mut Vec<(StackName, Content)>) -> Vec<StackName> {
+        let mut room = self.room();
+        let is_left_out = |(name, _): &mut (StackName, Content)| {
+            let is_new = !self.actors.contains_key(name);
+            let is_left_out = is_new && room == 0;
+            room -= usize::from(is_new && !is_left_out);
+            is_left_out
+        };
+        changed.extract_if(.., is_left_out).map(|(name, _)| name).collect()
+    }
+
+    /// How many more Stacks may have an actor. Names cost whoever pushes nothing, and an actor is some KiB for as long as the daemon
+    /// runs.
+    pub(super) fn room(&self) -> usize {
+        MAX_STACKS.saturating_sub(self.actors.len())
+    }
+
+    /// Ends the actors of Stacks of which there is nothing left, and forgets these.
+    pub(super) async fn dismiss(&mut self) {
+        let is_over = |name: &StackName, actor: &mut Actor| self.gone.contains(name) && actor.is_over();
+        let over: Vec<_> = self.actors.extract_if(.., is_over).collect();
+        let mut stops = vec![];
+        for (name, actor) in over {
+            self.given.remove(&name);
+            self.gone.remove(&name);
+            let labels = StackLabels { source: self.name.clone(), stack: name.to_string() };
+            self.shared.metrics.over_budget.remove(&labels);
+            self.shared.board.forget_stack(&self.name, &name);
+            stops.push(actor.stop());
+        }
+        // they end by themselves as well, if a cluster takes longer
+        let _ = tokio::time::timeout(DISMISSAL, futures::future::join_all(stops)).await;
+    }
+
     /// Takes up the Stacks of this source in the cluster that no file is of and nobody here acts for: their files went, or
     /// can't be read any more, while no daemon was there to see it.
     pub(super) fn take_up_the_rest(&mut self) {
         let Some(revision) = self.view.head.clone().filter(|_| self.reading.is_some()) else { return };
         let Some(project) = self.project.borrow().clone().filter(|project| project.is_ready()) else { return };
         let is_known = |name: &StackName| self.owners.contains_key(name) || self.actors.contains_key(name);
-        for name in lease::of_source(&project, &self.name, is_known) {
+        for name in lease::of_source(&project, &self.name, is_known).into_iter().take(self.room()) {
             self.actor(&name);
             // a file without a name may be its: what is not known to be gone is left as it is
             if self.view.problems.is_empty() {
