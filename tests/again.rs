@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{World, until, worker};
+use support::{World, request, until, worker};
 
 #[test]
 fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
@@ -142,6 +142,9 @@ fn wishes_that_wait_for_a_daemon_are_all_heard_and_nothing_comes_back() {
 #[test]
 fn a_stack_moves_to_another_source() {
     let mut world = World::new("moved");
+    world.environment = vec![("HKS_TEST_TOKEN", "a-token-of-main-alone".into())];
+    world.settings =
+        "access: {anonymous: true, tokens: {ci: {token: {env: HKS_TEST_TOKEN}, sources: [main], act: true}}}\n".into();
     let place = |branch: &str| format!("      url: {}\n      branch: {branch}\n", world.remote().display());
     let (namespace, target) = (&world.namespace, world.target());
     let git = format!("{}  other:\n    namespace: {namespace}\n{target}    git:\n{}", place("main"), place("other"));
@@ -183,6 +186,14 @@ fn a_stack_moves_to_another_source() {
     };
     assert!(until(90, || has(&told())), "{:#}", told());
     runs(&world, 3603);
+    // who may act for one of the sources does not act on what the other has
+    let suspend = |source: &str| {
+        let url = format!("http://{}/api/v1/stacks/one/suspend?source={source}", world.address);
+        request("POST", &url, &[("Authorization", "Bearer a-token-of-main-alone")], "{}")
+    };
+    let (code, text) = suspend("main");
+    assert!(code == 409 && text.contains("does not act for the stack"), "{code} {text}");
+    assert_eq!(suspend("other").0, 403, "this token is not for that");
     world.branch = "other";
     without(&world);
     runs(&world, 3604);

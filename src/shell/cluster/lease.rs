@@ -256,6 +256,11 @@ pub fn is_asked_by_another_source(project: &Project, stack: &StackName, me: &str
     asks.is_some_and(|asks| source_of(asks) != source_of(me))
 }
 
+/// Whether a source holds the Lease, as the watch says: of two that have a Stack of one name in one project only one acts for it.
+pub fn is_held_for(project: &Project, stack: &StackName, source: &str) -> bool {
+    seen(project, stack).is_some_and(|holder| source_of(&holder) == source)
+}
+
 /// The holder of the Lease, if it acts for another source.
 pub fn held_for_another_source(project: &Project, stack: &StackName, me: &str) -> Option<String> {
     seen(project, stack).filter(|holder| source_of(holder) != source_of(me))

@@ -4,7 +4,7 @@ use crate::ident::StackName;
 use crate::record::{Answered, Want};
 use crate::shell::cluster::connection::Connected;
 use crate::shell::cluster::failure::{Failure, FailureKind};
-use crate::shell::cluster::wish;
+use crate::shell::cluster::{lease, wish};
 use crate::shell::web::endpoint::{Asking, Desk};
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -32,12 +32,16 @@ impl Desk for Projects {
     fn ask(&self, source: &str, stack: &str, want: Want, by: String) -> Asking {
         let connected = self.0.read().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
         let project = connected.and_then(|connected| connected.borrow().clone());
-        let stack = StackName::new(stack);
+        let (source, stack) = (source.to_owned(), StackName::new(stack));
         async move {
             let (Some(project), Some(stack)) = (project, stack) else {
                 let message = "hks can't reach the project of this stack at the moment";
                 return Err(Failure::new(FailureKind::Unreachable, message));
             };
+            if !lease::is_held_for(&project, &stack, &source) {
+                let message = "this source does not act for the stack at the moment: see its state";
+                return Err(Failure::new(FailureKind::Final, message));
+            }
             let maps: Api<ConfigMap> = Api::namespaced(project.client.clone(), &project.namespace);
             let clean = |text: &str| project.clean(&stack, text);
             let asked = async {
