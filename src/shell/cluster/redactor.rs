@@ -26,6 +26,8 @@ const MOST: usize = 50_000;
 const MOST_BYTES: usize = 16 << 20;
 /// Looks at them for each byte of a text, on the average. Without a mean hand two are enough.
 const LOOKS: usize = 32;
+/// Bytes that one look compares.
+const A_LOOK: usize = 16;
 
 /// The values of a Secret that may not be seen, as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,10 +134,10 @@ impl Forms {
     fn at_start(&self, mut text: &[u8], looks: &mut usize) -> Option<usize> {
         // of all that a text begins with the longest is the last before the text, and what stands between differs later in it
         while text.len() >= LEAST {
-            *looks = looks.checked_sub(1)?;
             let range = (Bound::Unbounded, Bound::Included(text));
             let Some(form) = self.texts.range::<[u8], _>(range).next_back() else { break };
             let common = form.iter().zip(text).take_while(|(one, other)| one == other).count();
+            *looks = looks.checked_sub(1 + common / A_LOOK)?;
             if common == form.len() {
                 return Some(common);
             }
@@ -146,18 +148,20 @@ impl Forms {
 
     /// `text` without them; nothing if it was made so that it would take too long.
     fn taken_out(&self, text: &str) -> Option<String> {
-        let (mut left, mut from, mut until) = (String::new(), 0, 0);
+        let (mut left, mut until) = (String::new(), 0);
         let mut looks = LOOKS * (text.len() + LEAST);
         for (at, _) in text.char_indices() {
             let length = self.at_start(&text.as_bytes()[at..], &mut looks)?;
-            // two of them may overlap
-            if length > 0 && at >= until {
-                left.extend([&text[from..at], HIDDEN]);
+            if length == 0 {
+                continue;
             }
-            until = until.max(if length > 0 { at + length } else { 0 });
-            from = until;
+            // two of them may overlap
+            if at >= until {
+                left.extend([&text[until..at], HIDDEN]);
+            }
+            until = until.max(at + length);
         }
-        left.push_str(&text[from..]);
+        left.push_str(&text[until..]);
         Some(left)
     }
 }
