@@ -210,7 +210,7 @@ fn under_way(view: &mut View, live: &Live) {
         started_is_enough: false,
     };
     let objects: Vec<_> = live.objects.iter().filter(own).map(object).collect();
-    match rollout::progress(&objects, live) {
+    match rollout::progress(&objects, live, Timestamp::MIN) {
         Progress::Ready => {}
         Progress::Progressing(missing) => view.activity = format!("{}: {}", missing.component, missing.message),
         Progress::Failed(cause) => view.activity = cause.to_string(),

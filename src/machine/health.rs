@@ -434,7 +434,7 @@ fn health(manifest: &Manifest, live: &Live) -> BTreeMap<Of, (Cause, bool)> {
         lacking.map(|(name, cause)| (Of::Component(name), (cause, true))).collect();
     for object in manifest.objects.iter().filter(|object| object.stage.lasts()) {
         let name = Of::Component(object.component());
-        let (cause, passing) = match rollout::of_object(object, live) {
+        let (cause, passing) = match rollout::of_object(object, live, Timestamp::MIN) {
             Progress::Ready => continue,
             Progress::Progressing(missing) => (missing.into_cause(), true),
             Progress::Waiting(message) => (Cause::Capacity { message }, true),

@@ -311,7 +311,7 @@ impl Pass {
         ill.apps.retain(|app| {
             let objects = self.manifest.objects.iter().map(|object| &**object);
             let of = objects.filter(|object| matches!(object.component(), Component::App(name) if name == *app));
-            rollout::progress(of, live) != Progress::Ready
+            rollout::progress(of, live, self.started) != Progress::Ready
         });
         ill
     }

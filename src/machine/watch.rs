@@ -84,7 +84,7 @@ impl Turn<'_> {
         let stuck = rollout::stuck(watched.iter().copied(), live);
         // who has paused a Deployment on the way may look at it, and resume it
         let paused = watched.iter().filter_map(|object| live.get(&object.key)).any(is_paused);
-        let progress = rollout::progress(watched, live);
+        let progress = rollout::progress(watched, live, pass.started);
         if !stuck.is_empty() {
             pass.gone = stuck;
             return self.go(pass, Station::Unsticking);

@@ -35,6 +35,8 @@ pub struct Note {
     pub message: String,
     /// When it was last seen.
     pub at: Timestamp,
+    /// How often it was seen.
+    pub count: i32,
 }
 
 impl Live {

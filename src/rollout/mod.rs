@@ -16,7 +16,7 @@ pub use taken::lacking;
 use crate::ident::{Component, Kind, ObjectKey};
 use crate::manifest::{Object, component};
 use crate::plan::read::{self, Condition, Pod, Status, Workload};
-use crate::plan::{Live, ends_old_first, held_by, is_going, is_paused, uid};
+use crate::plan::{Live, Note, ends_old_first, held_by, is_going, is_paused, uid};
 use jiff::Timestamp;
 use kube_quantity::ParsedQuantity;
 use serde_json::Value;
@@ -96,13 +96,14 @@ impl Progress {
     }
 }
 
-/// The progress of all `objects` together: a failure counts more than a wait, a wait more than progress.
-pub fn progress<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live) -> Progress {
-    objects.into_iter().fold(Progress::Ready, |worst, object| worst.worse(of_object(object, live)))
+/// The progress of all `objects` together: a failure counts more than a wait, a wait more than progress. Refusals that were told before
+/// `since` are not of this try.
+pub fn progress<'a>(objects: impl IntoIterator<Item = &'a Object>, live: &Live, since: Timestamp) -> Progress {
+    objects.into_iter().fold(Progress::Ready, |worst, object| worst.worse(of_object(object, live, since)))
 }
 
 /// The progress of one object.
-pub fn of_object(object: &Object, live: &Live) -> Progress {
+pub fn of_object(object: &Object, live: &Live, since: Timestamp) -> Progress {
     let who = Who(object.component());
     let Some(current) = live.get(&object.key) else {
         return who.progressing(format!("{} is not there yet", object.key));
@@ -111,8 +112,8 @@ pub fn of_object(object: &Object, live: &Live) -> Progress {
         return who.going(&object.key, current);
     }
     match object.key.kind {
-        Kind::Deployment => deployment(&who, current, live),
-        Kind::StatefulSet => stateful_set(&who, current, live),
+        Kind::Deployment => deployment(&who, current, live, since),
+        Kind::StatefulSet => stateful_set(&who, current, live, since),
         Kind::Pod => pod::pulled(&who, &object.key, current, live),
         Kind::Job => job(&who, current, live),
         Kind::PersistentVolumeClaim => claim(&who, &object.key, current, live),
@@ -214,7 +215,7 @@ impl Who {
     }
 }
 
-fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
+fn deployment(who: &Who, current: &Value, live: &Live, since: Timestamp) -> Progress {
     let deployment = Workload(current);
     if !deployment.is_observed() {
         return who.progressing("the rollout has not started yet");
@@ -263,13 +264,13 @@ fn deployment(who: &Who, current: &Value, live: &Live) -> Progress {
         Some(Progress::Ready) | None => base,
         Some(worst) => worst,
     };
-    match no_pod(who, set_key, set, live) {
+    match no_pod(who, set_key, set, live, since) {
         Progress::Failed(cause) if room_comes && is_limit(&cause) => who.waiting_for(cause),
         refusal => seen.worse(refusal),
     }
 }
 
-fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
+fn stateful_set(who: &Who, current: &Value, live: &Live, since: Timestamp) -> Progress {
     let set = Workload(current);
     if !set.is_observed() {
         return who.progressing("the rollout has not started yet");
@@ -282,10 +283,25 @@ fn stateful_set(who: &Who, current: &Value, live: &Live) -> Progress {
     let key = ObjectKey::new(Kind::StatefulSet, current["metadata"]["name"].as_str().unwrap_or_default());
     let pods = || live.owned_by(Kind::Pod, uid(current));
     let crashed = pods().find_map(|(key, pod)| pod::crashed(key, pod));
-    let base = who.progressing_after(crashed, "the server is not ready yet");
+    let (base, refusal) = match no_pod(who, &key, current, live, since) {
+        Progress::Failed(cause) if is_limit(&cause) && !is_insisted_on(current, live) => {
+            (who.waiting_for(cause), Progress::Ready)
+        }
+        refusal => (who.progressing_after(crashed, "the server is not ready yet"), refusal),
+    };
     let pods =
         pods().map(|(key, pod)| pod::starting(who, key, pod, live)).filter(|progress| *progress != Progress::Ready);
-    pods.reduce(Progress::worse).unwrap_or(base).worse(no_pod(who, &key, current, live))
+    pods.reduce(Progress::worse).unwrap_or(base).worse(refusal)
+}
+
+/// Times that a pod of a StatefulSet is refused while its predecessor counts: the controller tries 12 times in 20 s, each time after
+/// twice as long (client-go, `DefaultControllerRateLimiter`).
+const REFUSED: i32 = 12;
+
+/// Whether a limit that refuses the pod of a StatefulSet knows by now that the pod before it is gone. Of a new one there was none.
+fn is_insisted_on(set: &Value, live: &Live) -> bool {
+    let mut refusals = live.events_of(uid(set)).rev().filter(|note| note.reason == NOT_MADE);
+    set["metadata"]["generation"] == 1 || refusals.next().is_some_and(|last| last.count >= REFUSED)
 }
 
 /// Since when a Deployment has been without enough pods, by its own condition.
@@ -403,11 +419,15 @@ fn amounts(set: &Value) -> BTreeMap<String, ParsedQuantity> {
     sums
 }
 
+/// The reason of the event in which a controller tells that it could not make a pod.
+const NOT_MADE: &str = "FailedCreate";
+
 /// … and a ReplicaSet or StatefulSet only in an event, which counts while there is no pod.
-fn no_pod(who: &Who, key: &ObjectKey, controller: &Value, live: &Live) -> Progress {
+fn no_pod(who: &Who, key: &ObjectKey, controller: &Value, live: &Live, since: Timestamp) -> Progress {
     let missing = live.owned_by(Kind::Pod, uid(controller)).next().is_none();
     let refusal = || {
-        let mut events = live.events_of(uid(controller)).rev().filter(|note| note.reason == "FailedCreate");
+        let told = |note: &&Note| note.reason == NOT_MADE && note.at >= since;
+        let mut events = live.events_of(uid(controller)).rev().filter(told);
         events.find_map(|note| denied(who, &note.message))
     };
     match missing.then(refusal).flatten() {
@@ -439,19 +459,53 @@ mod tests {
     use serde_json::json;
     use std::sync::Arc;
 
+    fn object(key: &ObjectKey, stage: crate::manifest::Stage, body: Value) -> Object {
+        Object { key: key.clone(), stage, body, recipe: BTreeMap::new(), started_is_enough: false }
+    }
+
+    /// The pod of a server that is made anew finds the quota as full as its predecessor has left it, until the quota has noticed. What was
+    /// refused an hour ago says nothing, and what is refused again and again does.
+    #[test]
+    fn a_server_finds_the_room_of_its_last_pod() {
+        let key = ObjectKey::new(Kind::StatefulSet, "todo-main");
+        let body = |generation: i32| {
+            json!({ "metadata": { "name": "todo-main", "uid": "s", "generation": generation },
+                "spec": { "replicas": 1 }, "status": { "observedGeneration": generation, "replicas": 0 } })
+        };
+        let set = object(&key, crate::manifest::Stage::Databases, body(1));
+        let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+        let message = "create Pod todo-main-0 in StatefulSet todo-main failed error: pods \"todo-main-0\" is forbidden: exceeded \
+                       quota: q, requested: limits.memory=128Mi, used: limits.memory=128Mi, limited: limits.memory=128Mi";
+        let seen = |generation, minute, count| {
+            let note = Note {
+                about: key.clone(),
+                uid: "s".into(),
+                reason: NOT_MADE.into(),
+                message: message.into(),
+                at: at(minute),
+                count,
+            };
+            let objects = [(key.clone(), Arc::new(body(generation)))].into();
+            let live = Live { objects, events: vec![Arc::new(note)], ..Live::default() };
+            of_object(&set, &live, at(10))
+        };
+        let waits = |progress| match progress {
+            Progress::Progressing(missing) => (missing.limit.is_some(), missing.message),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(waits(seen(2, 5, 30)), (false, "the server is not ready yet".into()), "that was before");
+        let (limit, words) = waits(seen(2, 11, 3));
+        assert!(limit && words.starts_with("the old pods make room: "), "{words}");
+        assert!(matches!(seen(2, 11, REFUSED), Progress::Failed(_)));
+        assert!(matches!(seen(1, 11, 1), Progress::Failed(_)), "a new one had none");
+    }
+
     /// The last run of a schedule that has ended counts: not an older one, not one by hand, and not one under way.
     #[test]
     fn a_schedule_is_as_its_last_run_was() {
         let schedule = ObjectKey::new(Kind::CronJob, "todo-clean");
         let body = json!({ "metadata": { "uid": "s", "labels": { "hks.hexabase.ai/job": "clean" } } });
-        let (key, stage) = (schedule.clone(), crate::manifest::Stage::Jobs);
-        let object = Object {
-            key,
-            stage,
-            body: body.clone(),
-            recipe: std::collections::BTreeMap::new(),
-            started_is_enough: false,
-        };
+        let object = object(&schedule, crate::manifest::Stage::Jobs, body.clone());
         let run = |minute: i64, how: &str, by_hand: bool| {
             let instantiate = if by_hand { json!("manual") } else { json!(null) };
             let job = json!({
@@ -530,7 +584,7 @@ mod tests {
         let key = ObjectKey::new(Kind::Deployment, "w");
         let own = (key.clone(), Arc::new(deployment.clone()));
         let live = Live { objects: [own, set("1", "1Gi"), set("2", memory)].into(), ..Live::default() };
-        super::deployment(&Who(Component::App("w".into())), &deployment, &live)
+        super::deployment(&Who(Component::App("w".into())), &deployment, &live, Timestamp::MIN)
     }
 
     fn refused(memory: &str, unavailable: i64, reason: &str) -> Progress {

@@ -216,6 +216,7 @@ pub fn live(value: &Value) -> Live {
                 reason: text(&item["reason"]),
                 message: text(&item["message"]),
                 at: item["lastTimestamp"].as_str().and_then(|at| at.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH),
+                count: item["count"].as_i64().and_then(|count| count.try_into().ok()).unwrap_or(1),
             }));
         }
     }
@@ -274,7 +275,7 @@ pub const KUBELET: Target = Target {
 fn kubelet(input: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(input) else { return "unreadable".into() };
     let live = live(&value);
-    let seen = progress(STACK.objects.iter().map(|object| &**object), &live);
+    let seen = progress(STACK.objects.iter().map(|object| &**object), &live, Timestamp::MIN);
     for object in &STACK.objects {
         hks::rollout::started(object, &live);
         hks::rollout::is_running_job(&object.key, &live);

@@ -40,7 +40,9 @@ impl Store {
         if about.name.len().max(name.len()) > LONGEST_NAME {
             return;
         }
-        let at = event.last_timestamp.map(|time| time.0).or(event.event_time.map(|time| time.0));
+        let series = event.series.unwrap_or_default();
+        let micro = series.last_observed_time.or(event.event_time).map(|time| time.0);
+        let at = event.last_timestamp.map(|time| time.0).or(micro);
         let cut = |mut text: String, most| {
             text.truncate(text.floor_char_boundary(most));
             text.shrink_to_fit();
@@ -51,6 +53,7 @@ impl Store {
             reason: cut(event.reason.unwrap_or_default(), MAX_REASON),
             message: cut(event.message.unwrap_or_default(), MAX_MESSAGE),
             at: at.unwrap_or_else(clock::now),
+            count: series.count.or(event.count).unwrap_or(1),
             about: about.clone(),
         });
         self.forget(&name);
