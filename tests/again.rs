@@ -186,6 +186,9 @@ fn a_stack_moves_to_another_source() {
     };
     assert!(until(90, || has(&told())), "{:#}", told());
     runs(&world, 3603);
+    // its commit waits for nothing more
+    let told = "not deployed: another source of this daemon has this Stack\",\"source\":\"main\"";
+    assert!(until(30, || world.log().contains(told)), "{}", world.log());
     // who may act for one of the sources does not act on what the other has
     let suspend = |source: &str| {
         let url = format!("http://{}/api/v1/stacks/one/suspend?source={source}", world.address);

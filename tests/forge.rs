@@ -224,6 +224,24 @@ async fn only_the_latest_of_a_commit_waits() {
 }
 
 #[tokio::test]
+async fn only_what_is_pending_is_ended() {
+    let (forge, config) = forge().await;
+    let row = |number, state| json!({"sha": sha(number), "state": state, "context": CONTEXT, "description": "before", "target_url": null});
+    open(&forge).rows.extend([row(1, "pending"), row(2, "success"), row(3, "pending"), row(3, "failure")]);
+    let poster = Poster::start(config, Arc::default());
+    for number in 1..5 {
+        poster.end(status(&sha(number), StatusState::Error, "superseded"), None);
+    }
+    poster.flush(PATIENCE).await;
+    let said: Vec<_> = open(&forge).rows[4..].iter().map(|row| row["sha"].clone()).collect();
+    assert_eq!(said, [sha(1)], "of the others the end is known, or nothing was said");
+    // who does say something of it later is heard
+    poster.post(status(&sha(2), StatusState::Failure, "rolled back"), None);
+    poster.flush(PATIENCE).await;
+    assert_eq!(rows(&forge).last(), Some(&("failure".into(), "rolled back".into())));
+}
+
+#[tokio::test]
 async fn a_restarted_daemon_does_not_repeat_itself() {
     let (forge, config) = forge().await;
     let poster = Poster::start(config.clone(), Arc::default());

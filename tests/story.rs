@@ -266,6 +266,23 @@ fn statuses_reach_a_real_forge_and_its_webhook_wakes_the_daemon() {
     world.held("one", &second);
     world.stop();
     assert_eq!(repository.statuses(&second), rows);
+
+    // one that was killed may have told of the one before that it is under way, its end may not have come to the forge, and another
+    // commit came meanwhile: each gets its end
+    let lost = world.push_stack(&worker("one", "1", "sleep 3603", ""));
+    let pending = "{\"state\":\"pending\",\"context\":\"hks/test/deploy\",\"description\":\"deploying\"}";
+    for sha in [&first, &lost] {
+        assert_eq!(repository.ask("POST", &format!("repos/{}/statuses/{sha}", repository.path), pending).0, 201);
+    }
+    let newest = world.push_stack(&worker("one", "1", "sleep 3604", ""));
+    world.start_with(&config);
+    world.settled("one", &newest);
+    let last = |sha: &str| repository.statuses(sha).last().cloned().unwrap_or_default();
+    assert!(until(30, || last(&first).0 == "success" && last(&lost).0 == "error"), "{}", world.log());
+    assert!(last(&first).1.starts_with("1 app ready"), "{:?}", last(&first));
+    assert_eq!(last(&lost).1, format!("superseded by {}; how it ended was not kept", &newest[..7]));
+    world.stop();
+    assert_eq!(repository.statuses(&second), rows);
 }
 
 #[test]

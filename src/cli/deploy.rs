@@ -8,6 +8,7 @@ use crate::record::Outcome;
 use crate::report::{StackState, StatusState};
 use crate::shell::cluster::failure::Failure;
 use crate::shell::cluster::{lease, wish};
+use crate::shell::forge::statuses::Word;
 use crate::shell::metrics::Metrics;
 use crate::shell::probe::Prober;
 use crate::shell::run::actor::{Actor, Setting};
@@ -57,7 +58,8 @@ pub(super) async fn apply(args: &FileClusterArgs, out: Out) -> Ended {
     let mut said = String::new();
     let ended = loop {
         tokio::select! {
-            Some((_, status)) = told.recv() => {
+            Some((_, word)) = told.recv() => {
+                let Word::Says(status) = word else { continue };
                 if status.state != StatusState::Pending {
                     break status;
                 }

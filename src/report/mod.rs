@@ -120,6 +120,11 @@ pub fn superseded(by: &Revision) -> String {
     format!("superseded by {} before it was done", by.short())
 }
 
+/// Description of a commit of which a daemon before this one has not told the end, and nobody knows it.
+pub fn forgotten(by: &Revision) -> String {
+    format!("superseded by {}; how it ended was not kept", by.short())
+}
+
 /// `text` in one line of at most `most` characters, the last one an ellipsis if it had to be cut, without what acts on a terminal.
 pub fn shorten(text: &str, most: usize) -> String {
     let shown: String = text.chars().filter(|c| !c.is_control() || c.is_whitespace()).collect();

@@ -38,13 +38,23 @@ pub const BY_HAND: &str = "apply-";
 
 /// Says to `me` of the holder of a Stack's Lease that it acts for it.
 pub fn acts(holder: &str, me: &str) -> &'static str {
-    if holder.starts_with(BY_HAND) {
+    if is_by_hand(holder) {
         "another `hks apply` is at work for this Stack"
     } else if daemon_of(holder) == daemon_of(me) {
         "another source of this daemon has this Stack"
     } else {
         "another daemon acts for this Stack"
     }
+}
+
+/// Whether a holder is an `hks apply`, which ends by itself.
+pub fn is_by_hand(holder: &str) -> bool {
+    holder.starts_with(BY_HAND)
+}
+
+/// Whether two daemons act for the same source.
+pub fn is_for_the_same_source(holder: &str, me: &str) -> bool {
+    source_of(holder) == source_of(me)
 }
 
 /// How an attempt to become the holder ended.
@@ -263,7 +273,7 @@ pub fn is_held_for(project: &Project, stack: &StackName, source: &str) -> bool {
 
 /// The holder of the Lease, if it acts for another source.
 pub fn held_for_another_source(project: &Project, stack: &StackName, me: &str) -> Option<String> {
-    seen(project, stack).filter(|holder| source_of(holder) != source_of(me))
+    seen(project, stack).filter(|holder| !is_for_the_same_source(holder, me))
 }
 
 /// The answer counts only for the Lease that was seen: one that was taken over meanwhile has another version.

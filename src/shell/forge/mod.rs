@@ -108,10 +108,20 @@ struct Said {
     target_url: Option<String>,
 }
 
+impl Said {
+    fn new(status: &Status, target_url: Option<String>) -> Self {
+        let http = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        let description = shorten(&status.description, MAX_DESCRIPTION);
+        Self { state: status.state.word(), description, target_url: target_url.filter(http) }
+    }
+}
+
 #[derive(Clone)]
 struct Order {
     revision: Revision,
     said: Said,
+    /// Only where the newest status at the forge is pending.
+    ends: bool,
     /// Failed tries, and not before when the next one comes.
     tries: u32,
     due: Instant,
@@ -134,10 +144,14 @@ impl Poster {
     /// Takes `status` in place of an earlier one of the same commit that still waits. It never blocks. A `target_url`
     /// that is not http(s) is left out, since forges refuse it.
     pub fn post(&self, status: Status, target_url: Option<String>) {
-        let http = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        let description = shorten(&status.description, MAX_DESCRIPTION);
-        let said = Said { state: status.state.word(), description, target_url: target_url.filter(http) };
+        let said = Said::new(&status, target_url);
         self.shared.add(status.revision, said);
+    }
+
+    /// Takes the end of a commit that this daemon knows nothing else of: it is posted if the newest status at the forge is pending.
+    pub fn end(&self, status: Status, target_url: Option<String>) {
+        let said = Said::new(&status, target_url);
+        self.shared.add_end(status.revision, said);
     }
 
     /// Waits until nothing waits any more or `patience` has passed.
@@ -159,9 +173,9 @@ impl Shared {
         let now = Instant::now();
         let mut queue = self.lock();
         if let Some(order) = queue.iter_mut().find(|order| order.revision == revision) {
-            (order.said, order.since) = (said, now);
+            (order.said, order.since, order.ends) = (said, now, false);
         } else {
-            queue.push_back(Order { revision, said, tries: 0, due: now, since: now });
+            queue.push_back(Order { revision, said, ends: false, tries: 0, due: now, since: now });
         }
         if queue.len() > MAX_WAITING {
             // an end is worth more than a middle
@@ -169,6 +183,17 @@ impl Shared {
             let victim = queue.iter().position(pending).unwrap_or(0);
             queue.remove(victim);
             self.count("dropped");
+        }
+        self.waiting.send_replace(queue.len());
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    fn add_end(&self, revision: Revision, said: Said) {
+        let now = Instant::now();
+        let mut queue = self.lock();
+        if queue.len() < MAX_WAITING && queue.iter().all(|order| order.revision != revision) {
+            queue.push_back(Order { revision, said, ends: true, tries: 0, due: now, since: now });
         }
         self.waiting.send_replace(queue.len());
         drop(queue);
@@ -311,7 +336,9 @@ impl Worker {
         if known.latched {
             return Ok("failed");
         }
-        if known.newest.as_ref() == Some(&order.said) {
+        let is_pending = |said: &Said| said.state == StatusState::Pending.word();
+        let has_ended = order.ends && !known.newest.as_ref().is_some_and(is_pending);
+        if known.newest.as_ref() == Some(&order.said) || has_ended {
             return Ok("deduped");
         }
         if known.count >= MAX_OF_COMMIT {

@@ -4,14 +4,25 @@
 //! for the new commit, and while they are still at it, what they say next.
 
 use crate::ident::{Revision, StackName};
-use crate::report::{Status, StatusState, aggregate};
+use crate::report::{self, Status, StatusState, aggregate};
 use crate::shell::forge::Poster;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Commits that are remembered. Older ones still end, but alone.
 const MAX_COMMITS: usize = 50;
 /// Stands for the commit as a whole. It can be the name of a Stack too, which then shares the line.
 const WHOLE: &str = "repository";
+
+/// What a Stack says about a commit.
+#[derive(Debug)]
+pub enum Word {
+    /// How it stands.
+    Says(Status),
+    /// Another daemon acts for it, and tells.
+    Leaves(Revision),
+}
 
 /// The commits of one source.
 pub struct Statuses {
@@ -22,6 +33,9 @@ pub struct Statuses {
     commits: VecDeque<Commit>,
     /// What each Stack said last.
     last: BTreeMap<String, Status>,
+    /// The newest commit has ended for the first time.
+    ended: Arc<Notify>,
+    has_ended: bool,
 }
 
 struct Commit {
@@ -44,10 +58,37 @@ struct Said {
 }
 
 impl Statuses {
-    /// Nothing is told before there is a poster; `target` is the public URL of the HTTP endpoint, for links.
-    pub fn new(target: Option<String>, source: &str) -> Self {
+    /// Nothing is told before there is a poster; `target` is the public URL of the HTTP endpoint, for links. `ended` hears when the newest
+    /// commit has its first end: then no earlier one is under way.
+    pub fn new(target: Option<String>, source: &str, ended: Arc<Notify>) -> Self {
         let public_url = target.map(|url| url.trim_end_matches('/').to_owned());
-        Self { poster: None, public_url, source: source.into(), commits: VecDeque::new(), last: BTreeMap::new() }
+        Self {
+            poster: None,
+            public_url,
+            source: source.into(),
+            commits: VecDeque::new(),
+            last: BTreeMap::new(),
+            ended,
+            has_ended: false,
+        }
+    }
+
+    /// Ends those of the commits before the newest that are pending at the forge: a daemon that was killed has told that they are under
+    /// way, and nobody else would tell their end. `ends` is how they ended, as far as that is known.
+    pub fn end_earlier(&self, earlier: &[Revision], ends: impl IntoIterator<Item = (String, Status)>) {
+        let (Some(poster), Some(newest)) = (&self.poster, self.commits.back()) else { return };
+        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (stack, status) in ends {
+            all.entry(status.revision.clone()).or_default().push((stack, status));
+        }
+        let is_told = |revision: &Revision| self.commits.iter().any(|commit| commit.revision == *revision);
+        // what was said here gets its end here
+        for revision in earlier.iter().filter(|revision| !is_told(revision)) {
+            let ends = all.remove(revision).unwrap_or_default();
+            let known = aggregate(revision, ends.iter().map(|(stack, status)| (stack.as_str(), status)));
+            let unknown = || Status::new(revision, StatusState::Error, report::forgotten(&newest.revision));
+            poster.end(known.unwrap_or_else(unknown), self.public_url.as_ref().map(|url| format!("{url}/")));
+        }
     }
 
     /// From now on the forge is told, beginning with the newest commit as it stands.
@@ -89,8 +130,20 @@ impl Statuses {
         commit.news = true;
     }
 
+    /// Hears what a Stack says.
+    pub fn hear(&mut self, stack: &StackName, word: Word) {
+        match word {
+            Word::Says(status) => self.take(stack, status),
+            Word::Leaves(revision) => {
+                if let Some(commit) = self.commits.iter_mut().find(|commit| commit.revision == revision) {
+                    commit.news |= commit.said.remove(stack.as_str()).is_some();
+                }
+            }
+        }
+    }
+
     /// A Stack says something about the commit that `status` names.
-    pub fn take(&mut self, stack: &StackName, status: Status) {
+    fn take(&mut self, stack: &StackName, status: Status) {
         self.last.insert(stack.to_string(), status.clone());
         self.say(stack.as_str(), status);
     }
@@ -150,6 +203,12 @@ impl Statuses {
                 poster.post(told.0, told.1);
             }
         }
+        let ended =
+            |commit: &Commit| commit.posted.as_ref().is_some_and(|(told, _)| told.state != StatusState::Pending);
+        if !self.has_ended && self.poster.is_some() && self.commits.back().is_some_and(ended) {
+            self.has_ended = true;
+            self.ended.notify_one();
+        }
     }
 }
 
@@ -206,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_pending_until_every_stack_has_ended() {
-        let mut statuses = Statuses::new(Some("https://hks.example/".into()), "shop");
+        let mut statuses = Statuses::new(Some("https://hks.example/".into()), "shop", Arc::default());
         statuses.expect(&Revision::new("a"), &[stack("api"), stack("web")], &[]);
         let root = Some("https://hks.example/".to_owned());
         statuses.tell();
@@ -224,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_single_stack_is_linked() {
-        let mut statuses = Statuses::new(Some("https://hks.example".into()), "shop");
+        let mut statuses = Statuses::new(Some("https://hks.example".into()), "shop", Arc::default());
         statuses.take(&stack("web"), status("b", StatusState::Success, "1 app ready in 3s"));
         assert_eq!(
             told(&mut statuses, "b"),
@@ -234,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_left_is_not_waited_for() {
-        let mut statuses = Statuses::new(None, "shop");
+        let mut statuses = Statuses::new(None, "shop", Arc::default());
         statuses.expect(&Revision::new("a"), &[stack("api"), stack("web")], &[]);
         statuses.take(&stack("api"), status("a", StatusState::Success, "fine"));
         statuses.expect(&Revision::new("a"), &[stack("api")], &[]);
@@ -245,7 +304,7 @@ mod tests {
 
     #[test]
     fn only_the_last_commits_are_remembered() {
-        let mut statuses = Statuses::new(None, "shop");
+        let mut statuses = Statuses::new(None, "shop", Arc::default());
         for number in 0..200 {
             statuses.take(&stack("web"), status(&number.to_string(), StatusState::Pending, "x"));
         }
@@ -255,7 +314,7 @@ mod tests {
 
     #[test]
     fn who_has_the_same_file_is_heard_and_not_asked() {
-        let mut statuses = Statuses::new(None, "shop");
+        let mut statuses = Statuses::new(None, "shop", Arc::default());
         let (a, b) = (Revision::new("a"), Revision::new("b"));
         statuses.expect(&a, &[stack("api"), stack("job"), stack("web")], &[]);
         statuses.take(&stack("api"), status("a", StatusState::Success, "1 app ready in 3s"));
@@ -280,5 +339,20 @@ mod tests {
         assert_eq!(told(&mut statuses, "d").1, "3 stacks; api: no changes");
         statuses.expect(&Revision::new("e"), &[], &same[..1]);
         assert_eq!(told(&mut statuses, "e").1, "no changes");
+    }
+
+    #[test]
+    fn who_leaves_a_commit_to_another_is_not_waited_for() {
+        let mut statuses = Statuses::new(None, "shop", Arc::default());
+        let a = Revision::new("a");
+        statuses.expect(&a, &[stack("api"), stack("web")], &[]);
+        statuses.hear(&stack("api"), Word::Says(status("a", StatusState::Success, "fine")));
+        statuses.hear(&stack("web"), Word::Leaves(a.clone()));
+        assert_eq!(told(&mut statuses, "a").1, "fine");
+        let b = Revision::new("b");
+        statuses.expect(&b, &[stack("web")], &[]);
+        statuses.hear(&stack("web"), Word::Leaves(b));
+        statuses.tell();
+        assert!(statuses.commits[1].posted.is_none(), "the other one tells of it");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::wire::{Limits, Login, OlderCommit, Question, What};
 use super::{Found, GitError, Reading, Remote, public_url};
+use crate::ident::Revision;
 use crate::machine::Commit;
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
@@ -86,6 +87,14 @@ impl Repository {
         let found = self.ask(What::<&Reading>::Older { short: short.to_owned(), path: path.to_owned() }).await;
         let (revision, content, message): OlderCommit = found?;
         Ok(Commit { revision, content, message })
+    }
+
+    /// The commits that the branch led to before the one that was read last, newest first, as far as they are told of.
+    ///
+    /// # Errors
+    /// They can't be fetched or read.
+    pub async fn before(&self) -> Result<Vec<Revision>, GitError> {
+        self.ask(What::<&Reading>::Before).await
     }
 
     /// The same, read when nobody else who has this turn reads it.

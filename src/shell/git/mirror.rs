@@ -23,6 +23,8 @@ const MOST_PACKS: usize = 100;
 
 /// … and a tag that is gone back to.
 const OLDER: &str = "refs/hks/older";
+/// Earlier commits that are told of.
+const EARLIER: usize = 20;
 /// Commits of history that are looked through for an older one, all of it in the end.
 const DEPTHS: [i32; 3] = [64, 4096, i32::MAX];
 
@@ -108,6 +110,26 @@ impl Mirror {
         let content = content.map_err(|error| self.error(&error))?;
         let message = Some(read::message(&commit));
         Ok(Commit { revision: Revision::new(commit.id().to_string()), content, message })
+    }
+
+    /// The commits before the one that is followed, newest first.
+    pub(super) fn before(&self) -> Result<Vec<Revision>, GitError> {
+        let repository = self.open().map_err(|error| self.error(&error))?;
+        let walk = || -> Result<Vec<Revision>, git2::Error> {
+            let mut walk = repository.revwalk()?;
+            walk.push_ref(HEAD)?;
+            walk.simplify_first_parent()?;
+            // a shallow history is cut off somewhere
+            let all = walk.skip(1).take(EARLIER).map_while(Result::ok);
+            Ok(all.map(|id| Revision::new(id.to_string())).collect())
+        };
+        let known = walk().map_err(|error| self.torn(&error))?;
+        if known.len() == EARLIER || !repository.is_shallow() {
+            return Ok(known);
+        }
+        let (wanted, _) = self.followed(&repository)?;
+        self.bring(&repository, &format!("+{wanted}:{HEAD}"), DEPTHS[0])?;
+        walk().map_err(|error| self.torn(&error))
     }
 
     /// Sees that a commit is signed, where that is wanted. Whoever signs it vouches for all that led to it.

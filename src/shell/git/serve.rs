@@ -41,6 +41,7 @@ pub fn serve() -> anyhow::Result<()> {
             let told = |Commit { revision, content, message }| -> OlderCommit { (revision, content, message) };
             answer(&older.map(told))
         }
+        What::Before => answer(&mirror("hks.yaml").and_then(|mirror| mirror.before())),
     }
 }
 

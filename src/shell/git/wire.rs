@@ -46,6 +46,7 @@ pub(super) struct Question<K> {
 pub(super) enum What<K> {
     Look { paths: String, known: Option<K> },
     Older { short: String, path: String },
+    Before,
 }
 
 /// A [`Remote`] with its secrets: it goes through a pipe to a process of this program and nowhere else.

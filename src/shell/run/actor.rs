@@ -8,11 +8,12 @@ use crate::ident::{Revision, StackName};
 use crate::machine::{Commit, Effect, Event, Machine};
 use crate::manifest::Context;
 use crate::record::{Suspended, WISH_ANNOTATION, Want, Wish};
-use crate::report::{self, News, StackState, Status, View};
+use crate::report::{self, News, StackState, View};
 use crate::shell::clock::{self, Steady};
 use crate::shell::cluster::lease::{self, Look};
 use crate::shell::cluster::project::{Followed, Project};
 use crate::shell::cluster::{inspect, record};
+use crate::shell::forge::statuses::Word;
 use crate::shell::metrics::{Metrics, ResultLabels, StackLabels};
 use crate::shell::probe::Prober;
 use crate::shell::supervise;
@@ -59,7 +60,7 @@ pub struct Setting {
     /// Turns for changes of the platform: a few Stacks at a time.
     pub turns: Arc<Semaphore>,
     /// Where commit statuses go.
-    pub statuses: mpsc::UnboundedSender<(StackName, Status)>,
+    pub statuses: mpsc::UnboundedSender<(StackName, Word)>,
     /// Finds the file of a Stack in an older commit, for rollbacks that a person asks for.
     pub older: Older,
 }
@@ -465,8 +466,12 @@ impl Running {
     /// Tells the forge, where the news are about a commit.
     fn tell(&self, news: &News) {
         if let Some(status) = report::status(news) {
-            let _ = self.setting.statuses.send((self.stack.clone(), status));
+            self.say(Word::Says(status));
         }
+    }
+
+    fn say(&self, word: Word) {
+        let _ = self.setting.statuses.send((self.stack.clone(), word));
     }
 
     /// Counts and logs what has just ended.

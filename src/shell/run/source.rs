@@ -9,7 +9,7 @@ use crate::manifest::Context;
 use crate::report::{Status, StatusState};
 use crate::shell::cluster::lease;
 use crate::shell::cluster::project::Project;
-use crate::shell::forge::statuses::Statuses;
+use crate::shell::forge::statuses::{Statuses, Word};
 use crate::shell::forge::{ForgeConfig, Poster};
 use crate::shell::git::{Follows, GitError, Reading, Remote, Repository, Turn, local_folder, public_url};
 use crate::shell::metrics::{Metrics, OutcomeLabels};
@@ -116,6 +116,7 @@ pub fn start(
         shared: shared.clone(),
         project,
         kick: Arc::clone(&kick),
+        ended: Arc::default(),
         tried,
         view: SourceView {
             name: name.into(),
@@ -153,6 +154,8 @@ struct Follower {
     shared: Shared,
     project: watch::Receiver<Option<Arc<Project>>>,
     kick: Arc<Notify>,
+    /// The newest commit has ended for the first time.
+    ended: Arc<Notify>,
     tried: watch::Sender<bool>,
     view: SourceView,
     /// What its actors are given.
@@ -191,22 +194,18 @@ struct Refused {
 type Told = Arc<Mutex<Statuses>>;
 
 impl Follower {
-    async fn run(
-        mut self,
-        mut stopped: watch::Receiver<bool>,
-        mut words: mpsc::UnboundedReceiver<(StackName, Status)>,
-    ) {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>, mut words: mpsc::UnboundedReceiver<(StackName, Word)>) {
         self.shared.board.publish_source(self.view.clone());
-        let statuses = Statuses::new(self.config.public_url.clone(), &self.name);
+        let statuses = Statuses::new(self.config.public_url.clone(), &self.name, Arc::clone(&self.ended));
         let told: Told = Arc::new(Mutex::new(statuses));
         let listener = Arc::clone(&told);
         let aggregator = tokio::spawn(async move {
-            while let Some((stack, status)) = words.recv().await {
+            while let Some((stack, word)) = words.recv().await {
                 {
                     let mut told = lock(&listener);
-                    told.take(&stack, status);
-                    while let Ok((stack, status)) = words.try_recv() {
-                        told.take(&stack, status);
+                    told.hear(&stack, word);
+                    while let Ok((stack, word)) = words.try_recv() {
+                        told.hear(&stack, word);
                     }
                     told.tell();
                 }
@@ -295,6 +294,7 @@ impl Follower {
             kicked = loop {
                 tokio::select! {
                     () = self.kick.notified() => break true,
+                    () = self.ended.notified() => self.look_back(told),
                     () = &mut wait => break false,
                     () = seen(self.project.clone()), if !looked => {
                         looked = true;

@@ -8,6 +8,7 @@ use crate::report::{MAX_DESCRIPTION, StackState, Status, StatusState, shorten};
 use crate::shell::cluster::lease::{self, Lead};
 use crate::shell::cluster::project::Project;
 use crate::shell::cluster::{inspect, record};
+use crate::shell::forge::statuses::Word;
 use crate::shell::metrics::StackLabels;
 use crate::shell::pace::doubled;
 use std::sync::Arc;
@@ -74,10 +75,22 @@ impl Running {
         }
         self.told = Some(revision.clone());
         let description = shorten(&format!("waiting for the cluster: {text}"), MAX_DESCRIPTION);
-        let _ = self
-            .setting
-            .statuses
-            .send((self.stack.clone(), Status { revision, state: StatusState::Pending, description }));
+        self.say(Word::Says(Status { revision, state: StatusState::Pending, description }));
+    }
+
+    /// Says that another one acts for the Stack: no commit waits for this one, and of one that names the same Stack in another source
+    /// it is the end.
+    fn tell_standby(&self, holder: &str) {
+        let me = &self.setting.me;
+        let lasts = !lease::is_by_hand(holder) && !lease::is_by_hand(me);
+        let Some(commit) = self.head.as_ref().filter(|_| lasts) else { return };
+        let has_it_too = commit.content != Content::Missing && !lease::is_for_the_same_source(holder, me);
+        let why = format!("not deployed: {}", lease::acts(holder, me));
+        self.say(if has_it_too {
+            Word::Says(Status::new(&commit.revision, StatusState::Failure, why))
+        } else {
+            Word::Leaves(commit.revision.clone())
+        });
     }
 
     /// Becomes the one that acts, then acts until something ends it.
@@ -93,6 +106,7 @@ impl Running {
                     let why = lease::acts(&holder, &self.setting.me);
                     self.show(StackState::Standby, &format!("{why}: {holder}"));
                     tracing::warn!(stack = %self.stack, %holder, "{why}; standing by");
+                    self.tell_standby(&holder);
                     tries = 0;
                     Waiting::For(holder)
                 }

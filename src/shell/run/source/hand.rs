@@ -165,6 +165,27 @@ impl Follower {
         }
     }
 
+    /// Ends what a daemon before this one has told to be under way.
+    pub(super) fn look_back(&self, told: &Told) {
+        let repository = self.library.read().unwrap_or_else(PoisonError::into_inner).repository.clone();
+        let Some(repository) = repository else { return };
+        let (told, board, name) = (Arc::clone(told), Arc::clone(&self.shared.board), self.name.clone());
+        tokio::spawn(async move {
+            match repository.before().await {
+                Ok(earlier) => {
+                    let own = board.stacks().into_iter().filter(|(source, _)| *source == name);
+                    let ends = own.flat_map(|(_, view)| {
+                        // what somebody else has written proves nothing of a commit
+                        let seen = view.history.iter().filter(|one| !one.hearsay);
+                        seen.map(|one| (view.name.clone(), Status::ended(one))).collect::<Vec<_>>()
+                    });
+                    lock(&told).end_earlier(&earlier, ends);
+                }
+                Err(error) => tracing::debug!(source = name, %error, "failed to look for earlier commits"),
+            }
+        });
+    }
+
     /// The actor of a Stack.
     pub(super) fn actor(&mut self, name: &StackName) -> &Actor {
         let start = || Actor::start(name.clone(), Arc::clone(&self.setting));
