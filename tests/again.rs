@@ -236,6 +236,42 @@ fn names_that_come_and_go_leave_nothing() {
     world.settled("odd", &sha);
 }
 
+/// Whatever the newest commit is, what a restart has interrupted goes on, and a person is answered: of a file whose name can't be read
+/// it is not known that it is not the Stack's.
+#[test]
+fn a_deployment_goes_on_where_the_newest_file_can_not_be_read() {
+    let mut world = World::new("unread");
+    let slow = |number| {
+        let ports = "    ports: {http: 8080}\n    shutdown: {gracePeriod: 1s}\n";
+        worker("one", "1", &format!("sleep 8; : {number}; exec httpd -f -p 8080"), ports)
+    };
+    let first = world.push_stack(&slow(3601));
+    world.start();
+    world.settled("one", &first);
+    let second = world.push_stack(&slow(3602));
+    let runs = |world: &World, number: &str| {
+        let command = "jsonpath={.spec.template.spec.containers[0].command}";
+        world.kubectl(&["get", "deployment", "one-job", "-o", command]).contains(number)
+    };
+    assert!(until(30, || runs(&world, "3602")), "{}", world.log());
+    world.kill();
+    let third = world.push_stack("foo: [\n");
+    world.start();
+    let goes_on = |view: &serde_json::Value| {
+        view["appliedRevision"] == second.as_str()
+            && view["state"] == "invalid"
+            && view["desiredRevision"] == third.as_str()
+    };
+    world.wait("one", "went on", 90, goes_on);
+    world.kill();
+    world.start();
+    world.wait("one", "still invalid", 30, goes_on);
+    world.hks_works(&["rollback", "one", "--to", &first, "--yes"]);
+    assert!(until(60, || runs(&world, "3601")), "{}", world.log());
+    let fourth = world.push_stack(&slow(3604));
+    world.settled("one", &fourth);
+}
+
 /// What a person leaves while it is still under way, or waits for something, stays left.
 #[test]
 fn a_commit_that_a_person_has_left_does_not_come_again() {

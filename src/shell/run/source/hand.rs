@@ -52,7 +52,7 @@ impl Follower {
     /// Gives each Stack whose file has changed the new one. The revision of the others moves without waking them.
     pub(super) fn hand_on(&mut self, found: Found, repository: &Arc<Repository>, told: &Told) -> Reading {
         let Found { revision, message, files, cut, mut reading } = found;
-        let Sorted { mut changed, same, owners, names, disputed, refused, mut problems } =
+        let Sorted { mut changed, same, owners, names, disputed, refused, mut problems, nameless } =
             sort(files, &self.names, &self.owners);
         for path in &refused {
             reading.again(path);
@@ -80,7 +80,8 @@ impl Follower {
                 // what is not known to be gone is left as it is
                 same.extend(given.map(|given| (name.clone(), given.clone())));
             } else {
-                changed.push((name.clone(), Content::Missing));
+                let unread = nameless.clone().map(|message| Content::Unusable { message });
+                changed.push((name.clone(), unread.unwrap_or(Content::Missing)));
             }
         }
         self.gone.retain(|name| !owners.contains_key(name));
@@ -151,17 +152,14 @@ impl Follower {
         let Some(project) = self.project.borrow().clone().filter(|project| project.is_ready()) else { return };
         let is_known = |name: &StackName| self.owners.contains_key(name) || self.actors.contains_key(name);
         for name in lease::of_source(&project, &self.name, is_known).into_iter().take(self.room()) {
-            self.actor(&name);
-            // a file without a name may be its: what is not known to be gone is left as it is
-            if self.view.problems.is_empty() {
-                self.actor(&name).commit(Commit {
-                    revision: revision.clone(),
-                    content: Content::Missing,
-                    message: None,
-                });
-                self.given.insert(name.clone(), revision.clone());
-                self.gone.insert(name);
+            // a file that can't be read may be its: then it is not known to be gone, and what was begun goes on all the same
+            let unread = self.view.problems.first().cloned().map(|message| Content::Unusable { message });
+            let content = unread.unwrap_or(Content::Missing);
+            if content == Content::Missing {
+                self.gone.insert(name.clone());
             }
+            self.given.insert(name.clone(), revision.clone());
+            self.actor(&name).commit(Commit { revision: revision.clone(), content, message: None });
         }
     }
 

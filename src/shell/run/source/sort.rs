@@ -24,6 +24,8 @@ pub(super) struct Sorted {
     pub refused: Vec<Arc<str>>,
     /// What is wrong, in words.
     pub problems: Vec<String>,
+    /// Why the name of a file can't be read, if there is such a file: it may be any Stack's that has none.
+    pub nameless: Option<String>,
 }
 
 /// Sorts the files of a commit. `names` and `owners` are those of the commit before: a path that had a name keeps it, so that
@@ -43,7 +45,9 @@ pub(super) fn sort(
             sorted.names.insert(Arc::clone(&file.path), name.clone());
             claims.entry(name).or_default().push(file);
         } else {
-            sorted.problems.push(why_nameless(&file));
+            let why = why_nameless(&file);
+            sorted.problems.push(why.clone());
+            sorted.nameless.get_or_insert(why);
             sorted.refused.push(file.path);
         }
     }
