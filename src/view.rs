@@ -31,8 +31,12 @@ pub fn compose(machine: &Machine, namespace: &str, live: &Live, at: Timestamp) -
     // what a person wants counts before the newest commit, until it has come about
     let wished = record.attempt.as_ref().filter(|attempt| attempt.wish.is_some()).map(|attempt| &attempt.revision);
     let under_way = match &machine.state {
-        State::Passing(pass) if pass.toward == Toward::Forward => Some(&pass.revision),
-        _ => None,
+        State::Passing(pass) => match &pass.toward {
+            Toward::Forward => Some(&pass.revision),
+            Toward::Back { from, .. } => Some(from),
+            Toward::Heal | Toward::Nothing { .. } => None,
+        },
+        State::Resting(_) => None,
     };
     let newest = machine.head.as_ref().map(|commit| &commit.revision);
     // what is held counts as the newest: commits after it that change nothing here have not failed
