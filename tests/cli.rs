@@ -189,6 +189,14 @@ fn logs_of_apps_and_jobs_hold_no_secret_and_pods_are_made_anew() {
     assert_eq!(code(&ran), 5, "{}", err(&ran));
     assert!(out(&ran).contains("job ***"), "{}", out(&ran));
 
+    // the pod of a job of the release goes with what it has failed
+    let failing = file.replace("exit 3'], run: manual", "exit 3'], run: postDeploy, retries: 0");
+    let failed = world.push_stack(&failing);
+    world.held("one", &failed);
+    let log = world.bare_hks(&["logs", "report", "--stack", "one"]);
+    assert_eq!(out(&log).trim(), "job ***\njob ***", "the one by hand is there as well: {}", err(&log));
+    assert!(err(&log).contains(&format!("the run for {} failed and is gone with it", &failed[..7])), "{}", err(&log));
+
     let unknown = world.bare_hks(&["logs", "web"]);
     assert!(code(&unknown) == 1 && err(&unknown).contains("there are pods of: job"), "{}", err(&unknown));
     let pods = || {
@@ -206,7 +214,7 @@ fn logs_of_apps_and_jobs_hold_no_secret_and_pods_are_made_anew() {
     let restarted = world.bare_hks(&["restart", "job"]);
     assert_eq!(code(&restarted), 0, "{}", err(&restarted));
     assert_ne!(before, pods());
-    world.wait("one", "settled", 30, |view| view["state"] == "settled" && view["drift"] == json!([]));
+    world.wait("one", "held", 30, |view| view["state"] == "held" && view["drift"] == json!([]));
 }
 
 #[test]

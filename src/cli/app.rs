@@ -3,15 +3,17 @@
 use super::args::ClusterArgs;
 use super::output::{BUSY, GOOD, Out, harmless};
 use super::{Ended, INTERRUPTED, UNHEALTHY};
+use crate::ident::{Revision, StackName};
 use crate::manifest::{APP_LABEL, CACHE_LABEL, DATABASE_LABEL, JOB_LABEL, MANAGED_BY, STACK_LABEL};
+use crate::rollout::Cause;
 use crate::shell::clock;
 use crate::shell::cluster::failure::{Explain as _, Failure, FailureKind};
 use crate::shell::cluster::logs;
-use crate::shell::cluster::pages;
+use crate::shell::cluster::{pages, record};
 use futures::io::AsyncBufReadExt as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
@@ -45,9 +47,20 @@ struct Line {
 /// Shows what the pods of an app print.
 pub(super) async fn logs(app: &str, stack: Option<&str>, lines: Lines, cluster: &ClusterArgs, out: Out) -> Ended {
     let client = cluster.connect().await?;
-    let pods = pods(app, stack, &client, cluster.namespace()).await?;
-    let redactor = logs::Redactor::of(&client, cluster.namespace()).await?;
-    let api: Api<Pod> = Api::namespaced(client, cluster.namespace());
+    let namespace = cluster.namespace();
+    let found = pods(app, stack, &client, namespace).await;
+    let of = found.as_ref().map(|(of, _)| of.as_str()).ok().or(stack);
+    let failed = match of.and_then(StackName::new) {
+        Some(of) => last_words(app, &of, &client, namespace).await,
+        None => None,
+    };
+    let pods = match (found, &failed) {
+        (Ok((_, pods)), _) => pods,
+        (Err(_), Some(_)) => vec![],
+        (Err(failure), None) => return Err(failure),
+    };
+    let redactor = logs::Redactor::of(&client, namespace).await?;
+    let api: Api<Pod> = Api::namespaced(client, namespace);
     let part = logs::Part { previous: lines.previous, tail: lines.tail };
     let several = pods.len() > 1;
     let show = |line: &Line| {
@@ -60,6 +73,15 @@ pub(super) async fn logs(app: &str, stack: Option<&str>, lines: Lines, cluster: 
             out.print(&text);
         }
     };
+    if let Some(LastWords { revision, pod, log }) =
+        failed.filter(|failed| pods.iter().all(|(pod, _)| *pod != failed.pod))
+    {
+        out.say(&format!("{BUSY}the run for {} failed and is gone with it; its last lines:{BUSY:#}", revision.short()));
+        redactor.clean(&log).lines().for_each(|text| show(&Line { pod: pod.clone(), text: text.to_owned() }));
+        if !pods.is_empty() {
+            out.say(&format!("{BUSY}the run of what is deployed:{BUSY:#}"));
+        }
+    }
     if !lines.follow {
         for (pod, container) in &pods {
             let text = redactor.clean(&logs::last(&api, pod, container, part).await?);
@@ -85,13 +107,36 @@ pub(super) async fn logs(app: &str, stack: Option<&str>, lines: Lines, cluster: 
     }
 }
 
-/// The pods of a component and the first container of each; of one Stack.
+/// What is kept of a job's run that failed.
+struct LastWords {
+    revision: Revision,
+    pod: String,
+    log: String,
+}
+
+/// The last lines of a job, if the last deployment of its Stack has failed by it: then its pod is gone, and what an older run has
+/// printed explains nothing.
+async fn last_words(job: &str, stack: &StackName, client: &Client, namespace: &str) -> Option<LastWords> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    // who may not read it sees what is there
+    let map = maps.get_opt(&record::name(stack)).await.ok()??;
+    let record = record::read(&serde_json::to_value(map).ok()?).ok()?;
+    let last = record.history.last()?;
+    match &last.cause {
+        Some(Cause::JobFailed { job: of, pod, log, .. }) if of == job => {
+            Some(LastWords { revision: last.revision.clone(), pod: pod.clone(), log: log.clone() })
+        }
+        _ => None,
+    }
+}
+
+/// The pods of a component and the first container of each; of one Stack, which is named.
 async fn pods(
     name: &str,
     stack: Option<&str>,
     client: &Client,
     namespace: &str,
-) -> Result<Vec<(String, String)>, Failure> {
+) -> Result<(String, Vec<(String, String)>), Failure> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let params = ListParams::default().labels(&format!("{}={},{STACK_LABEL}", MANAGED_BY.0, MANAGED_BY.1));
     let all = pages::all(&api, params).await.explain(|| format!("failed to list pods of namespace {namespace}"))?;
@@ -105,7 +150,7 @@ async fn pods(
         let of = pod.labels().get(STACK_LABEL).cloned().unwrap_or_default();
         by_stack.entry(of).or_default().push((pod.name_any(), container));
     }
-    let Some((_, mut pods)) = only(name, stack, by_stack)? else {
+    let Some((of, mut pods)) = only(name, stack, by_stack)? else {
         known.sort();
         known.dedup();
         return Err(Failure::last(format!(
@@ -114,7 +159,7 @@ async fn pods(
         )));
     };
     pods.sort();
-    Ok(pods)
+    Ok((of, pods))
 }
 
 /// What is of the Stack that is meant: the named one, or the only one that has it.
