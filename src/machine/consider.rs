@@ -2,7 +2,7 @@
 //! anything; of the others only the revision moves, or their mistake is told.
 
 use super::health::unwell;
-use super::pass::{Origin, Pass, Target, Toward};
+use super::pass::{Origin, Pass, Station, Target, Toward};
 use super::{Commit, Content, State, Turn, Verdict};
 use crate::ident::Revision;
 use crate::manifest::{CACHE_LABEL, DATABASE_LABEL, Manifest};
@@ -251,6 +251,11 @@ impl Turn<'_> {
         if let State::Passing(pass) = &self.machine.state
             && self.is_of_this_pass(pass, &usable.content)
         {
+            if pass.station == Station::Settling {
+                // how it ends is known, and is said of this commit once that is kept
+                self.machine.considered = None;
+                return false;
+            }
             self.machine.verdict = Verdict::Usable;
             self.join(commit, usable.document);
             return false;
@@ -306,7 +311,8 @@ impl Turn<'_> {
         match &pass.toward {
             Toward::Forward => pass.content == content && !matches!(pass.origin, Origin::Person(_)),
             Toward::Back { .. } => {
-                let held = self.machine.record.held.as_ref().filter(|held| held.ending == Ending::Open);
+                let is_decided = pass.station == Station::Settling;
+                let held = self.machine.record.held.as_ref().filter(|held| held.ending == Ending::Open || is_decided);
                 held.is_some_and(|held| !content.is_empty() && held.content == content)
             }
             Toward::Heal | Toward::Nothing { .. } => false,

@@ -23,6 +23,10 @@ impl Turn<'_> {
             }
             return;
         };
+        // all is done but to keep the record, which the next pass does
+        if pass.station == Station::Settling {
+            return self.tell_the_end((**pass).clone());
+        }
         if pass.origin == Origin::Platform && pass.toward == Toward::Forward {
             // the commit itself is in effect all the time
             let revision = pass.revision.clone();
@@ -71,11 +75,13 @@ impl Turn<'_> {
     /// Another commit comes while the Stack is suspended, while a wish from before a restart is carried out, or before the one that runs
     /// is proven: what was told on the one that was the newest until now does not come about.
     pub(super) fn waits_in_place(&mut self, next: &Revision) {
-        let is_told = match &self.machine.state {
-            State::Passing(pass) => self.wish_of(pass).is_some() && self.leaves(pass).is_none(),
-            State::Resting(_) => false,
-        };
         let head = self.machine.head.as_ref().map(|head| head.revision.clone());
+        let is_told = match &self.machine.state {
+            State::Passing(pass) if self.wish_of(pass).is_some() => self.leaves(pass).is_none(),
+            // it was pushed while the Stack was suspended, and what was interrupted then goes on
+            State::Passing(pass) => pass.toward == Toward::Forward && head.as_ref() != Some(&pass.revision),
+            State::Resting(_) => self.waits_for_a_wish(),
+        };
         let is_unproven =
             matches!(&self.machine.told, Some(News::Unproven { revision, .. }) if head.as_ref() == Some(revision));
         let waits = self.has_new_head() && (self.machine.record.suspended.is_some() || is_told) || is_unproven;
@@ -84,10 +90,26 @@ impl Turn<'_> {
         }
     }
 
+    /// A wish to leave a commit has failed.
+    pub(super) fn stays(&mut self, left: Revision, wanted: &Revision) {
+        let (record, head) = (&self.machine.record, self.machine.head.as_ref().map(|head| &head.revision));
+        let is_known = !record.doubted || record.settled.is_none() || record.told_of(&left).is_some();
+        match head {
+            _ if is_known => self.waits_no_more(left, wanted),
+            // nobody knows whether it is in effect
+            Some(head) if *head != left => {
+                let said = report::forgotten(head);
+                self.tell(News::ended(Deployment::new(left, (self.now, self.now), Outcome::Superseded, None, said)));
+            }
+            // what runs will prove it, or not
+            _ => {}
+        }
+    }
+
     /// A commit that was told to be on its way is not, since `by` came; what it has ended with before counts again.
     pub(super) fn waits_no_more(&mut self, revision: Revision, by: &Revision) {
         let record = &self.machine.record;
-        let known = record.told_of(&revision).filter(|_| !record.doubted).cloned().map(News::ended);
+        let known = record.told_of(&revision).cloned().map(News::ended);
         let is_in_effect =
             !record.doubted && record.settled.as_ref().is_some_and(|release| release.revision == revision);
         let (times, said) = ((self.now, self.now), report::superseded(by));

@@ -226,7 +226,7 @@ impl Turn<'_> {
     }
 
     /// The newest commit, as far as the pass is concerned: what a person wants is about the one that was the newest then.
-    fn newest_for(&self, pass: &Pass) -> Option<Revision> {
+    pub(super) fn newest_for(&self, pass: &Pass) -> Option<Revision> {
         let left = pass.left.as_ref().map(|left| &left.revision);
         left.or(self.machine.head.as_ref().map(|commit| &commit.revision)).cloned()
     }
@@ -245,6 +245,12 @@ impl Turn<'_> {
 
     /// The outcome is kept: tell it and rest.
     pub(super) fn finish(&mut self, pass: Pass) {
+        self.tell_the_end(pass);
+        self.rest_again();
+    }
+
+    /// Tells how a pass has ended, of which all is done.
+    pub(super) fn tell_the_end(&mut self, pass: Pass) {
         let newest = match (&pass.toward, pass.course()) {
             (Toward::Back { from, .. }, _) => from.clone(),
             (_, Course::Person | Course::Nothing) => self.newest_for(&pass).unwrap_or_else(|| pass.revision.clone()),
@@ -259,8 +265,8 @@ impl Turn<'_> {
             let refused = ends.last().map(|end| end.description.clone());
             self.tell(News::Answered { want: what, by, refused });
             // the commit that it wanted to leave was told that something else is on its way
-            if let Some(left) = left.filter(|_| !self.machine.record.doubted) {
-                self.waits_no_more(left, &from);
+            if let Some(left) = left {
+                self.stays(left, &from);
             }
         } else {
             if let Some(Wish { what, by, .. }) = wish {
@@ -270,7 +276,6 @@ impl Turn<'_> {
                 self.tell(News::ended(end));
             }
         }
-        self.rest_again();
     }
 }
 

@@ -188,12 +188,16 @@ impl Turn<'_> {
             let most = if ends_well { PATIENT_BACKOFF } else { BACKOFF.1 };
             pass.retry_at = Some(now + backoff(pass.id, self.machine.stack.as_str(), pass.tries, most));
             if pass.tries == TELL_AFTER && !matches!(pass.toward, Toward::Heal) {
-                let revision = match &pass.toward {
-                    Toward::Back { from, .. } => from.clone(),
-                    _ => pass.revision.clone(),
+                let about = match &pass.toward {
+                    // nobody has pushed what a wish wants
+                    _ if self.wish_of(pass).is_some() => self.newest_for(pass),
+                    Toward::Back { from, .. } => Some(from.clone()),
+                    _ => Some(pass.revision.clone()),
                 };
                 let message = pass.message.clone();
-                self.tell(News::Retrying { revision, message });
+                if let Some(revision) = about {
+                    self.tell(News::Retrying { revision, message });
+                }
             }
             return Flow::Stay;
         }
