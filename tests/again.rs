@@ -6,6 +6,18 @@ mod support;
 
 use support::{World, request, until, worker};
 
+/// A Stack that takes a while until it is ready.
+fn slow(number: u32) -> String {
+    let ports = "    ports: {http: 8080}\n    shutdown: {gracePeriod: 1s}\n";
+    worker("one", "1", &format!("sleep 8; : {number}; exec httpd -f -p 8080"), ports)
+}
+
+/// Whether it was applied with this number.
+fn runs(world: &World, number: &str) -> bool {
+    let command = "jsonpath={.spec.template.spec.containers[0].command}";
+    world.kubectl(&["get", "deployment", "one-job", "-o", command]).contains(number)
+}
+
 #[test]
 fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
     let mut world = World::new("again");
@@ -241,18 +253,10 @@ fn names_that_come_and_go_leave_nothing() {
 #[test]
 fn a_deployment_goes_on_where_the_newest_file_can_not_be_read() {
     let mut world = World::new("unread");
-    let slow = |number| {
-        let ports = "    ports: {http: 8080}\n    shutdown: {gracePeriod: 1s}\n";
-        worker("one", "1", &format!("sleep 8; : {number}; exec httpd -f -p 8080"), ports)
-    };
     let first = world.push_stack(&slow(3601));
     world.start();
     world.settled("one", &first);
     let second = world.push_stack(&slow(3602));
-    let runs = |world: &World, number: &str| {
-        let command = "jsonpath={.spec.template.spec.containers[0].command}";
-        world.kubectl(&["get", "deployment", "one-job", "-o", command]).contains(number)
-    };
     assert!(until(30, || runs(&world, "3602")), "{}", world.log());
     world.kill();
     let third = world.push_stack("foo: [\n");
@@ -276,17 +280,11 @@ fn a_deployment_goes_on_where_the_newest_file_can_not_be_read() {
 #[test]
 fn a_commit_that_a_person_has_left_does_not_come_again() {
     let mut world = World::new("left");
-    let slow = |number| {
-        let ports = "    ports: {http: 8080}\n    shutdown: {gracePeriod: 1s}\n";
-        worker("one", "1", &format!("sleep 8; : {number}; exec httpd -f -p 8080"), ports)
-    };
     let first = world.push_stack(&slow(3601));
     world.start();
     world.settled("one", &first);
     let second = world.push_stack(&slow(3602));
-    let command = "jsonpath={.spec.template.spec.containers[0].command}";
-    let begun = || world.kubectl(&["get", "deployment", "one-job", "-o", command]).contains("3602");
-    assert!(until(30, begun), "{}", world.log());
+    assert!(until(30, || runs(&world, "3602")), "{}", world.log());
     assert_eq!(world.view("one")["state"], "deploying");
     // what ran before is what runs yet
     world.hks_works(&["rollback", "one", "--yes"]);
