@@ -145,13 +145,13 @@ impl Poster {
     /// that is not http(s) is left out, since forges refuse it.
     pub fn post(&self, status: Status, target_url: Option<String>) {
         let said = Said::new(&status, target_url);
-        self.shared.add(status.revision, said);
+        self.shared.add(status.revision, said, false);
     }
 
     /// Takes the end of a commit that this daemon knows nothing else of: it is posted if the newest status at the forge is pending.
     pub fn end(&self, status: Status, target_url: Option<String>) {
         let said = Said::new(&status, target_url);
-        self.shared.add_end(status.revision, said);
+        self.shared.add(status.revision, said, true);
     }
 
     /// Waits until nothing waits any more or `patience` has passed.
@@ -169,13 +169,16 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, revision: Revision, said: Said) {
+    fn add(&self, revision: Revision, said: Said, ends: bool) {
         let now = Instant::now();
         let mut queue = self.lock();
-        if let Some(order) = queue.iter_mut().find(|order| order.revision == revision) {
-            (order.said, order.since, order.ends) = (said, now, false);
-        } else {
-            queue.push_back(Order { revision, said, ends: false, tries: 0, due: now, since: now });
+        let is_full = queue.len() >= MAX_WAITING;
+        match queue.iter_mut().find(|order| order.revision == revision) {
+            // whoever says something of a commit knows more of it
+            Some(_) if ends => return,
+            Some(order) => (order.said, order.since, order.ends) = (said, now, false),
+            None if ends && is_full => return,
+            None => queue.push_back(Order { revision, said, ends, tries: 0, due: now, since: now }),
         }
         if queue.len() > MAX_WAITING {
             // an end is worth more than a middle
@@ -183,17 +186,6 @@ impl Shared {
             let victim = queue.iter().position(pending).unwrap_or(0);
             queue.remove(victim);
             self.count("dropped");
-        }
-        self.waiting.send_replace(queue.len());
-        drop(queue);
-        self.wake.notify_one();
-    }
-
-    fn add_end(&self, revision: Revision, said: Said) {
-        let now = Instant::now();
-        let mut queue = self.lock();
-        if queue.len() < MAX_WAITING && queue.iter().all(|order| order.revision != revision) {
-            queue.push_back(Order { revision, said, ends: true, tries: 0, due: now, since: now });
         }
         self.waiting.send_replace(queue.len());
         drop(queue);
