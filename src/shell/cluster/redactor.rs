@@ -40,11 +40,6 @@ impl Values {
         Self(hidden.map(|(_, value)| value.0.as_slice().into()).collect())
     }
 
-    /// None.
-    pub const fn none() -> Self {
-        Self(vec![])
-    }
-
     /// How many bytes they have.
     pub fn bytes(&self) -> usize {
         self.0.iter().map(|value| value.len()).sum()

@@ -116,16 +116,20 @@ impl Hidden {
     fn forms<'p>(&self, secrets: BTreeSet<String>, prepared: &'p mut Option<Prepared>) -> Option<&'p Forms> {
         let known = prepared.take().filter(|prepared| prepared.turn == self.turn && prepared.secrets == secrets);
         let prepared = prepared.insert(known.unwrap_or_else(|| {
-            // a Stack has few Secrets, and its project may have thousands
-            let held = |name| match self.secrets.get(name) {
-                Some(held) => Some([held.now.as_ref()?, &held.before]),
-                None => (!self.has_missed).then_some([const { &Values::none() }; 2]),
-            };
-            let held: Option<Vec<_>> = secrets.iter().map(held).collect();
-            let forms = held.and_then(|held| Forms::of(held.into_iter().flatten()));
+            let forms = self.values(&secrets).and_then(|values| Forms::of(values.into_iter().flatten()));
             Prepared { secrets, turn: self.turn, forms }
         }));
         prepared.forms.as_ref()
+    }
+
+    /// The values of these Secrets, now and before. Nothing where there was no room for one of them.
+    fn values(&self, secrets: &BTreeSet<String>) -> Option<Vec<[&Values; 2]>> {
+        if self.has_missed && !secrets.iter().all(|name| self.knows(name)) {
+            return None;
+        }
+        // a Stack has few Secrets, and its project may have thousands
+        let held = secrets.iter().filter_map(|name| self.secrets.get(name));
+        held.map(|held| Some([held.now.as_ref()?, &held.before])).collect()
     }
 
     /// Cleans what the cluster says of a Stack's objects from the values of these Secrets.
@@ -274,7 +278,7 @@ mod tests {
         let mut hidden = Hidden::default();
         assert!(!hidden.learn(&"n".repeat(1 << 20), values("hunter22")) && hidden.bytes == 0);
         for number in 0..100_000 {
-            hidden.learn(&format!("{number:0200}"), Values::none());
+            hidden.learn(&format!("{number:0200}"), Values::default());
         }
         assert!(hidden.bytes <= MOST && hidden.secrets.len() > 10_000 && hidden.secrets.len() < 20_000);
         let (known, missed) = ([format!("{:0200}", 1)].into(), [format!("{:0200}", 99_999)].into());
