@@ -94,15 +94,12 @@ impl Turn<'_> {
     pub(super) fn stays(&mut self, left: Revision, wanted: &Revision) {
         let (record, head) = (&self.machine.record, self.machine.head.as_ref().map(|head| &head.revision));
         let is_known = !record.doubted || record.settled.is_none() || record.told_of(&left).is_some();
-        match head {
-            _ if is_known => self.waits_no_more(left, wanted),
-            // nobody knows whether it is in effect
-            Some(head) if *head != left => {
-                let said = report::forgotten(head);
-                self.tell(News::ended(Deployment::new(left, (self.now, self.now), Outcome::Superseded, None, said)));
-            }
-            // what runs will prove it, or not
-            _ => {}
+        if is_known {
+            self.waits_no_more(left, wanted);
+        // nobody knows whether it is in effect; of the newest, what runs proves it or not
+        } else if let Some(head) = head.filter(|head| **head != left) {
+            let said = report::forgotten(head);
+            self.tell(News::ended(Deployment::new(left, (self.now, self.now), Outcome::Superseded, None, said)));
         }
     }
 

@@ -120,7 +120,7 @@ pub fn superseded(by: &Revision) -> String {
     format!("superseded by {} before it was done", by.short())
 }
 
-/// Description of a commit of which a daemon before this one has not told the end, and nobody knows it.
+/// Description of a commit of which nobody knows how it ended: its record is lost or doubted, or a daemon before this one has not told it.
 pub fn forgotten(by: &Revision) -> String {
     format!("superseded by {}; how it ended was not kept", by.short())
 }
