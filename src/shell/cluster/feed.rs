@@ -165,7 +165,8 @@ impl Feed {
         Self { topic, client, namespace, audience, hearers, lists, turns: 0, begun: false, is_broken: false }
     }
 
-    /// Watches until that is not allowed for all of the cluster, or there is too much in one of its projects. What comes waits where the cluster's share is spent.
+    /// Watches until that is not allowed for all of the cluster, or there is too much in one of its projects. What comes waits where the
+    /// cluster's share is spent.
     async fn run(mut self, share: &Share) {
         if self.topic.is_extension() {
             self.served().await;

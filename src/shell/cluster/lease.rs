@@ -263,7 +263,7 @@ pub async fn hand_over(project: &Project, stack: &StackName) -> Result<(), Fault
 pub fn is_asked_by_another_source(project: &Project, stack: &StackName, me: &str) -> bool {
     let lease = project.get(&ObjectKey::new(Kind::Lease, record::name(stack)));
     let asks = lease.as_ref().and_then(|lease| lease["metadata"]["annotations"][CHALLENGE].as_str());
-    asks.is_some_and(|asks| source_of(asks) != source_of(me))
+    asks.is_some_and(|asks| !is_for_the_same_source(asks, me))
 }
 
 /// Whether a source holds the Lease, as the watch says: of two that have a Stack of one name in one project only one acts for it.
