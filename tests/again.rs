@@ -18,6 +18,17 @@ fn runs(world: &World, number: &str) -> bool {
     world.kubectl(&["get", "deployment", "one-job", "-o", command]).contains(number)
 }
 
+/// A world with a commit that runs, and another one that is being deployed.
+fn under_way(title: &str) -> (World, String, String) {
+    let mut world = World::new(title);
+    let first = world.push_stack(&slow(3601));
+    world.start();
+    world.settled("one", &first);
+    let second = world.push_stack(&slow(3602));
+    assert!(until(30, || runs(&world, "3602")), "{}", world.log());
+    (world, first, second)
+}
+
 #[test]
 fn a_restart_forgets_neither_a_wish_nor_a_stack_nor_a_record() {
     let mut world = World::new("again");
@@ -252,12 +263,7 @@ fn names_that_come_and_go_leave_nothing() {
 /// it is not known that it is not the Stack's.
 #[test]
 fn a_deployment_goes_on_where_the_newest_file_can_not_be_read() {
-    let mut world = World::new("unread");
-    let first = world.push_stack(&slow(3601));
-    world.start();
-    world.settled("one", &first);
-    let second = world.push_stack(&slow(3602));
-    assert!(until(30, || runs(&world, "3602")), "{}", world.log());
+    let (mut world, first, second) = under_way("unread");
     world.kill();
     let third = world.push_stack("foo: [\n");
     world.start();
@@ -279,12 +285,7 @@ fn a_deployment_goes_on_where_the_newest_file_can_not_be_read() {
 /// What a person leaves while it is still under way, or waits for something, stays left.
 #[test]
 fn a_commit_that_a_person_has_left_does_not_come_again() {
-    let mut world = World::new("left");
-    let first = world.push_stack(&slow(3601));
-    world.start();
-    world.settled("one", &first);
-    let second = world.push_stack(&slow(3602));
-    assert!(until(30, || runs(&world, "3602")), "{}", world.log());
+    let (mut world, first, second) = under_way("left");
     assert_eq!(world.view("one")["state"], "deploying");
     // what ran before is what runs yet
     world.hks_works(&["rollback", "one", "--yes"]);
